@@ -1,0 +1,117 @@
+"""The columns of a stored record, and the codes in them.
+
+How a ring's records become columns is the decoder's work (`sandbox.monitor.decode`); the OCSF classes
+are in `ocsf.py`. The numbers of decisions are those of OCSF's `action_id`, with one more for limits.
+INVARIANT: a column keeps its name, type and unit; a code keeps its meaning.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import pyarrow as pa
+
+SCHEMA_ID = "wasmgate.record.v1"
+
+
+class Decision(IntEnum):
+    """What was decided about a call; the words are in `WORDS`."""
+
+    NONE = 0
+    ALLOW = 1
+    DENY = 2
+    OBSERVE = 3  # allowed in audit mode, and would have been refused
+    MODIFIED = 4  # reserved
+    LIMIT = 5  # refused because a limit ended the guest
+
+
+WORDS: dict[int, str] = {
+    Decision.NONE: "none",
+    Decision.ALLOW: "allow",
+    Decision.DENY: "deny",
+    Decision.OBSERVE: "would_deny",
+    Decision.MODIFIED: "modified",
+    Decision.LIMIT: "limit",
+}
+CODES: dict[str, int] = {word: code for code, word in WORDS.items()}
+
+REFUSING = (Decision.DENY, Decision.OBSERVE, Decision.LIMIT)
+"""What the list of refusals in a receipt holds."""
+
+
+class Disposition(IntEnum):
+    """OCSF `disposition_id`."""
+
+    UNKNOWN = 0
+    ALLOWED = 1
+    BLOCKED = 2
+    LOGGED = 17
+
+
+class Stage(IntEnum):
+    """At which point of a call its row was written."""
+
+    EXIT = 1  # the call returned (`proc_exit` never does, and has this stage too)
+    TRAP = 2  # it never returned: a trap, a kill, or the end of the log
+
+
+class TargetKind(IntEnum):
+    """What `target` names."""
+
+    NONE = 0
+    PATH = 1
+    ADDRESS = 2
+    NAME = 3
+    ARGUMENT = 4  # arguments or environment of the guest
+    CLOCK = 5  # a clock, or the source of random bytes
+    STREAM = 6  # `stdin`, `stdout` or `stderr`
+
+
+NEVER_RETURNED = -1
+"""`dur_ns` and `errno` of a call that never returned; a duration that nobody measured is null."""
+
+_TEXT = pa.dictionary(pa.int32(), pa.string())
+
+SCHEMA: pa.Schema = pa.schema(
+    [
+        pa.field("exec_id", _TEXT, nullable=False),
+        pa.field("seq", pa.int64(), nullable=False),
+        pa.field("t_ns", pa.int64(), nullable=False),
+        pa.field("dur_ns", pa.int64()),
+        pa.field("stage", pa.int8(), nullable=False),
+        pa.field("tenant_id", _TEXT, nullable=False),
+        pa.field("module_id", _TEXT, nullable=False),
+        pa.field("policy_id", _TEXT, nullable=False),
+        pa.field("rule_id", _TEXT),
+        pa.field("call", _TEXT, nullable=False),
+        pa.field("class_uid", pa.int32(), nullable=False),
+        pa.field("activity_id", pa.int8(), nullable=False),
+        pa.field("decision", pa.int8(), nullable=False),
+        pa.field("disposition", pa.int8(), nullable=False),
+        pa.field("errno", pa.int16(), nullable=False),
+        pa.field("reason", _TEXT),
+        pa.field("right", _TEXT),
+        pa.field("fd", pa.int32(), nullable=False),
+        pa.field("fd2", pa.int32(), nullable=False),
+        pa.field("target_kind", pa.int8(), nullable=False),
+        pa.field("target", _TEXT),
+        pa.field("guest_target", _TEXT),
+        pa.field("target2", _TEXT),
+        pa.field("flags", pa.int64(), nullable=False),
+        pa.field("bytes_in", pa.int64(), nullable=False),
+        pa.field("bytes_out", pa.int64(), nullable=False),
+        pa.field("n", pa.int64(), nullable=False),
+        pa.field("opener_seq", pa.int64(), nullable=False),
+    ]
+)
+
+DELTA_CODED = ("seq", "t_ns", "dur_ns", "opener_seq")
+"""Numbers that grow or vary with each row; all other columns repeat and are dictionary coded."""
+
+OPENED: pa.Schema = pa.schema([("seq", pa.int64()), ("target", pa.string()), ("guest_target", pa.string())])
+"""What later records of an execution need to know of the earlier calls that made a descriptor."""
+
+
+def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Give a dictionary-coded column as plain text."""
+    return column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column

@@ -1,0 +1,111 @@
+"""Which class and activity of the Open Cybersecurity Schema Framework a host call belongs to.
+
+The whole event is built when records are exported; here are only the two numbers that each record
+carries, for functions of WASI 0.1. Source: OCSF 1.9, `file_activity`, `network_activity`,
+`kernel_activity` and `process_activity`. INVARIANT: every function of the interface has a row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class EventClass(IntEnum):
+    """OCSF `class_uid`: category times 1000 and the class."""
+
+    BASE = 0
+    FILE_SYSTEM = 1001
+    KERNEL = 1003
+    PROCESS = 1007
+    NETWORK = 4001
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """OCSF `class_uid` and `activity_id`."""
+
+    class_uid: int
+    activity_id: int
+
+
+UNKNOWN = Activity(EventClass.BASE, 0)
+
+_CREATE = Activity(EventClass.FILE_SYSTEM, 1)
+_READ = Activity(EventClass.FILE_SYSTEM, 2)
+_UPDATE = Activity(EventClass.FILE_SYSTEM, 3)
+_DELETE = Activity(EventClass.FILE_SYSTEM, 4)
+_RENAME = Activity(EventClass.FILE_SYSTEM, 5)
+_SET_ATTRIBUTES = Activity(EventClass.FILE_SYSTEM, 6)
+_SET_SECURITY = Activity(EventClass.FILE_SYSTEM, 7)
+_GET_ATTRIBUTES = Activity(EventClass.FILE_SYSTEM, 8)
+_OPEN = Activity(EventClass.FILE_SYSTEM, 14)
+_FILE_OTHER = Activity(EventClass.FILE_SYSTEM, 99)
+_INVOKE = Activity(EventClass.KERNEL, 4)
+_TERMINATE = Activity(EventClass.PROCESS, 2)
+_ACCEPT = Activity(EventClass.NETWORK, 1)
+_SHUTDOWN = Activity(EventClass.NETWORK, 2)
+_REFUSE = Activity(EventClass.NETWORK, 5)
+_TRAFFIC = Activity(EventClass.NETWORK, 6)
+
+_ACTIVITIES: dict[str, Activity] = {
+    "args_get": _INVOKE,
+    "args_sizes_get": _INVOKE,
+    "environ_get": _INVOKE,
+    "environ_sizes_get": _INVOKE,
+    "clock_res_get": _INVOKE,
+    "clock_time_get": _INVOKE,
+    "fd_advise": _FILE_OTHER,
+    "fd_allocate": _UPDATE,
+    "fd_close": _FILE_OTHER,
+    "fd_datasync": _FILE_OTHER,
+    "fd_fdstat_get": _GET_ATTRIBUTES,
+    "fd_fdstat_set_flags": _SET_ATTRIBUTES,
+    "fd_fdstat_set_rights": _SET_SECURITY,
+    "fd_filestat_get": _GET_ATTRIBUTES,
+    "fd_filestat_set_size": _UPDATE,
+    "fd_filestat_set_times": _SET_ATTRIBUTES,
+    "fd_pread": _READ,
+    "fd_prestat_get": _GET_ATTRIBUTES,
+    "fd_prestat_dir_name": _GET_ATTRIBUTES,
+    "fd_pwrite": _UPDATE,
+    "fd_read": _READ,
+    "fd_readdir": _READ,
+    "fd_renumber": _FILE_OTHER,
+    "fd_seek": _FILE_OTHER,
+    "fd_sync": _FILE_OTHER,
+    "fd_tell": _FILE_OTHER,
+    "fd_write": _UPDATE,
+    "path_create_directory": _CREATE,
+    "path_filestat_get": _GET_ATTRIBUTES,
+    "path_filestat_set_times": _SET_ATTRIBUTES,
+    "path_link": _CREATE,
+    "path_open": _OPEN,  # or `CREATE`, see `of`
+    "path_readlink": _GET_ATTRIBUTES,
+    "path_remove_directory": _DELETE,
+    "path_rename": _RENAME,
+    "path_symlink": _CREATE,
+    "path_unlink_file": _DELETE,
+    "poll_oneoff": _INVOKE,
+    "proc_exit": _TERMINATE,
+    "proc_raise": _INVOKE,
+    "random_get": _INVOKE,
+    "sched_yield": _INVOKE,
+    "sock_accept": _ACCEPT,
+    "sock_recv": _TRAFFIC,
+    "sock_send": _TRAFFIC,
+    "sock_shutdown": _SHUTDOWN,
+}
+
+
+def activity(call: str, *, is_creating: bool = False, is_refused: bool = False) -> Activity:
+    """Give class and activity of a call without its module prefix; `UNKNOWN` for one not in the table.
+
+    `is_creating`: a `path_open` that was asked to create the file.
+    """
+    found = _ACTIVITIES.get(call, UNKNOWN)
+    if is_creating and found == _OPEN:
+        return _CREATE
+    if is_refused and found.class_uid == EventClass.NETWORK:
+        return _REFUSE
+    return found

@@ -1,0 +1,111 @@
+"""Seals every write-ahead log file that no writer holds any more, whatever became of its writer.
+
+How one file is sealed is in `sealer.py`. Run at each start, after each run, and from time to time
+in a service; several processes may do so at once and take turns. INVARIANT: a file that a live
+writer holds is never touched, and everything that was acknowledged is sealed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from itertools import groupby
+from pathlib import Path
+
+from audit.catalogue import Catalogue
+from audit.errors import FormatError
+from audit.gather import Decoder
+from audit.sealer import Sealed, Sealer
+from audit.store import Store, locked, sync_directory
+from audit.wal import Problem
+
+_LEFT_BEHIND_S = 3_600
+"""A hidden file that is older than this belongs to nobody who lives."""
+
+
+def recover(root: Path, decoder: Decoder) -> tuple[Sealed, ...]:
+    """Seal what is left below `root`; give what was sealed, in order. Waits for another sealer.
+
+    A file that makes no sense to this version is renamed to `.damaged` and reported.
+    Raises WriteError if the log can't be written.
+    """
+    store = Store(root)
+    if not store.wal.is_dir() or not wal_files(store):
+        return ()
+    with locked(store.seal_lock):
+        _sweep(store)
+        sealer = Sealer(store, Catalogue(store), decoder)
+        done: list[Sealed] = []
+        for writer, _ in groupby(wal_files(store), key=writer_of):
+            done += _seal_writer(store, sealer, writer)
+        return tuple(done)
+
+
+def writer_of(path: Path) -> str:
+    """Give the part of a log file's name that all files of one writer share."""
+    return path.stem.rpartition("-")[0]
+
+
+def wal_files(store: Store) -> list[Path]:
+    """Give the log files, those of one writer together and in their order."""
+    return sorted(store.wal.glob("[!.]*.wal"))
+
+
+def _seal_writer(store: Store, sealer: Sealer, writer: str) -> Iterator[Sealed]:
+    with ExitStack() as held:
+        ours = [path for path in wal_files(store) if writer_of(path) == writer and _lock(held, path)]
+        # INVARIANT: listed again under the locks: a writer makes and locks its next file before it
+        # gives up the last, so a writer that lives holds a file that is not in `ours`.
+        present = [path for path in wal_files(store) if writer_of(path) == writer]
+        is_alive = any(path not in ours for path in present)
+        for path in ours:
+            following = [other for other in present if other > path]
+            try:
+                yield sealer.seal(path, following=following, is_writer_alive=is_alive)
+            except FormatError:
+                yield _set_aside(path)
+
+
+def _set_aside(path: Path) -> Sealed:
+    """Keep a file whose frames are whole and make no sense, so that it blocks no other."""
+    size = path.stat().st_size
+    path.rename(path.with_suffix(".damaged"))
+    sync_directory(path.parent)
+    return Sealed(
+        wal=path.name,
+        rows=0,
+        segment=None,
+        receipts=(),
+        killed=(),
+        gaps=(),
+        lost_bytes=size,
+        problem=Problem.CORRUPT,
+    )
+
+
+def _lock(held: ExitStack, path: Path) -> bool:
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return False
+    held.callback(os.close, handle)
+    return True
+
+
+def _sweep(store: Store) -> None:
+    """Remove what was left under a hidden name: by a sealer that died, since nobody else seals now."""
+    for leftover in store.segments.rglob(".*.part"):
+        leftover.unlink(missing_ok=True)
+    for leftover in (*store.wal.glob(".*.part"), *store.receipts.glob(".*.part")):
+        # A writer that lives may be about to rename it.
+        with suppress(FileNotFoundError):
+            if time.time() - leftover.stat().st_mtime > _LEFT_BEHIND_S:
+                leftover.unlink()

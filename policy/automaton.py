@@ -1,0 +1,54 @@
+"""Walking a plan's path automaton, byte by byte.
+
+How it is built is said in `dfa.py`; the monitor walks the same tables in its own memory. A path is
+given as segments that are normalised already: no empty one, no `.` and no `..`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from policy.globs import SLASH
+from policy.plan import LIVE, PathClass
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from policy.plan import Mount, PathAutomaton, Plan
+
+
+def step(automaton: PathAutomaton, state: int, byte: int) -> int:
+    """The state after one more byte."""
+    first, count, _, default, _ = automaton.states[state]
+    low = first
+    high = first + count
+    while low < high:
+        middle = (low + high) // 2
+        start, end, target = automaton.edges[middle]
+        if byte < start:
+            high = middle
+        elif byte > end:
+            low = middle + 1
+        else:
+            return target
+    return default
+
+
+def automaton_state(plan: Plan, mount: Mount, segments: Iterable[bytes]) -> int:
+    """The state of the path that `segments` make below `mount`; none of them is the mount itself."""
+    state = mount.start
+    for segment in segments:
+        state = step(plan.automaton, state, SLASH)
+        for byte in segment:
+            state = step(plan.automaton, state, byte)
+    return state
+
+
+def path_class(plan: Plan, state: int) -> PathClass:
+    """What the path that ends in `state` may have done to it."""
+    return plan.automaton.classes[plan.automaton.states[state][2]]
+
+
+def is_live(plan: Plan, state: int) -> bool:
+    """Say whether some right may be allowed at the path that ends in `state`, or below it."""
+    return bool(plan.automaton.states[state][4] & LIVE)

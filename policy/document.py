@@ -1,0 +1,152 @@
+"""A policy document that has been read: its typed values, and the text they came from.
+
+Reading text lives in `source.py`, the types in `schema.py`, and what the values must satisfy
+together in `checks/`. Every fault of the document's shape is found in one pass.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from policy.errors import Finding, PolicyError, closest, quoted, shown
+from policy.schema import PolicyModel
+from policy.source import Path, Source, load_source
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+UNBUILT_KINDS = ("Boundary", "PolicyTest")
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyDocument:
+    """One document, whose shape is right; whether it can be enforced is not said yet."""
+
+    model: PolicyModel
+    source: Source
+
+    @property
+    def digest(self) -> str:
+        """`sha256:…` of the document's bytes."""
+        return self.source.digest
+
+
+def load_document(text: bytes, *, file: str) -> PolicyDocument:
+    """Read a policy document; `file` is how findings name it, and is not opened.
+
+    Raises:
+        PolicyError: with everything that is wrong with the document's shape.
+    """
+    source = load_source(text, file=file)
+    if not isinstance(source.value, dict):
+        found = source.finding("wrong-type", (), expected="a mapping of keys", found=_described(source.value))
+        raise PolicyError((found,))
+    kind = source.value.get("kind")
+    if isinstance(kind, str) and kind in UNBUILT_KINDS:
+        problem = f"not enforceable yet: documents of kind {kind}"
+        raise PolicyError((source.finding("not-enforceable-yet", ("kind",), problem=problem),))
+    try:
+        model = PolicyModel.model_validate(source.value)
+    except ValidationError as err:
+        raise PolicyError(tuple(_finding(source, each) for each in err.errors(include_url=False))) from None
+    return PolicyDocument(model, source)
+
+
+def _finding(source: Source, error: ErrorDetails) -> Finding:
+    path: Path = tuple(error["loc"])
+    context = error.get("ctx", {})
+    found = _described(error["input"])
+    match error["type"]:
+        case "extra_forbidden":
+            return _unknown_key(source, path)
+        case "missing":
+            key = quoted(str(path[-1]))
+            return source.finding("missing-key", path, problem=f"the key {key} is missing")
+        case "literal_error":
+            words = re.findall(r"'([^']*)'", str(context["expected"]))
+            near = closest(str(error["input"]), words) if isinstance(error["input"], str) else ""
+            expected = f"one of {', '.join(words)}" if len(words) > 1 else words[0]
+            return source.finding("bad-value", path, expected=expected, found=found, suggestion=_meant(near))
+        case kind if "expected" in context:
+            suggestion = _meant(str(context.get("suggestion", "")))
+            expected = str(context["expected"])
+            return source.finding(kind, path, expected=expected, found=found, suggestion=suggestion)
+        case kind:
+            expected, suggestion = _expected_type(kind, error["input"])
+            return source.finding("wrong-type", path, expected=expected, found=found, suggestion=suggestion)
+
+
+_TYPES = {
+    "string_type": "text",
+    "bool_type": "true or false",
+    "int_type": "a whole number",
+    "tuple_type": "a list",
+    "dict_type": "a mapping of keys",
+    "model_type": "a mapping of keys",
+    "model_attributes_type": "a mapping of keys",
+}
+
+
+def _expected_type(kind: str, value: object) -> tuple[str, str]:
+    suggestion = ""
+    if kind == "tuple_type" and isinstance(value, str):
+        suggestion = f"write [{shown(value)}]"
+    return _TYPES.get(kind, "another type of value"), suggestion
+
+
+def _meant(word: str) -> str:
+    return f"did you mean {quoted(word)}?" if word else ""
+
+
+def _described(value: object) -> str:
+    match value:
+        case None:
+            return "nothing"
+        case str():
+            return quoted(value)
+        case dict():
+            return "a mapping"
+        case tuple() if not value:
+            return "an empty list"
+        case _:
+            return "a list"
+
+
+def _unknown_key(source: Source, path: Path) -> Finding:
+    known = _keys_at(path[:-1])
+    key = str(path[-1])
+    if key == "<<":
+        suggestion = "merge keys are not read"
+    else:
+        suggestion = _meant(closest(key, known)) or f"known here: {', '.join(known)}"
+    problem = f"unknown key {quoted(key)}"
+    return source.finding("unknown-key", path, at_key=True, problem=problem, suggestion=suggestion)
+
+
+def _keys_at(path: Path) -> list[str]:
+    """The keys that the schema knows at `path`."""
+    model: type[BaseModel] = PolicyModel
+    for step in path:
+        if isinstance(step, int):
+            continue
+        fields = {field.alias or name: field for name, field in model.model_fields.items()}
+        found = _model_in(fields[step].annotation) if step in fields else None
+        if found is None:
+            return []
+        model = found
+    return sorted(field.alias or name for name, field in model.model_fields.items())
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    """The model that an annotation such as `tuple[Model, ...]` or `Model | None` holds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in cast("tuple[object, ...]", get_args(annotation)):
+        found = _model_in(inner)
+        if found is not None:
+            return found
+    return None

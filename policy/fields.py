@@ -1,0 +1,248 @@
+"""The types of single fields: what text each one takes, and what it becomes.
+
+Which key has which type is said in `schema.py`. A scalar comes in as it was written; each type
+accepts exactly its own spelling and says what it expected, so nothing is guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator
+from pydantic_core import PydanticCustomError
+
+from policy.globs import GlobError, check_path_text, parse_relative
+from policy.source import Plain
+from policy.units import (
+    UnitError,
+    parse_bytes,
+    parse_count,
+    parse_duration,
+    parse_instant,
+    parse_limit,
+    parse_seed,
+)
+from policy.uris import check_mount, parse_allow, parse_deny
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+_MS = 1_000_000
+
+
+def fault(rule: str, expected: str, suggestion: str = "") -> PydanticCustomError:
+    """An error of one field; `rule` becomes the finding's id."""
+    # pydantic formats the template, so texts go in as values and never as the template itself.
+    return PydanticCustomError(rule, "{expected}", {"expected": expected, "suggestion": suggestion})  # type: ignore[arg-type]  # wants literals
+
+
+def _quantity(rule: str, parse: Callable[[str], int]) -> BeforeValidator:
+    def read(value: object) -> int:
+        if not isinstance(value, str):
+            raise fault(rule, _expectation(parse))
+        try:
+            return parse(value)
+        except UnitError as err:
+            raise fault(rule, err.expected, err.suggestion) from None
+
+    return BeforeValidator(read)
+
+
+def _expectation(parse: Callable[[str], int]) -> str:
+    try:
+        parse("?")
+    except UnitError as err:
+        return err.expected
+    return "a quantity"
+
+
+def _limit(kind: str, *, low: int = 0, high: int = 2**62, is_bounded: bool = False) -> BeforeValidator:
+    def parse(text: str) -> int:
+        if is_bounded:
+            value = {"bytes": parse_bytes, "count": parse_count}[kind](text)
+        else:
+            value = parse_limit(text, kind=kind)
+        if text != "unlimited" and not low <= value <= high:
+            raise UnitError(f"a number from {low} to {high}")
+        return value
+
+    return _quantity("bad-quantity", parse)
+
+
+def _milliseconds(text: str) -> int:
+    value = parse_limit(text, kind="duration")
+    if text == "unlimited":
+        return value
+    if value < _MS or value % _MS:
+        raise UnitError("a duration of whole milliseconds, at least 1ms, or unlimited")
+    return value // _MS
+
+
+def _on_full(text: str) -> int:
+    expected = "block, block:<duration>, or kill"
+    if text in {"block", "kill"}:
+        return 10_000 if text == "block" else 0
+    head, _, tail = text.partition(":")
+    if head != "block":
+        raise UnitError(expected)
+    try:
+        value = parse_duration(tail)
+    except UnitError as err:
+        raise UnitError(expected, f"block:{err.suggestion}" if err.suggestion else "") from None
+    if value < _MS or value % _MS:
+        raise UnitError("block:<duration> of whole milliseconds, at least 1ms; or kill")
+    return value // _MS
+
+
+def _days(text: str) -> int:
+    day = 86_400 * 10**9
+    value = parse_duration(text)
+    if value < day or value % day:
+        raise UnitError("a number of whole days, such as 90d")
+    return value // day
+
+
+def _resolution(text: str) -> int:
+    value = parse_duration(text)
+    if not 1 <= value <= 3_600 * 10**9:
+        raise UnitError("a duration from 1ns to 1h")
+    return value
+
+
+def _pattern(rule: str, pattern: str, expected: str) -> AfterValidator:
+    compiled = re.compile(pattern)
+
+    def read(value: str) -> str:
+        if not compiled.fullmatch(value):
+            raise fault(rule, expected)
+        return value
+
+    return AfterValidator(read)
+
+
+def _path(parse: Callable[[str], object]) -> AfterValidator:
+    def read(value: str) -> str:
+        try:
+            parse(value)
+        except GlobError as err:
+            raise fault("bad-path", err.expected, err.suggestion) from None
+        return value
+
+    return AfterValidator(read)
+
+
+def _boolean(value: object) -> object:
+    return {"true": True, "false": False}.get(value, value) if isinstance(value, Plain) else value
+
+
+def _integer(value: object) -> object:
+    return int(value) if isinstance(value, Plain) and re.fullmatch(r"-?[0-9]{1,18}", value) else value
+
+
+def _time_or(prefix_parsers: dict[str, Callable[[str], object]], words: tuple[str, ...]) -> AfterValidator:
+    forms = [*words, *(f"{prefix}:<…>" for prefix in prefix_parsers)]
+
+    def read(value: str) -> str:
+        head, colon, tail = value.partition(":")
+        if value in words:
+            return value
+        if not colon or head not in prefix_parsers:
+            raise fault("bad-choice", f"one of {', '.join(forms)}")
+        try:
+            prefix_parsers[head](tail)
+        except UnitError as err:
+            raise fault("bad-choice", f"{head}: and {err.expected}") from None
+        return value
+
+    return AfterValidator(read)
+
+
+def parse_moment(text: str) -> int:
+    """Nanoseconds from an RFC 3339 time or from a duration, for a clock that starts anywhere."""
+    try:
+        return parse_duration(text)
+    except UnitError:
+        return parse_instant(text)
+
+
+def _port(value: str) -> str:
+    if not re.fullmatch(r"[0-9]{1,5}(-[0-9]{1,5})?", value):
+        raise fault("bad-port", "a port 1-65535, or a range such as 8000-8010")
+    ports = [int(part) for part in value.split("-")]
+    if not all(1 <= port <= 65_535 for port in ports) or ports != sorted(ports):
+        raise fault("bad-port", "a port 1-65535, or a range such as 8000-8010")
+    return value
+
+
+def none_as_mapping(value: object) -> object:
+    """An empty section means the same as one that is not there: nothing is granted."""
+    return {} if value is None else value
+
+
+def none_as_list(value: object) -> object:
+    """An empty list means the same as one that is not there: nothing is granted."""
+    return () if value is None else value
+
+
+def one_as_list(value: object) -> object:
+    """One text stands for a list of one."""
+    return (value,) if isinstance(value, str) else none_as_list(value)
+
+
+def _filled(value: tuple[T, ...]) -> tuple[T, ...]:
+    if not value:
+        raise fault("empty-list", "a list with something in it")
+    return value
+
+
+def _version(value: int) -> int:
+    if value != 1:
+        raise fault("bad-version", "the version 1")
+    return value
+
+
+Flag = Annotated[bool, BeforeValidator(_boolean)]
+Version = Annotated[int, BeforeValidator(_integer), AfterValidator(_version)]
+Filled = Annotated[tuple[T, ...], AfterValidator(_filled)]
+OneOrMany = Annotated[tuple[T, ...], BeforeValidator(one_as_list)]
+Many = Annotated[tuple[T, ...], BeforeValidator(none_as_list)]
+Section = Annotated[T, BeforeValidator(none_as_mapping)]
+
+PolicyName = Annotated[
+    str,
+    _pattern(
+        "bad-name", r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}", "a name of at most 128 of A-Z a-z 0-9 . _ - /, a letter first"
+    ),
+]
+RuleName = Annotated[
+    str,
+    _pattern("bad-id", r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "an id of at most 64 of A-Z a-z 0-9 . _ -, a letter first"),
+]
+Digest = Annotated[str, _pattern("bad-digest", r"sha256:[0-9a-f]{64}", "sha256: and 64 lower-case hexadecimal digits")]
+Text = Annotated[str, _pattern("bad-text", r"[^\x00]*", "text without a NUL byte")]
+NonEmpty = Annotated[str, _pattern("bad-text", r"[^\x00]+", "text that is not empty and has no NUL byte")]
+AllowUri = Annotated[str, _path(parse_allow)]
+DenyUri = Annotated[str, _path(parse_deny)]
+GuestMount = Annotated[str, _path(check_mount)]
+RelativeGlob = Annotated[str, _path(parse_relative)]
+HostPath = Annotated[str, _path(check_path_text)]
+Instant = Annotated[int, _quantity("bad-time", parse_instant)]
+Port = Annotated[str, AfterValidator(_port)]
+
+ByteLimit = Annotated[int, _limit("bytes")]
+MemoryLimit = Annotated[int, _limit("bytes", low=65_536)]
+StackLimit = Annotated[int, _limit("bytes", low=16_384, high=4 * 2**20, is_bounded=True)]
+CountLimit = Annotated[int, _limit("count")]
+OpenFilesLimit = Annotated[int, _limit("count", high=4_000, is_bounded=True)]
+HostCallsLimit = Annotated[int, _limit("count", high=2**40)]
+Milliseconds = Annotated[int, _quantity("bad-quantity", _milliseconds)]
+OnFull = Annotated[int, _quantity("bad-quantity", _on_full)]
+Days = Annotated[int, _quantity("bad-quantity", _days)]
+Resolution = Annotated[int, _quantity("bad-quantity", _resolution)]
+
+WallClock = Annotated[str, _time_or({"frozen": parse_instant}, ("real", "none"))]
+MonotonicClock = Annotated[str, _time_or({"frozen": parse_moment}, ("real", "none"))]
+RandomSource = Annotated[str, _time_or({"seeded": parse_seed}, ("real", "none"))]

@@ -1,0 +1,102 @@
+"""The rules that every plan carries, whatever its document says.
+
+Rules of a document are compiled in `compiler.py`. Each refusal of the monitor names a rule, so
+limits, unsafe paths and missing capabilities have one here; their ids never change, because they
+stand in old audit logs.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from policy.plan import Rule, RuleId, RuleKind
+
+DEFAULT: Final = RuleId("default")
+
+NETWORK_NONE: Final = RuleId("network.none")
+RANDOM_NONE: Final = RuleId("random.none")
+CLOCKS_WALL: Final = RuleId("clocks.wall")
+CLOCKS_MONOTONIC: Final = RuleId("clocks.monotonic")
+STDIO_STDIN: Final = RuleId("stdio.stdin")
+STDIO_STDOUT: Final = RuleId("stdio.stdout")
+STDIO_STDERR: Final = RuleId("stdio.stderr")
+
+LIMIT_HOST_CALLS: Final = RuleId("limit.host_calls")
+LIMIT_STDOUT: Final = RuleId("limit.stdout")
+LIMIT_STDERR: Final = RuleId("limit.stderr")
+LIMIT_DISK: Final = RuleId("limit.disk")
+LIMIT_FILES: Final = RuleId("limit.files")
+LIMIT_OPEN_FILES: Final = RuleId("limit.open_files")
+
+BENEATH: Final = RuleId("beneath")
+SYMLINK: Final = RuleId("symlink")
+FILE_TYPE: Final = RuleId("file-type")
+NO_WIDENING: Final = RuleId("no-widening")
+PATH_LENGTH: Final = RuleId("path-length")
+HANDLE: Final = RuleId("handle")
+AUDIT: Final = RuleId("audit")
+
+DEFAULT_RULE: Final = Rule(
+    id=DEFAULT,
+    kind=RuleKind.DEFAULT,
+    field="",
+    summary="what no rule allows is refused",
+    hint="add a rule to permissions.storage.allow that grants this access to this path",
+)
+
+SOCKET_CALLS: Final = ("sock_accept", "sock_recv", "sock_send", "sock_shutdown")
+
+
+def _built_in(rule: RuleId, summary: str, hint: str) -> Rule:
+    return Rule(id=rule, kind=RuleKind.BUILTIN, field="", summary=summary, hint=hint)
+
+
+def _limit(rule: RuleId, counted: str) -> Rule:
+    name = rule.removeprefix("limit.")
+    field = f"resources.limits.{name}"
+    return Rule(rule, RuleKind.BUILTIN, field, f"a run is limited in its {counted}", f"raise {field}")
+
+
+def missing_capability(rule: RuleId, field: str, what: str) -> Rule:
+    """The rule that refuses a capability that the document leaves at `none`."""
+    return Rule(
+        rule, RuleKind.DEFAULT, field, f"the policy gives no {what}", f"set {field} to something other than none"
+    )
+
+
+NETWORK_RULE: Final = Rule(
+    id=NETWORK_NONE,
+    kind=RuleKind.DEFAULT,
+    field="permissions.network",
+    summary="the policy gives no network",
+    hint="the network cannot be granted yet",
+)
+
+FIXED_RULES: Final = (
+    _limit(LIMIT_HOST_CALLS, "number of host calls"),
+    _limit(LIMIT_STDOUT, "bytes on standard output"),
+    _limit(LIMIT_STDERR, "bytes on standard error"),
+    _limit(LIMIT_DISK, "bytes written to files"),
+    _limit(LIMIT_FILES, "number of files and directories made"),
+    _limit(LIMIT_OPEN_FILES, "number of open descriptors"),
+    _built_in(BENEATH, "a path may not lead out of the directory it starts from", "name the path from its own mount"),
+    _built_in(
+        SYMLINK,
+        "a path with a symbolic link in it is not followed where rules tell paths of a mount apart",
+        "name the file itself, or grant the whole mount with one rule without include, exclude or deny",
+    ),
+    _built_in(
+        FILE_TYPE, "only regular files and directories are opened", "put a regular file there: devices are not granted"
+    ),
+    _built_in(
+        NO_WIDENING,
+        "a rename or a link may not give a file rights that it does not have where it is",
+        "copy the contents instead, or grant the same access at both paths",
+    ),
+    _built_in(PATH_LENGTH, "a path is shorter than 4096 bytes", "use a shorter path"),
+    _built_in(
+        HANDLE, "a descriptor is used only for what it was opened for", "open the file for this access in the first place"
+    ),
+    _built_in(AUDIT, "a call that cannot be recorded does not happen", "look at the audit store: it is full or slow"),
+)
+"""The rules after those of the document, in this order."""

@@ -1,0 +1,328 @@
+"""The policy document as typed values: every key, its type and its default.
+
+Text of single fields is read in `fields.py`, and faults become findings in `document.py`. A key
+that is not named here is an error, and an empty section grants nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from policy.fields import (
+    AllowUri,
+    ByteLimit,
+    CountLimit,
+    Days,
+    DenyUri,
+    Digest,
+    Filled,
+    Flag,
+    GuestMount,
+    HostCallsLimit,
+    Instant,
+    Many,
+    MemoryLimit,
+    Milliseconds,
+    MonotonicClock,
+    NonEmpty,
+    OneOrMany,
+    OnFull,
+    OpenFilesLimit,
+    PolicyName,
+    Port,
+    RandomSource,
+    RelativeGlob,
+    Resolution,
+    RuleName,
+    Section,
+    StackLimit,
+    Text,
+    Version,
+    WallClock,
+)
+
+Access = Literal["read", "list", "create", "write", "append", "delete", "symlink"]
+NetworkVerdict = Literal["deny", "allow"]
+
+MIB = 2**20
+
+
+class Model(BaseModel):
+    """What all sections have in common: exact types, no unknown keys, no changes."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Metadata(Model):
+    """Who answers for the policy, and until when it holds."""
+
+    name: PolicyName
+    description: Text = ""
+    owner: Text = ""
+    labels: Section[dict[str, Text]] = {}
+    reason: Text = ""
+    expires: Instant | None = None
+
+
+class Match(Model):
+    """Which modules the policy is for."""
+
+    digest: OneOrMany[Digest] = ()
+    name: OneOrMany[NonEmpty] = ()
+    signer: OneOrMany[NonEmpty] = ()
+    tenant: OneOrMany[NonEmpty] = ()
+
+
+class StorageAllow(Model):
+    """One grant of files."""
+
+    id: RuleName | None = None
+    uri: AllowUri
+    mount: GuestMount | None = None
+    access: Filled[Access]
+    include: Many[RelativeGlob] = ()
+    exclude: Many[RelativeGlob] = ()
+    max_bytes: ByteLimit | None = None
+    max_files: CountLimit | None = None
+
+
+class StorageDeny(Model):
+    """One refusal of files, which wins over every grant; without `access` it refuses everything."""
+
+    id: RuleName | None = None
+    uri: DenyUri
+    access: Filled[Access] | None = None
+
+
+class Storage(Model):
+    """Files and directories."""
+
+    allow: Many[StorageAllow] = ()
+    deny: Many[StorageDeny] = ()
+
+
+class SocketRule(Model):
+    """One grant of addresses for TCP or UDP."""
+
+    id: RuleName | None = None
+    to: NonEmpty
+    ports: Filled[Port]
+    private: NetworkVerdict | None = None
+    i_understand: Literal["any-destination"] | None = None
+
+
+class NetworkDeny(Model):
+    """One refusal of addresses or URLs."""
+
+    id: RuleName | None = None
+    to: NonEmpty | None = None
+    ports: Many[Port] = ()
+    url: NonEmpty | None = None
+    methods: Many[NonEmpty] = ()
+    paths: Many[NonEmpty] = ()
+
+
+class Dns(Model):
+    """Names that may be looked up."""
+
+    names: Many[NonEmpty] = ()
+    max_queries: CountLimit = 32
+    pin: Flag = True
+
+
+class Credential(Model):
+    """A secret that the host puts into a request."""
+
+    from_: NonEmpty = Field(alias="from")
+    as_: NonEmpty = Field(alias="as")
+
+
+class HeaderRule(Model):
+    """Headers that a guest may not send."""
+
+    deny: Many[NonEmpty] = ()
+
+
+class HttpRule(Model):
+    """One grant of HTTP requests."""
+
+    id: RuleName | None = None
+    url: NonEmpty
+    access: Literal["read-only", "read-write", "full"] | None = None
+    methods: Many[NonEmpty] = ()
+    paths: Many[NonEmpty] = ()
+    headers: Section[HeaderRule] = HeaderRule()
+    max_request_bytes: ByteLimit | None = None
+    max_response_bytes: ByteLimit | None = None
+    redirects: Literal["recheck", "refuse"] | None = None
+    credential: Credential | None = None
+
+
+class Network(Model):
+    """Sockets, names and HTTP."""
+
+    tcp: Many[SocketRule] = ()
+    udp: Many[SocketRule] = ()
+    deny: Many[NetworkDeny] = ()
+    dns: Dns | None = None
+    http: Many[HttpRule] = ()
+    listen: Many[NonEmpty] = ()
+    private: NetworkVerdict = "deny"
+
+
+class EnvironmentAllow(Model):
+    """One environment variable."""
+
+    id: RuleName | None = None
+    key: str
+    value: str | None = None
+    from_: NonEmpty | None = Field(None, alias="from")
+
+
+class Environment(Model):
+    """The environment of the guest."""
+
+    allow: Many[EnvironmentAllow] = ()
+
+
+class StdioSection(Model):
+    """The three standard streams."""
+
+    stdin: Literal["none", "inherit", "caller"] = "none"
+    stdout: Literal["none", "inherit", "capture"] = "capture"
+    stderr: Literal["none", "inherit", "capture"] = "capture"
+
+
+class ClocksSection(Model):
+    """What the clocks say."""
+
+    wall: WallClock = "real"
+    monotonic: MonotonicClock = "real"
+    resolution: Resolution = 1_000
+
+
+class NnModel(Model):
+    """One model that may be loaded."""
+
+    name: NonEmpty
+    digest: Digest
+    backend: NonEmpty
+
+
+class Nn(Model):
+    """Neural networks."""
+
+    models: Many[NnModel] = ()
+    max_calls: CountLimit | None = None
+    max_tensor_bytes: ByteLimit | None = None
+
+
+class HostFunction(Model):
+    """One import outside WASI."""
+
+    id: RuleName | None = None
+    name: NonEmpty
+    args: Many[NonEmpty] = ()
+
+
+class Permissions(Model):
+    """Everything that is granted."""
+
+    storage: Section[Storage] = Storage()
+    network: Section[Network] = Network()
+    environment: Section[Environment] = Environment()
+    args: Many[str] = ()
+    extra_args: Flag = True
+    stdio: Section[StdioSection] = StdioSection()
+    clocks: Section[ClocksSection] = ClocksSection()
+    random: RandomSource = "real"
+    nn: Section[Nn] = Nn()
+    host_functions: Many[HostFunction] = ()
+
+
+class TemporalRule(Model):
+    """A rule over time."""
+
+    id: RuleName | None = None
+    when: dict[str, object]
+    then: dict[str, object]
+
+
+class LimitsSection(Model):
+    """What a run may use; sizes in bytes, times in milliseconds."""
+
+    memory: MemoryLimit = 64 * MIB
+    cpu: Milliseconds = 5_000
+    timeout: Milliseconds = 10_000
+    fuel: CountLimit = -1
+    module: ByteLimit = 64 * MIB
+    compile: Milliseconds = 30_000
+    stack: StackLimit = 512 * 2**10
+    tables: CountLimit = 4
+    table_elements: CountLimit = 10_000
+    instances: CountLimit = 8
+    memories: CountLimit = 2
+    stdout: ByteLimit = 1 * MIB
+    stderr: ByteLimit = 256 * 2**10
+    disk: ByteLimit = 16 * MIB
+    files: CountLimit = 256
+    open_files: OpenFilesLimit = 64
+    connections: CountLimit | None = None
+    net_in: ByteLimit | None = None
+    net_out: ByteLimit | None = None
+    host_calls: HostCallsLimit = 1_000_000
+
+
+class Resources(Model):
+    """What a run may use."""
+
+    limits: Section[LimitsSection] = LimitsSection()
+
+
+class RuntimeSection(Model):
+    """How the module is run."""
+
+    abi: Literal["auto", "wasi-0.1", "wasi-0.2"] = "auto"
+    engine: Literal["cranelift", "pulley"] = "cranelift"
+    isolation: NonEmpty = "process"
+    cache: Flag = True
+
+
+class AuditRule(Model):
+    """An exception for some calls."""
+
+    call: NonEmpty
+    level: Literal["counts", "summary", "calls"] | None = None
+    payload: NonEmpty | None = None
+
+
+class AuditSection(Model):
+    """How the trail of a run is kept."""
+
+    level: Literal["counts", "summary", "calls"] = "calls"
+    payload: NonEmpty = "none"
+    mask: OneOrMany[NonEmpty] = ("default",)
+    sync: Literal["batch", "deny", "all"] = "deny"
+    on_full: OnFull = 10_000
+    timestamps: Literal["auto", "exact", "coarse"] = "auto"
+    retain: Days = 90
+    rules: Many[AuditRule] = ()
+
+
+class PolicyModel(Model):
+    """One whole document."""
+
+    version: Version
+    kind: Literal["ModulePolicy", "Baseline"] = "ModulePolicy"
+    metadata: Metadata
+    match: Match | None = None
+    extends: Many[NonEmpty] = ()
+    mode: Literal["enforce", "audit", "learn"] = "enforce"
+    when_unenforceable: Literal["refuse", "warn"] = "refuse"
+    permissions: Section[Permissions] = Permissions()
+    rules: Many[TemporalRule] = ()
+    resources: Section[Resources] = Resources()
+    runtime: Section[RuntimeSection] = RuntimeSection()
+    audit: Section[AuditSection] = AuditSection()

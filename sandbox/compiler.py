@@ -1,0 +1,206 @@
+"""Compilation of a guest, from the supervisor's side: start the compiler's process, wait, read what it left.
+
+What happens in that process lives in `compile_process.py`; artifacts are kept in `cache.py`.
+The supervisor never compiles a guest in its own process, and a compiler that overstays is killed with all it
+started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audit.inert import inert
+from sandbox.artifact import Artifact, freeze, private_file
+from sandbox.cache import ArtifactCache, artifact_name
+from sandbox.compile_process import INVALID, MAX_MESSAGE_BYTES, MEMORY, MEMORY_WORDS, TOO_LARGE, CompileOrder
+from sandbox.refusal import AdmissionRefused, Refusal
+
+if TYPE_CHECKING:
+    from sandbox.engine_wasmtime import EngineConfig
+
+# 4 GiB of address space: on two cores CPython (26 MB) needs under 1, and one module of 58 MB asked for 6.
+COMPILE_MEMORY_BYTES = 4 << 30
+# 1 GiB: artifacts of real programs are one to three times as large as their modules.
+MAX_ARTIFACT_BYTES = 1 << 30
+# The engine compiles functions in parallel, one thread for each; more threads only add address space.
+MAX_THREADS = 8
+# 300 characters of an engine's message hold its sentence and the place in the module.
+MAX_ENGINE_MESSAGE = 300
+# Processor seconds beside the wall limit: the interpreter and the engine start, too.
+_START_CPU_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class CompileLimits:
+    """What one compilation may use."""
+
+    wall_ms: int  # negative: no limit
+    memory_bytes: int = COMPILE_MEMORY_BYTES
+    artifact_bytes: int = MAX_ARTIFACT_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An artifact that is ready to be loaded, and how it was come by."""
+
+    artifact: Artifact
+    is_cached: bool
+    finding: str = ""  # what was wrong with the cache, for the report; empty when nothing was
+
+
+def prepare(
+    module: bytes,
+    *,
+    digest: str,
+    config: EngineConfig,
+    engine_key: str,
+    limits: CompileLimits,
+    cache: ArtifactCache | None,
+) -> Prepared:
+    """Take the artifact of `module` from the cache, or compile it and keep it there.
+
+    `digest` is that of `module`, `engine_key` that of `config`; without a cache the artifact lasts for this
+    run only.
+    A cache that cannot be written costs time, not the run. Raises AdmissionRefused as `compile_module` does.
+    """
+    if cache is None:
+        return Prepared(compile_module(module, config=config, limits=limits), is_cached=False)
+    name = artifact_name(digest, engine_key)
+    found = cache.load(name)
+    if isinstance(found, Artifact):
+        return Prepared(found, is_cached=True)
+    artifact = compile_module(module, config=config, limits=limits)
+    finding = found.finding
+    try:
+        cache.store(name, artifact)
+    except OSError as err:
+        finding = finding or f"the artifact could not be kept: {err.strerror}"
+    return Prepared(artifact, is_cached=False, finding=finding)
+
+
+def compile_module(module: bytes, *, config: EngineConfig, limits: CompileLimits) -> Artifact:
+    """Compile `module` in a process of its own; the caller closes the artifact.
+
+    Raises AdmissionRefused: invalid, or out of time or memory, or the compiler broke.
+    """
+    with contextlib.ExitStack() as stack:
+        module_fd, message_fd, noise_fd, artifact_fd = (
+            _private(stack, name) for name in ("module", "message", "noise", "artifact")
+        )
+        with os.fdopen(os.dup(module_fd), "wb") as file:
+            file.write(module)
+        order: CompileOrder = {
+            "module_fd": module_fd,
+            "message_fd": message_fd,
+            "artifact_fd": artifact_fd,
+            "memory_bytes": limits.memory_bytes,
+            "file_bytes": limits.artifact_bytes,
+            "cpu_s": _cpu_s(limits.wall_ms),
+            "config": {
+                "engine": config.engine.value,
+                "has_fuel": config.has_fuel,
+                "stack_bytes": config.stack_bytes,
+            },
+        }
+        status = _run(
+            json.dumps(order), (module_fd, message_fd, artifact_fd), noise_fd, wall_ms=limits.wall_ms
+        )
+        if status != 0:
+            raise _refusal(status, _text(message_fd), _text(noise_fd), limits)
+        freeze(artifact_fd)
+        return Artifact(os.dup(artifact_fd))
+
+
+def _private(stack: contextlib.ExitStack, name: str) -> int:
+    fd = private_file(f"wasmgate-{name}")
+    stack.callback(os.close, fd)
+    return fd
+
+
+def _threads() -> int:
+    return min(
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, MAX_THREADS
+    )
+
+
+def _cpu_s(wall_ms: int) -> int:
+    # A week stands for no limit: an orphan has to end some day.
+    wall_s = 7 * 86_400 if wall_ms < 0 else -(-wall_ms // 1_000)
+    return wall_s * _threads() + _START_CPU_S
+
+
+def _environment() -> dict[str, str]:
+    # SECURITY: the operator's environment holds secrets and switches of the loader; the compiler gets
+    # neither.
+    return {
+        "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
+        "RAYON_NUM_THREADS": str(_threads()),
+        "MALLOC_ARENA_MAX": "2",  # glibc reserves 64 MiB of address space for each arena
+        "LC_ALL": "C.UTF-8",
+    }
+
+
+_OVERSTAYED = -256
+"""Stands for an exit status: the process was killed at the wall limit."""
+
+
+def _run(order: str, fds: tuple[int, ...], noise_fd: int, *, wall_ms: int) -> int:
+    process = subprocess.Popen(  # our own interpreter and module; nothing of it comes from a guest
+        [sys.executable, "-P", "-m", "sandbox.compile_process", order],
+        stdin=subprocess.DEVNULL,
+        stdout=noise_fd,
+        stderr=noise_fd,
+        cwd="/",
+        env=_environment(),
+        pass_fds=fds,
+        start_new_session=True,
+    )
+    try:
+        return process.wait(None if wall_ms < 0 else wall_ms / 1_000)
+    except subprocess.TimeoutExpired:
+        return _OVERSTAYED
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _text(fd: int) -> str:
+    return os.pread(fd, MAX_MESSAGE_BYTES, 0).decode(errors="backslashreplace")
+
+
+def _refusal(status: int, message: str, noise: str, limits: CompileLimits) -> AdmissionRefused:
+    if status in {_OVERSTAYED, -signal.SIGXCPU}:
+        return AdmissionRefused(
+            Refusal.COMPILE_TIME,
+            f"compiling the module took longer than the policy's compile limit of {limits.wall_ms} ms",
+        )
+    said = _sentence(message or noise[-MAX_ENGINE_MESSAGE:])
+    if status == INVALID:
+        return AdmissionRefused(Refusal.INVALID, f"the module is invalid: {said}")
+    is_memory = any(word in noise for word in MEMORY_WORDS)
+    if status == MEMORY or is_memory:
+        mib = limits.memory_bytes >> 20
+        return AdmissionRefused(
+            Refusal.COMPILE_MEMORY, f"compiling the module takes more than {mib} MiB of memory"
+        )
+    if status == TOO_LARGE:
+        mib = limits.artifact_bytes >> 20
+        return AdmissionRefused(Refusal.COMPILE_MEMORY, f"the compiled module is larger than {mib} MiB")
+    ending = f"signal {-status}" if status < 0 else f"status {status}"
+    return AdmissionRefused(Refusal.COMPILE_FAILED, f"the compiler ended with {ending}: {said}")
+
+
+def _sentence(message: str) -> str:
+    """Put an engine's message, which has several lines and holds guest text, on one inert line."""
+    line = " ".join(message.split()).replace(" Caused by: ", ": ")
+    return inert(line[:MAX_ENGINE_MESSAGE])[:MAX_ENGINE_MESSAGE]

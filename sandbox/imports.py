@@ -1,0 +1,108 @@
+"""Whether a host function here provides an import, and whether a plan grants it.
+
+Admission and inspection both ask here, so what `module inspect` shows is what admission does.
+A grant here is what can be said before a run: the monitor decides on each call, by its arguments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from policy.calls import CALL_CODES, CALLS, MODULE, HostCall
+from policy.plan import Plan, Right
+from sandbox.wasm.shape import ExternKind, FuncType, Import
+
+PREVIEW0 = "wasi_unstable"
+_LETTERS: Final = {"i": "i32", "I": "i64"}
+_NEEDS_VARIABLES: Final = ("environ_get", "environ_sizes_get")
+_NEEDS_MOUNTS: Final = ("fd_prestat_get", "fd_prestat_dir_name")
+# These work on the standard streams, whatever the mounts allow.
+_ON_STREAMS: Final = ("fd_read", "fd_write")
+
+
+class Provision(StrEnum):
+    """What stands behind an import."""
+
+    PROVIDED = "provided"
+    FOREIGN = "no host function of that name"
+    PREVIEW0 = "preview 0 of WASI"
+    SIGNATURE = "another signature"
+    KIND = "not a function"
+
+
+class Standing(StrEnum):
+    """What a plan makes of an import that is provided."""
+
+    GRANTED = "granted"
+    EMPTY = "granted-empty"  # can be called, and finds nothing there
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a plan makes of one host call, the rule behind it if it is refused, and a remark."""
+
+    standing: Standing
+    rule_id: str = ""
+    note: str = ""
+
+
+def signature(call: HostCall) -> FuncType:
+    """Return the signature that a guest must import a host call with."""
+    results = ("i32",) if call.has_result else ()
+    return FuncType(tuple(_LETTERS[letter] for letter in call.parameters), results)
+
+
+def host_call(item: Import) -> HostCall | None:
+    """Return the host call that an import names, whatever its signature."""
+    code = CALL_CODES.get(item.name) if item.module == MODULE else None
+    return None if code is None else CALLS[code]
+
+
+def provision(item: Import) -> Provision:
+    """Say what stands behind an import."""
+    if item.kind is not ExternKind.FUNCTION:
+        return Provision.KIND
+    if item.module == PREVIEW0:
+        return Provision.PREVIEW0
+    call = host_call(item)
+    if call is None:
+        return Provision.FOREIGN
+    return Provision.PROVIDED if item.type == signature(call) else Provision.SIGNATURE
+
+
+def grant(call: HostCall, plan: Plan) -> Grant:
+    """Say what a plan makes of a host call, as far as that does not depend on the call's arguments."""
+    rule = dict(plan.denied_calls).get(call.name)
+    if rule is not None:
+        return Grant(Standing.REFUSED, plan.rules[rule].id, plan.rules[rule].hint)
+    if call.name in _NEEDS_VARIABLES and not plan.environment:
+        return Grant(Standing.EMPTY, note="the policy sets no variables")
+    if call.name in _NEEDS_MOUNTS and not plan.mounts:
+        return Grant(Standing.EMPTY, note="the policy has no mounts")
+    if call.name.startswith("path_"):
+        lacking = _lacking(call, plan)
+        return Grant(Standing.REFUSED, plan.rules[0].id, lacking) if lacking else Grant(Standing.GRANTED)
+    if call.rights and call.name not in _ON_STREAMS:
+        lacking = _lacking(call, plan)
+        return Grant(Standing.EMPTY, note=lacking) if lacking else Grant(Standing.GRANTED)
+    return Grant(Standing.GRANTED)
+
+
+def _lacking(call: HostCall, plan: Plan) -> str:
+    """Say why no path of the plan can serve the call; empty when one can."""
+    if not plan.mounts:
+        return "the policy has no mounts"
+    for rights in (call.rights, call.rights2):
+        if rights and not any(entry.rights & rights == rights for entry in plan.automaton.classes):
+            return f"no path of the policy allows {_words(rights)}"
+    # What is needed to open a file depends on how it is opened: some right, at least.
+    if not any(entry.rights for entry in plan.automaton.classes):
+        return "no path of the policy allows anything"
+    return ""
+
+
+def _words(rights: Right) -> str:
+    return " and ".join(right.name.lower() for right in Right if right in rights and right.name)

@@ -1,0 +1,96 @@
+"""The monitor's three modules as WebAssembly text: `gate`, `probe` and `monitor`.
+
+They are functions of the table of host calls alone, never of a plan or a guest, so they are compiled once.
+How they are put together with a guest is in `sandbox/engine_wasmtime.py`. Nothing is read or written here.
+"""
+
+from __future__ import annotations
+
+from policy.calls import CALLS, MODULE, HostCall
+from sandbox.monitor import calls, layout, tables
+from sandbox.monitor.kernel import KERNEL
+from sandbox.monitor.paths import PATHS
+
+PROBED = (
+    "clock_time_get",
+    "fd_close",
+    "fd_fdstat_get",
+    "fd_filestat_get",
+    "path_create_directory",
+    "path_filestat_get",
+    "path_filestat_set_times",
+    "path_link",
+    "path_open",
+    "path_readlink",
+    "path_remove_directory",
+    "path_rename",
+    "path_symlink",
+    "path_unlink_file",
+)
+"""The host functions that the monitor calls on its own account, through the probe."""
+
+_TYPES = {"i": "i32", "I": "i64"}
+_NOTCAPABLE = 76
+
+
+def _type(call: HostCall) -> str:
+    params = " ".join(_TYPES[letter] for letter in call.parameters)
+    return f"(param {params})" + (" (result i32)" if call.has_result else "")
+
+
+def gate() -> str:
+    """What the guest is linked to: each call goes through a table that the monitor fills.
+
+    Until then the slots hold stubs that refuse and count: `unarmed` says how often a `start` section
+    called the host.
+    """
+    text = ['(module (table $t (export "table") ', f"{len(CALLS)} {len(CALLS)} funcref)"]
+    text.append('(global $n (export "unarmed") (mut i32) (i32.const 0))')
+    for code, call in enumerate(CALLS):
+        arguments = " ".join(f"(local.get {i})" for i in range(len(call.parameters)))
+        end = f"(i32.const {_NOTCAPABLE})" if call.has_result else "(unreachable)"
+        text.append(f"(type $t{code} (func {_type(call)}))")
+        text.append(
+            f"(func $s{code} (type $t{code}) (global.set $n (i32.add (global.get $n) (i32.const 1))) {end})"
+        )
+        text.append(
+            f'(func (export "{call.name}") (type $t{code})'
+            f" (call_indirect $t (type $t{code}) {arguments} (i32.const {code})))"
+        )
+    stubs = " ".join(f"$s{code}" for code in range(len(CALLS)))
+    text.append(f"(elem (table $t) (i32.const 0) func {stubs}))")
+    return "\n".join(text)
+
+
+def probe() -> str:
+    """Host functions for the monitor's own use, on a memory that the guest cannot see."""
+    probed = [call for call in CALLS if call.name in PROBED]
+    imports = [f'(import "{MODULE}" "{c.name}" (func ${c.name} {_type(c)}))' for c in probed]
+    exports = []
+    for call in probed:
+        arguments = " ".join(f"(local.get {i})" for i in range(len(call.parameters)))
+        exports.append(f'(func (export "{call.name}") {_type(call)} (call ${call.name} {arguments}))')
+    return "\n".join(["(module", *imports, '(memory (export "memory") 1 1)', *exports, ")"])
+
+
+def monitor() -> str:
+    """The reference monitor: decides and records each call between the gate and the host."""
+    text = ["(module"]
+    text += [f'(import "{MODULE}" "{c.name}" (func $real.{c.name} {_type(c)}))' for c in CALLS]
+    text += [
+        f'(import "probe" "{c.name}" (func $probe.{c.name} {_type(c)}))' for c in CALLS if c.name in PROBED
+    ]
+    text.append('(import "host" "drain" (func $host.drain (param i32) (result i32)))')
+    text.append(f'(import "gate" "table" (table $t {len(CALLS)} {len(CALLS)} funcref))')
+    text.append('(import "guest" "memory" (memory $guest 0))')
+    text.append('(import "probe" "memory" (memory $scratch 1))')
+    pages = layout.RING_PAGES
+    text.append(f'(memory $ring (export "ring") {pages} {pages})')
+    text.append(f'(memory $plan (export "plan") {tables.MIN_PAGES})')
+    # the host finds the guest's memory through its caller's export of this name
+    text.append('(export "memory" (memory $guest))')
+    text += [KERNEL, PATHS, calls.SUPPORT]
+    text += [function.text() for function in calls.FUNCTIONS]
+    names = " ".join(f"$m.{call.name}" for call in CALLS)
+    text.append(f"(elem (table $t) (i32.const 0) func {names}))")
+    return "\n".join(text)

@@ -1,0 +1,260 @@
+"""The monitor's kernel as WebAssembly text: time, room, records, refusals and descriptors.
+
+What each host call does with it is in `sandbox/monitor/calls`, path rules are in `paths.py`, and
+`generate.py` puts it all together. Every call goes `enter`, decide, `publish`, act, `complete`, or
+`enter`, `deny`, `refuse`; nothing reaches a host function before `publish`.
+
+Memories: `$guest` is the guest's, `$ring` is mapped on pages that the supervisor shares, `$plan`
+holds the tables, and `$scratch` is the memory of the probe, through which the monitor makes calls
+of its own without touching the guest's memory.
+"""
+
+from __future__ import annotations
+
+from sandbox.monitor import layout as ring
+from sandbox.monitor import tables as plan
+from sandbox.monitor.layout import RECORD, Decision, Reason, Stop
+
+FIELDS = RECORD.fields
+assert FIELDS is not None
+AT: dict[str, int] = {name: FIELDS[name][1] for name in FIELDS}
+"""Offset of each field of a record."""
+
+ERRNO_BADF = 8
+ERRNO_DQUOT = 19
+ERRNO_EXIST = 20
+ERRNO_LOOP = 32
+ERRNO_MFILE = 33
+ERRNO_NAMETOOLONG = 37
+ERRNO_NOENT = 44
+ERRNO_PERM = 63
+ERRNO_NOTCAPABLE = 76
+
+DRAIN_FULL = 1
+DRAIN_SYNC = 2
+DRAIN_INTENT = 3
+
+ARENA_ROOM = 16_384  # two paths of 4096 bytes, twice over for the skip at the end of the arena
+
+
+def fixed_rule(rule_id: str) -> str:
+    """An expression for the index of one of the rules that every plan has."""
+    address = plan.FIXED_RULES + 4 * plan.FIXED_RULE_IDS.index(rule_id)
+    return f"(i32.load $plan (i32.const {address}))"
+
+
+def word(address: int) -> str:
+    """An expression for a 32-bit word of the configuration."""
+    return f"(i32.load $plan (i32.const {address}))"
+
+
+def long(address: int) -> str:
+    """An expression for a 64-bit word of the configuration."""
+    return f"(i64.load $plan (i32.const {address}))"
+
+
+GLOBALS = """
+(global $head (mut i64) (i64.const 0))
+(global $done (mut i64) (i64.const 0))
+(global $arena (mut i64) (i64.const 0))
+(global $rec (mut i32) (i32.const 0))
+(global $code (mut i32) (i32.const 0))
+(global $timed (mut i32) (i32.const 0))
+(global $last (mut i64) (i64.const 0))
+(global $base (mut i64) (i64.const 0))
+"""
+
+TIME = f"""
+(func $clock (result i64)
+  ;; UTC nanoseconds by the monotonic clock, from the base that `arm` took
+  (drop (call $probe.clock_time_get (i32.const 1) (i64.const 0) (i32.const 0)))
+  (i64.add (global.get $base) (i64.load $scratch (i32.const 0))))
+(func $arm (export "arm")
+  (drop (call $probe.clock_time_get (i32.const 0) (i64.const 0) (i32.const 0)))
+  (global.set $last (i64.load $scratch (i32.const 0)))
+  (drop (call $probe.clock_time_get (i32.const 1) (i64.const 0) (i32.const 0)))
+  (global.set $base (i64.sub (global.get $last) (i64.load $scratch (i32.const 0))))
+  (i32.store $ring (i32.const {ring.ARMED}) (i32.const 1)))
+(func $coarse (result i64) (local $now i64)
+  (local.set $now (i64.load $ring (i32.const {ring.NOW})))
+  (select (local.get $now) (global.get $last) (i64.gt_s (local.get $now) (global.get $last))))
+"""
+
+STOPPING = f"""
+(func $stop (param $why i32)
+  (i32.store $ring (i32.const {ring.STOP}) (local.get $why))
+  (unreachable))
+(func $drain_or_stop (param $why i32)
+  (if (call $host.drain (local.get $why)) (then (call $stop (i32.const {int(Stop.AUDIT)})))))
+(func $is_full (result i32)
+  (i32.or
+    (i64.ge_u (i64.sub (global.get $head) (i64.load $ring (i32.const {ring.TAIL})))
+              (i64.const {ring.RING_RECORDS}))
+    (i64.gt_u (i64.sub (global.get $arena) (i64.load $ring (i32.const {ring.ARENA_TAIL})))
+              (i64.const {ring.ARENA_BYTES - ARENA_ROOM}))))
+(func $room
+  ;; SECURITY: no slot, no call: a record is never overwritten before it was drained
+  (if (call $is_full) (then
+    (call $drain_or_stop (i32.const {DRAIN_FULL}))
+    (if (call $is_full) (then (call $stop (i32.const {int(Stop.AUDIT)})))))))
+"""
+
+RECORDS = f"""
+(func $enter (param $code i32) (param $fd i32) (param $io i32) (local $rec i32)
+  (call $room)
+  (local.set $rec (i32.add (i32.const {ring.RECORDS})
+    (i32.shl (i32.and (i32.wrap_i64 (global.get $head)) (i32.const {ring.RING_RECORDS - 1})) (i32.const 6))))
+  (global.set $rec (local.get $rec))
+  (global.set $code (local.get $code))
+  (global.set $timed (i32.or {word(plan.TIMED_ALL)} (i32.and (local.get $io) {word(plan.TIMED_IO)})))
+  (if (global.get $timed)
+    (then (global.set $last (call $clock)))
+    (else (global.set $last (call $coarse))))
+  (i64.store $ring offset={AT["t_ns"]} (local.get $rec) (global.get $last))
+  (i64.store $ring offset={AT["dur_ns"]} (local.get $rec) (i64.const {ring.IN_FLIGHT}))
+  (i64.store $ring offset={AT["aux"]} (local.get $rec) (i64.const 0))
+  (i64.store $ring offset={AT["flags"]} (local.get $rec) (i64.const 0))
+  (i64.store $ring offset={AT["opener"]} (local.get $rec) (i64.const {ring.NO_OPENER}))
+  (i32.store $ring offset={AT["fd"]} (local.get $rec) (local.get $fd))
+  (i32.store $ring offset={AT["fd2"]} (local.get $rec) (i32.const -1))
+  (i64.store $ring offset={AT["target_at"]} (local.get $rec) (i64.const 0))
+  ;; rule 0, the call, decision allow, errno in flight, no reason, no right
+  (i64.store $ring offset={AT["rule"]} (local.get $rec)
+    (i64.or (i64.const 0x0000ffff00000000) (i64.shl (i64.extend_i32_u (local.get $code)) (i64.const 16))))
+  (if (i64.ge_u (global.get $head) {long(plan.MAX_HOST_CALLS)}) (then
+    (call $halt (i32.const {int(Stop.HOST_CALLS)}) {fixed_rule("limit.host_calls")}))))
+(func $publish
+  (i64.store $ring (i32.const {ring.ARENA_HEAD}) (global.get $arena))
+  (global.set $head (i64.add (global.get $head) (i64.const 1)))
+  (i64.store $ring (i32.const {ring.HEAD}) (global.get $head))
+  (if {word(plan.SYNC_ALL)} (then (call $drain_or_stop (i32.const {DRAIN_INTENT})))))
+(func $complete (param $errno i32) (result i32) (local $at i32)
+  (if (global.get $timed)
+    (then
+      (global.set $last (call $clock))
+      (i64.store $ring offset={AT["dur_ns"]} (global.get $rec)
+        (i64.sub (global.get $last) (i64.load $ring offset={AT["t_ns"]} (global.get $rec)))))
+    (else (i64.store $ring offset={AT["dur_ns"]} (global.get $rec) (i64.const {ring.UNTIMED}))))
+  (i32.store16 $ring offset={AT["errno"]} (global.get $rec) (local.get $errno))
+  ;; INVARIANT: record, then counter, then `done`: see layout.py on a kill between the two stores
+  (local.set $at (i32.shl (i32.add (i32.shl (global.get $code) (i32.const 2))
+    (i32.load8_u $ring offset={AT["decision"]} (global.get $rec))) (i32.const 3)))
+  (i64.store $ring offset={ring.COUNTERS} (local.get $at)
+    (i64.add (i64.load $ring offset={ring.COUNTERS} (local.get $at)) (i64.const 1)))
+  (global.set $done (i64.add (global.get $done) (i64.const 1)))
+  (i64.store $ring (i32.const {ring.DONE}) (global.get $done))
+  (local.get $errno))
+"""
+
+REFUSALS = f"""
+(func $mark (param $decision i32) (param $rule i32) (param $reason i32) (param $right i32)
+  (i32.store16 $ring offset={AT["rule"]} (global.get $rec) (local.get $rule))
+  (i32.store8 $ring offset={AT["decision"]} (global.get $rec) (local.get $decision))
+  (i32.store8 $ring offset={AT["reason"]} (global.get $rec) (local.get $reason))
+  (i32.store8 $ring offset={AT["right"]} (global.get $rec) (local.get $right)))
+(func $deny (param $rule i32) (param $reason i32) (param $right i32) (param $hard i32) (result i32)
+  ;; 1: refuse. 0: audit mode; the record says `would_deny` and the call goes on
+  (if (i32.and {word(plan.IS_AUDIT)} (i32.eqz (local.get $hard))) (then
+    (if (i32.load8_u $ring offset={AT["decision"]} (global.get $rec)) (then (return (i32.const 0))))
+    (call $mark (i32.const {int(Decision.WOULD_DENY)}) (local.get $rule) (local.get $reason) (local.get $right))
+    (return (i32.const 0))))
+  (call $mark (i32.const {int(Decision.DENY)}) (local.get $rule) (local.get $reason) (local.get $right))
+  (i32.const 1))
+(func $is_hard (param $rule i32) (result i32)
+  (i32.eq (i32.load $plan offset=16 (i32.add {word(plan.RULES_AT)}
+      (i32.mul (local.get $rule) (i32.const {plan.RULE_BYTES})))) (i32.const 1)))
+(func $refuse (param $errno i32) (result i32)
+  ;; the answer to the guest, once the refusal is on record: before any effect
+  (global.set $timed (i32.const 0))
+  (call $publish_refusal)
+  (drop (call $complete (local.get $errno)))
+  (if {word(plan.SYNC_DENY)} (then (call $drain_or_stop (i32.const {DRAIN_SYNC}))))
+  (local.get $errno))
+(func $revoke (param $errno i32) (result i32)
+  ;; a refusal found while the call was on its way; nothing of it was handed to the guest
+  (drop (call $complete (local.get $errno)))
+  (if {word(plan.SYNC_DENY)} (then (call $drain_or_stop (i32.const {DRAIN_SYNC}))))
+  (local.get $errno))
+(func $publish_refusal
+  (i64.store $ring (i32.const {ring.ARENA_HEAD}) (global.get $arena))
+  (global.set $head (i64.add (global.get $head) (i64.const 1)))
+  (i64.store $ring (i32.const {ring.HEAD}) (global.get $head)))
+(func $spent (param $rule i32) (param $errno i32) (result i32)
+  (call $mark (i32.const {int(Decision.LIMIT)}) (local.get $rule) (i32.const {int(Reason.BUDGET)}) (i32.const 0))
+  (call $refuse (local.get $errno)))
+(func $halt (param $why i32) (param $rule i32)
+  ;; a limit that ends the guest: on record, then out
+  (call $mark (i32.const {int(Decision.LIMIT)}) (local.get $rule) (i32.const {int(Reason.STOPPED)}) (i32.const 0))
+  (drop (call $refuse (i32.const {ERRNO_NOTCAPABLE})))
+  (call $stop (local.get $why)))
+(func $is_denied (param $code i32) (result i32) (local $rule i32)
+  (local.set $rule (i32.load $plan offset={plan.DENIED_CALLS} (i32.shl (local.get $code) (i32.const 2))))
+  (if (i32.eqz (local.get $rule)) (then (return (i32.const 0))))
+  (call $deny (i32.sub (local.get $rule) (i32.const 1)) (i32.const {int(Reason.RULE)})
+    (i32.const 0) (i32.const 0)))
+"""
+
+DESCRIPTORS = f"""
+(func $entry (param $fd i32) (result i32)
+  ;; address of the descriptor's entry; the one at 0 pages in, which is free, for any other number
+  (if (i32.ge_u (local.get $fd) (i32.const {plan.MAX_DESCRIPTORS})) (then (return (i32.const 0))))
+  (i32.add (i32.const {plan.DESCRIPTORS}) (i32.mul (local.get $fd) (i32.const {plan.DESCRIPTOR_BYTES}))))
+(func $about (param $fd i32) (result i32) (local $at i32)
+  ;; entry of an open descriptor with its opener on record; 0 when the guest made the number up
+  (local.set $at (call $entry (local.get $fd)))
+  (if (i32.eqz (local.get $at)) (then (return (i32.const 0))))
+  (if (i32.eqz (i32.load $plan offset={plan.KIND} (local.get $at))) (then (return (i32.const 0))))
+  (i64.store $ring offset={AT["opener"]} (global.get $rec) (i64.load $plan offset={plan.OPENER} (local.get $at)))
+  (local.get $at))
+(func $badf (result i32)
+  ;; SECURITY: a number that this table does not know never reaches the host, whatever the host knows
+  (call $publish)
+  (call $complete (i32.const {ERRNO_BADF})))
+(func $forget (param $at i32)
+  (if (i32.and (i32.load $plan offset={plan.FLAGS} (local.get $at)) (i32.const {plan.F_COUNTED})) (then
+    (i64.store $ring (i32.const {ring.OPEN_FILES})
+      (i64.sub (i64.load $ring (i32.const {ring.OPEN_FILES})) (i64.const 1)))))
+  (memory.fill $plan (local.get $at) (i32.const 0) (i32.const {plan.DESCRIPTOR_BYTES})))
+(func $class_rule (param $class i32) (param $bit i32) (result i32)
+  (i32.load16_u $plan offset=4 (i32.add (local.get $class) (i32.shl (local.get $bit) (i32.const 1)))))
+(func $lacks (param $class i32) (param $need i32) (result i32) (local $missing i32) (local $bit i32) (local $rule i32)
+  ;; decide `need` at a path of this class: 1 when the call is to be refused
+  (local.set $missing (i32.and (local.get $need)
+    (i32.xor (i32.load $plan (local.get $class)) (i32.const -1))))
+  (if (i32.eqz (local.get $missing)) (then (return (i32.const 0))))
+  (local.set $bit (i32.ctz (local.get $missing)))
+  (local.set $rule (call $class_rule (local.get $class) (local.get $bit)))
+  (call $deny (local.get $rule) (i32.const {int(Reason.RULE)}) (i32.add (local.get $bit) (i32.const 1))
+    (call $is_hard (local.get $rule))))
+(func $forbids (param $at i32) (param $need i32) (result i32)
+  ;; the same for a descriptor of a file or directory; what others can do the host knows
+  (if (i32.lt_u (i32.load $plan offset={plan.KIND} (local.get $at)) (i32.const {plan.K_DIRECTORY}))
+    (then (return (i32.const 0))))
+  (call $lacks (i32.load $plan offset={plan.CLASS} (local.get $at)) (local.get $need)))
+"""
+
+BUDGETS = f"""
+(func $bump (param $at i32) (param $by i64)
+  (i64.store $ring (local.get $at) (i64.add (i64.load $ring (local.get $at)) (local.get $by))))
+(func $rule_at (param $rule i32) (result i32)
+  (i32.add {word(plan.RULES_AT)} (i32.mul (local.get $rule) (i32.const {plan.RULE_BYTES}))))
+(func $has_disk (param $rule i32) (param $bytes i64) (result i32)
+  (i32.and (i64.ge_s {long(plan.DISK_LEFT)} (local.get $bytes))
+           (i64.ge_s (i64.load $plan (call $rule_at (local.get $rule))) (local.get $bytes))))
+(func $use_disk (param $rule i32) (param $bytes i64) (local $at i32)
+  (local.set $at (call $rule_at (local.get $rule)))
+  (i64.store $plan (i32.const {plan.DISK_LEFT}) (i64.sub {long(plan.DISK_LEFT)} (local.get $bytes)))
+  (i64.store $plan (local.get $at) (i64.sub (i64.load $plan (local.get $at)) (local.get $bytes)))
+  (call $bump (i32.const {ring.DISK_BYTES}) (local.get $bytes)))
+(func $has_file (param $rule i32) (result i32)
+  (i32.and (i64.gt_s {long(plan.FILES_LEFT)} (i64.const 0))
+           (i64.gt_s (i64.load $plan offset=8 (call $rule_at (local.get $rule))) (i64.const 0))))
+(func $use_file (param $rule i32) (local $at i32)
+  (local.set $at (call $rule_at (local.get $rule)))
+  (i64.store $plan (i32.const {plan.FILES_LEFT}) (i64.sub {long(plan.FILES_LEFT)} (i64.const 1)))
+  (i64.store $plan offset=8 (local.get $at) (i64.sub (i64.load $plan offset=8 (local.get $at)) (i64.const 1)))
+  (call $bump (i32.const {ring.FILES_MADE}) (i64.const 1)))
+"""
+
+KERNEL = GLOBALS + TIME + STOPPING + RECORDS + REFUSALS + DESCRIPTORS + BUDGETS
+"""All of the above, in the order in which it is best read."""

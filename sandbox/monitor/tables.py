@@ -1,0 +1,204 @@
+"""A plan, as the bytes that the monitor reads: `encode` and the offsets that the generator uses.
+
+The monitor's code knows the shape of these tables and nothing of any plan, so one compiled monitor
+serves them all. What the tables mean to a host call is in `sandbox/monitor/calls`.
+INVARIANT: a table that does not fit its field is refused here, never cut.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+from policy.calls import CALLS
+from policy.plan import UNLIMITED, Mode, Plan, RuleId, RuleKind, SourceKind, StdinMode, StdoutMode, Sync, Timestamps
+from sandbox.monitor.layout import FIRST_MOUNT, PAGE
+
+# --- configuration words -----------------------------------------------------------------------
+IS_AUDIT = 0  # u32: refusals are recorded as `would_deny` and let through
+TIMED_ALL = 4  # u32
+TIMED_IO = 8  # u32
+SYNC_DENY = 12  # u32
+SYNC_ALL = 16  # u32
+WALL_KIND = 20  # u32: a SourceKind
+MONOTONIC_KIND = 24  # u32
+RANDOM_KIND = 28  # u32
+WALL_NS = 32  # i64
+MONOTONIC_NS = 40  # i64
+RESOLUTION_NS = 48  # i64
+MAX_HOST_CALLS = 56  # i64
+MAX_STDOUT = 64  # i64
+MAX_STDERR = 72  # i64
+DISK_LEFT = 80  # i64: counted down by the monitor
+FILES_LEFT = 88  # i64: counted down by the monitor
+MAX_OPEN_FILES = 96  # u32
+HARD_LINKS = 100  # u32: a built-in deny lies in some mount, so links are refused in audit mode too
+STDIN_RULE = 104  # u32: 0 when granted
+STDOUT_RULE = 108  # u32
+STDERR_RULE = 112  # u32
+SEED = 128  # 32 bytes
+RANDOM_BLOCK = 160  # i64: next block of the seeded stream
+STATES_AT = 168  # u32
+EDGES_AT = 172  # u32
+CLASSES_AT = 176  # u32
+RULES_AT = 180  # u32
+FIXED_RULES = 192  # u32 each, in the order of FIXED_RULE_IDS
+DENIED_CALLS = 288  # u32 [calls]: rule + 1, or 0
+
+FIXED_RULE_IDS = (
+    "beneath",
+    "symlink",
+    "handle",
+    "file-type",
+    "no-widening",
+    "path-length",
+    "limit.host_calls",
+    "limit.stdout",
+    "limit.stderr",
+    "limit.disk",
+    "limit.files",
+    "limit.open_files",
+    "audit",
+    "clocks.wall",
+    "clocks.monotonic",
+)
+
+# --- working areas -----------------------------------------------------------------------------
+RANDOM_STATE = 512  # 64 bytes of input, then 64 of output
+STACKS = 1024  # two stacks of (state u32, offset u32) by depth, one for each path of a call
+STACK_BYTES = 16_384
+DESCRIPTORS = 36_864
+DESCRIPTOR_BYTES = 48
+MAX_DESCRIPTORS = 4_160
+TABLES = 262_144  # what `encode` lays out freely starts here
+MIN_PAGES = TABLES // PAGE
+
+# --- one descriptor ----------------------------------------------------------------------------
+KIND = 0  # u32: a K_… below
+STATE = 8  # u32: automaton state of a directory
+FLAGS = 12  # u32: an F_… mask
+OPENER = 16  # i64
+RULE = 24  # u32: the rule whose budgets a write uses
+CLASS = 28  # u32: offset of the class of its path
+K_FREE, K_STDIN, K_STDOUT, K_STDERR, K_DIRECTORY, K_FILE = range(6)
+F_APPEND = 1  # opened for writing at the end only
+F_SPLIT = 2  # in a mount whose paths differ in rights
+F_COUNTED = 4  # counts as an open file
+
+STATE_BYTES = 16  # first edge, edges (u16), class (u16), default, flags
+EDGE_BYTES = 8  # low (u8), high (u8), -, target (u32)
+CLASS_BYTES = 24  # rights (u32), seven rules (u16), padding
+RULE_BYTES = 24  # bytes left (i64), files left (i64), kind (u32), padding
+
+_FOREVER = (1 << 63) - 1
+FIRST_PREOPEN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The contents of the monitor's plan memory, from address 0 on."""
+
+    content: bytes
+
+    @property
+    def pages(self) -> int:
+        """Pages the memory must have."""
+        return -(-len(self.content) // PAGE)
+
+
+def encode(plan: Plan) -> Tables:
+    """The plan memory for a run that starts with `plan.mounts` preopened from descriptor 3 on."""
+    free = bytearray()
+    places = {}
+    for name, rows in (
+        (STATES_AT, b"".join(struct.pack("<IHHII", *row) for row in plan.automaton.states)),
+        (EDGES_AT, b"".join(struct.pack("<BBHI", low, high, 0, to) for low, high, to in plan.automaton.edges)),
+        (CLASSES_AT, b"".join(struct.pack("<I7H6x", c.rights, *c.rules) for c in plan.automaton.classes)),
+        (RULES_AT, b"".join(_rule(plan, index) for index in range(len(plan.rules)))),
+    ):
+        places[name] = TABLES + len(free)
+        free += rows
+        free += bytes(-len(free) % 8)
+    memory = bytearray(TABLES) + free
+    _configure(memory, plan)
+    for place, address in places.items():
+        struct.pack_into("<I", memory, place, address)
+    _descriptors(memory, plan, classes_at=places[CLASSES_AT])
+    return Tables(bytes(memory))
+
+
+def _rule(plan: Plan, index: int) -> bytes:
+    rule = plan.rules[index]
+    return struct.pack("<qqI4x", _limit(rule.max_bytes), _limit(rule.max_files), int(rule.kind))
+
+
+def _index(plan: Plan, rule_id: RuleId) -> int:
+    """The index of a rule that the monitor may name; the default where this plan never needs it."""
+    return next((index for index, rule in enumerate(plan.rules) if rule.id == rule_id), 0)
+
+
+def _limit(value: int) -> int:
+    return _FOREVER if value == UNLIMITED else value
+
+
+def _configure(memory: bytearray, plan: Plan) -> None:
+    times = plan.audit.timestamps
+    links = any(
+        plan.rules[rule].kind is RuleKind.BUILTIN for entry in plan.automaton.classes for rule in entry.rules
+    )
+    words = {
+        IS_AUDIT: plan.mode is Mode.AUDIT,
+        TIMED_ALL: times is Timestamps.EXACT,
+        TIMED_IO: times in (Timestamps.EXACT, Timestamps.AUTO),
+        SYNC_DENY: plan.audit.sync in (Sync.DENY, Sync.ALL),
+        SYNC_ALL: plan.audit.sync is Sync.ALL,
+        WALL_KIND: plan.clocks.wall,
+        MONOTONIC_KIND: plan.clocks.monotonic,
+        RANDOM_KIND: plan.random.kind,
+        MAX_OPEN_FILES: min(_limit(plan.limits.open_files), MAX_DESCRIPTORS),
+        HARD_LINKS: links,
+        STDIN_RULE: _index(plan, RuleId("stdio.stdin")) if plan.stdio.stdin is StdinMode.NONE else 0,
+        STDOUT_RULE: _index(plan, RuleId("stdio.stdout")) if plan.stdio.stdout is StdoutMode.NONE else 0,
+        STDERR_RULE: _index(plan, RuleId("stdio.stderr")) if plan.stdio.stderr is StdoutMode.NONE else 0,
+    }
+    for place, word in words.items():
+        struct.pack_into("<I", memory, place, int(word))
+    longs = {
+        WALL_NS: plan.clocks.wall_ns,
+        MONOTONIC_NS: plan.clocks.monotonic_ns,
+        RESOLUTION_NS: plan.clocks.resolution_ns,
+        MAX_HOST_CALLS: _limit(plan.limits.host_calls),
+        MAX_STDOUT: _limit(plan.limits.stdout_bytes),
+        MAX_STDERR: _limit(plan.limits.stderr_bytes),
+        DISK_LEFT: _limit(plan.limits.disk_bytes),
+        FILES_LEFT: _limit(plan.limits.files),
+    }
+    for place, long in longs.items():
+        struct.pack_into("<q", memory, place, long)
+    if plan.random.kind is SourceKind.FIXED:
+        memory[SEED : SEED + 32] = plan.random.seed
+    for index, rule_id in enumerate(map(RuleId, FIXED_RULE_IDS)):
+        struct.pack_into("<I", memory, FIXED_RULES + 4 * index, _index(plan, rule_id))
+    denied = dict(plan.denied_calls)
+    for code, call in enumerate(CALLS):
+        if call.name in denied:
+            struct.pack_into("<I", memory, DENIED_CALLS + 4 * code, denied[call.name] + 1)
+
+
+def _descriptors(memory: bytearray, plan: Plan, *, classes_at: int) -> None:
+    for fd, kind in enumerate((K_STDIN, K_STDOUT, K_STDERR)):
+        struct.pack_into("<IIIIqII", memory, DESCRIPTORS + fd * DESCRIPTOR_BYTES, kind, 0, 0, 0, -1, 0, 0)
+    for index, mount in enumerate(plan.mounts):
+        class_index = plan.automaton.states[mount.start][2]
+        struct.pack_into(
+            "<IIIIqII",
+            memory,
+            DESCRIPTORS + (FIRST_PREOPEN + index) * DESCRIPTOR_BYTES,
+            K_DIRECTORY,
+            0,
+            mount.start,
+            F_SPLIT if mount.is_split else 0,
+            FIRST_MOUNT - index,
+            0,
+            classes_at + class_index * CLASS_BYTES,
+        )

@@ -1,0 +1,3 @@
+"""The WebAssembly toolkit: a reader of modules, pure functions from bytes to values."""
+
+from __future__ import annotations

@@ -1,0 +1,122 @@
+"""The zygote: a small single-threaded process that has imported the engine and forks cells.
+
+It is started with `exec` and a clean environment, so no cell inherits what the supervisor holds in memory; what
+a cell does is in `cell.py`. INVARIANT: it never compiles and never runs guest code, so it never has a second
+thread. When the supervisor goes away its socket closes, and the zygote ends with all its cells.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import select
+import signal
+import socket
+import sys
+
+from sandbox import cell
+from sandbox.job import FDS, MAX_MESSAGE, Job
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def _die_with_parent(parent: int) -> None:
+    """End this process when its parent ends, also when that was just now."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+class Zygote:
+    """The loop: take jobs from the supervisor, fork, report exits."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        """Serve `channel`, a SEQPACKET socket to the supervisor."""
+        self._channel = channel
+        self._exits: dict[int, int] = {}
+        self._wake, wake = socket.socketpair()
+        self._wake.setblocking(False)
+        wake.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
+        self._keep = wake
+
+    def serve(self) -> None:
+        """Work until the supervisor is gone."""
+        watch = [self._channel, self._wake]
+        while True:
+            ready, _, _ = select.select(watch, [], [])
+            if self._wake in ready:
+                with contextlib.suppress(BlockingIOError):
+                    self._wake.recv(4_096)
+                self._reap()
+            if self._channel in ready and not self._spawn():
+                break
+        for pid in self._exits:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _spawn(self) -> bool:
+        message, fds, _, _ = socket.recv_fds(self._channel, MAX_MESSAGE, len(FDS))
+        if not message:
+            return False
+        given = dict(zip(FDS, fds, strict=True))
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self._become_cell(parent, message, given)
+        pidfd = os.pidfd_open(pid)
+        self._exits[pid] = given.pop("exit")
+        for fd in given.values():
+            os.close(fd)
+        # nothing reaps between fork and here: the number is still this cell's
+        socket.send_fds(self._channel, [json.dumps({"pid": pid}).encode()], [pidfd])
+        os.close(pidfd)
+        return True
+
+    def _become_cell(self, parent: int, message: bytes, given: dict[str, int]) -> None:
+        """Run the job in the child; never returns."""
+        status = 1
+        try:
+            _die_with_parent(parent)
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for fd in (self._channel.fileno(), self._wake.fileno(), self._keep.fileno(), given.pop("exit")):
+                os.close(fd)
+            for fd in self._exits.values():
+                os.close(fd)
+            cell.run(Job.from_json(message), given)
+            status = 0
+        except BaseException as err:  # noqa: BLE001  # nothing may run on in a cell
+            cell.lament(given.get("control", -1), err)
+        finally:
+            os._exit(status)
+
+    def _reap(self) -> None:
+        while self._exits:
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            fd = self._exits.pop(pid, -1)
+            if fd < 0:
+                continue
+            line = {
+                "status": os.waitstatus_to_exitcode(status),
+                "cpu_ms": int((usage.ru_utime + usage.ru_stime) * 1_000),
+                "rss_bytes": usage.ru_maxrss * 1_024,
+            }
+            with contextlib.suppress(OSError):
+                os.write(fd, json.dumps(line).encode())
+            os.close(fd)
+
+
+def main() -> None:
+    """Serve the socket whose descriptor is the only argument."""
+    Zygote(socket.socket(fileno=int(sys.argv[1]))).serve()
+
+
+if __name__ == "__main__":
+    main()
