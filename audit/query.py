@@ -64,6 +64,11 @@ class Execution:
     start: ExecutionStart | None  # None once it is sealed
     receipt: Receipt | None
 
+    @property
+    def exec_id(self) -> str:
+        """Give its name."""
+        return _key(self)[1]
+
 
 class AuditReader:
     """Queries on one log; thread-safe, and several processes may read while others write."""
@@ -140,7 +145,11 @@ class AuditReader:
         return _stats(groups, int(executions[0]["n"]))
 
     def execution(self, exec_id: str) -> Execution | None:
-        """Give an execution by its id, running or over; None if the log does not know it."""
+        """Give an execution by its id, running or over; None if the log does not know it.
+
+        Raises FilterError if it is no id.
+        """
+        RecordFilter(execution=exec_id)
         item = self._tail().found.get(ExecutionId(exec_id))
         receipt = self._catalogue.receipt(exec_id)
         if receipt is not None:

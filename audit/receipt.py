@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from audit import canonical
+from audit.errors import FormatError
 from audit.identity import ExecutionId, execution_id
 from audit.store import publish
 from audit.times import to_ns, to_rfc3339
@@ -168,8 +169,11 @@ class Receipt:
 
 
 def _outcome(read: Document) -> Outcome:
+    kind = read.text("kind")
+    if kind not in set(OutcomeKind):
+        raise FormatError(f"{read.where}.kind", f"one of {', '.join(OutcomeKind)}", kind)
     return Outcome(
-        kind=OutcomeKind(read.text("kind")),
+        kind=OutcomeKind(kind),
         exit_code=read.optional_integer("exit_code"),
         limit=read.optional_text("limit"),
         message=read.optional_text("message"),

@@ -151,6 +151,10 @@ class Sealer:
                     [segment.path for segment in self.catalogue.segments(exec_id=exec_id)], exec_id
                 )
                 receipt = tally.receipt(item.start, message=_UNSUPERVISED, gaps=tuple(sorted(missing)))
+            elif self.store.receipt(exec_id).exists():
+                # Written before a crash that came before the catalogue knew of it.
+                receipts.append(Receipt.from_json(self.store.receipt(exec_id).read_bytes()))
+                continue
             else:
                 continue
             write_receipt(receipt, self.store.receipt(exec_id))

@@ -1,7 +1,7 @@
 """Points in time: nanoseconds since 1970 UTC inside, RFC 3339 outside.
 
 No clock is read here. Text has nine decimals and ends in `Z`, so it sorts like the number.
-INVARIANT: `to_ns(to_rfc3339(n)) == n` for every time of the years 1970 to 2261.
+INVARIANT: `to_ns(to_rfc3339(n)) == n` for every time of the years 1970 to 9999.
 """
 
 from __future__ import annotations

@@ -140,11 +140,10 @@ class AuditWriter:
         with self._sync_lock:
             with self._lock:
                 self._check()
-                if self._durable >= target:
-                    return
                 covered = self._written
-            self._sync()
-            self._durable = covered
+                is_durable = self._durable >= target
+            self._sync(is_needed=not is_durable)
+            self._durable = max(self._durable, target if is_durable else covered)
 
     def end(self, exec_id: ExecutionId, receipt: Receipt) -> None:
         """Append the receipt, commit, and write the receipt's own file."""
@@ -254,9 +253,10 @@ class AuditWriter:
             while rest:
                 rest = rest[os.write(self._handle, rest) :]
 
-    def _sync(self) -> None:
+    def _sync(self, *, is_needed: bool = True) -> None:
         try:
-            os.fdatasync(self._handle)
+            if is_needed:
+                os.fdatasync(self._handle)
             held, named = os.fstat(self._handle), self._path.stat(follow_symlinks=False)
             # SECURITY: a log that is deleted under its writer must not go unnoticed.
             if not held.st_nlink or (named.st_ino, named.st_dev) != (held.st_ino, held.st_dev):

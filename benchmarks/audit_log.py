@@ -113,9 +113,7 @@ def main(count: int) -> None:
         writer = AuditWriter(root)
         seconds = fill(writer, start, *records(count, started_ns))
         size = writer.size_bytes
-        print(
-            f"{'durable append':28} {count / seconds / 1e6:8.2f} M records/s {size / count:8.2f} bytes a record"
-        )
+        speed("durable append", count, seconds, size)
         with AuditReader(root, decode) as reader:
             ask(reader, start.exec_id, "not sealed")
         writer.end(start.exec_id, receipt(start, count))
@@ -127,9 +125,7 @@ def main(count: int) -> None:
         segment = sealed[0].segment
         assert segment is not None
         size = segment.stat().st_size
-        print(
-            f"{'decode and seal':28} {count / seconds / 1e6:8.2f} M records/s {size / count:8.2f} bytes a record"
-        )
+        speed("decode and seal", count, seconds, size)
         with AuditReader(root, decode) as reader:
             ask(reader, start.exec_id, "sealed")
 

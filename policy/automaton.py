@@ -34,14 +34,18 @@ def step(automaton: PathAutomaton, state: int, byte: int) -> int:
     return default
 
 
+def walk(automaton: PathAutomaton, state: int, segments: Iterable[bytes]) -> int:
+    """The state after `segments`, each with the slash before it."""
+    for segment in segments:
+        state = step(automaton, state, SLASH)
+        for byte in segment:
+            state = step(automaton, state, byte)
+    return state
+
+
 def automaton_state(plan: Plan, mount: Mount, segments: Iterable[bytes]) -> int:
     """The state of the path that `segments` make below `mount`; none of them is the mount itself."""
-    state = mount.start
-    for segment in segments:
-        state = step(plan.automaton, state, SLASH)
-        for byte in segment:
-            state = step(plan.automaton, state, byte)
-    return state
+    return walk(plan.automaton, mount.start, segments)
 
 
 def path_class(plan: Plan, state: int) -> PathClass:

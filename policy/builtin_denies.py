@@ -45,7 +45,9 @@ BUILTIN_DENIES: Final = (
     BuiltinDeny(RuleId("builtin.sys"), ("sys/**",), "the kernel's view of the machine"),
     BuiltinDeny(RuleId("builtin.dev"), ("dev/**",), "devices"),
     BuiltinDeny(
-        RuleId("builtin.passwords"), ("etc/shadow", "etc/shadow-", "etc/gshadow", "etc/gshadow-"), "password hashes"
+        RuleId("builtin.passwords"),
+        ("etc/shadow", "etc/shadow-", "etc/gshadow", "etc/gshadow-"),
+        "password hashes",
     ),
     BuiltinDeny(RuleId("builtin.sudoers"), ("etc/sudoers", "etc/sudoers.d/**"), "who may become root"),
     BuiltinDeny(RuleId("builtin.host-keys"), ("etc/ssh/ssh_host_*",), "the machine's SSH keys"),

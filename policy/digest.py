@@ -25,9 +25,9 @@ _SAFE_INTEGER = 2**53 - 1  # canonical JSON has no larger ones
 
 def plan_digest(plan: Plan) -> str:
     """`sha256:…` of `plan` without its own `plan_digest`."""
-    value = as_json(plan)
-    assert isinstance(value, dict)
-    del value["plan_digest"]
+    value = {
+        each.name: as_json(getattr(plan, each.name)) for each in fields(plan) if each.name != "plan_digest"
+    }
     return "sha256:" + hashlib.sha256(canonical(value)).hexdigest()
 
 
@@ -43,25 +43,26 @@ def as_json(value: object) -> Json:
     """
     match value:
         case bool() | None:
-            return value
+            found: Json = value
         case str():
-            return str(value)
+            found = str(value)
         case int():
-            return int(value) if abs(value) <= _SAFE_INTEGER else str(int(value))
+            found = int(value) if abs(value) <= _SAFE_INTEGER else str(int(value))
         case bytes():
-            return value.hex()
+            found = value.hex()
         case PathAutomaton():
-            return {
+            found = {
                 "states": _words(value.states),
                 "edges": _words(value.edges),
-                "classes": _words((found.rights, *found.rules) for found in value.classes),
+                "classes": _words((each.rights, *each.rules) for each in value.classes),
             }
         case tuple():
-            return [as_json(item) for item in value]
+            found = [as_json(item) for item in value]
         case _ if is_dataclass(value):
-            return {each.name: as_json(getattr(value, each.name)) for each in fields(value)}
+            found = {each.name: as_json(getattr(value, each.name)) for each in fields(value)}
         case _:
             raise TypeError(type(value).__name__)
+    return found
 
 
 def _words(rows: Iterable[tuple[int, ...]]) -> str:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, cast, get_args
 from pydantic import BaseModel, ValidationError
 
 from policy.errors import Finding, PolicyError, closest, quoted, shown
+from policy.places import Path, Source
 from policy.schema import PolicyModel
-from policy.source import Path, Source, load_source
+from policy.source import load_source
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

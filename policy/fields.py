@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator
 from pydantic_core import PydanticCustomError
 
 from policy.globs import GlobError, check_path_text, parse_relative
-from policy.source import Plain
+from policy.places import Plain
 from policy.units import (
     UnitError,
     parse_bytes,
@@ -36,7 +36,8 @@ _MS = 1_000_000
 def fault(rule: str, expected: str, suggestion: str = "") -> PydanticCustomError:
     """An error of one field; `rule` becomes the finding's id."""
     # pydantic formats the template, so texts go in as values and never as the template itself.
-    return PydanticCustomError(rule, "{expected}", {"expected": expected, "suggestion": suggestion})  # type: ignore[arg-type]  # wants literals
+    context = {"expected": expected, "suggestion": suggestion}
+    return PydanticCustomError(rule, "{expected}", context)  # pyright: ignore[reportArgumentType]  # rules are constants
 
 
 def _quantity(rule: str, parse: Callable[[str], int]) -> BeforeValidator:
@@ -214,14 +215,22 @@ Section = Annotated[T, BeforeValidator(none_as_mapping)]
 PolicyName = Annotated[
     str,
     _pattern(
-        "bad-name", r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}", "a name of at most 128 of A-Z a-z 0-9 . _ - /, a letter first"
+        "bad-name",
+        r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}",
+        "a name of at most 128 of A-Z a-z 0-9 . _ - /, a letter first",
     ),
 ]
 RuleName = Annotated[
     str,
-    _pattern("bad-id", r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "an id of at most 64 of A-Z a-z 0-9 . _ -, a letter first"),
+    _pattern(
+        "bad-id",
+        r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
+        "an id of at most 64 of A-Z a-z 0-9 . _ -, a letter first",
+    ),
 ]
-Digest = Annotated[str, _pattern("bad-digest", r"sha256:[0-9a-f]{64}", "sha256: and 64 lower-case hexadecimal digits")]
+Digest = Annotated[
+    str, _pattern("bad-digest", r"sha256:[0-9a-f]{64}", "sha256: and 64 lower-case hexadecimal digits")
+]
 Text = Annotated[str, _pattern("bad-text", r"[^\x00]*", "text without a NUL byte")]
 NonEmpty = Annotated[str, _pattern("bad-text", r"[^\x00]+", "text that is not empty and has no NUL byte")]
 AllowUri = Annotated[str, _path(parse_allow)]

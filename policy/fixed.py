@@ -60,7 +60,11 @@ def _limit(rule: RuleId, counted: str) -> Rule:
 def missing_capability(rule: RuleId, field: str, what: str) -> Rule:
     """The rule that refuses a capability that the document leaves at `none`."""
     return Rule(
-        rule, RuleKind.DEFAULT, field, f"the policy gives no {what}", f"set {field} to something other than none"
+        rule,
+        RuleKind.DEFAULT,
+        field,
+        f"the policy gives no {what}",
+        f"set {field} to something other than none",
     )
 
 
@@ -79,14 +83,18 @@ FIXED_RULES: Final = (
     _limit(LIMIT_DISK, "bytes written to files"),
     _limit(LIMIT_FILES, "number of files and directories made"),
     _limit(LIMIT_OPEN_FILES, "number of open descriptors"),
-    _built_in(BENEATH, "a path may not lead out of the directory it starts from", "name the path from its own mount"),
+    _built_in(
+        BENEATH, "a path may not lead out of the directory it starts from", "name the path from its own mount"
+    ),
     _built_in(
         SYMLINK,
         "a path with a symbolic link in it is not followed where rules tell paths of a mount apart",
         "name the file itself, or grant the whole mount with one rule without include, exclude or deny",
     ),
     _built_in(
-        FILE_TYPE, "only regular files and directories are opened", "put a regular file there: devices are not granted"
+        FILE_TYPE,
+        "only regular files and directories are opened",
+        "put a regular file there: devices are not granted",
     ),
     _built_in(
         NO_WIDENING,
@@ -95,8 +103,12 @@ FIXED_RULES: Final = (
     ),
     _built_in(PATH_LENGTH, "a path is shorter than 4096 bytes", "use a shorter path"),
     _built_in(
-        HANDLE, "a descriptor is used only for what it was opened for", "open the file for this access in the first place"
+        HANDLE,
+        "a descriptor is used only for what it was opened for",
+        "open the file for this access in the first place",
     ),
-    _built_in(AUDIT, "a call that cannot be recorded does not happen", "look at the audit store: it is full or slow"),
+    _built_in(
+        AUDIT, "a call that cannot be recorded does not happen", "look at the audit store: it is full or slow"
+    ),
 )
 """The rules after those of the document, in this order."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING
 
 from policy.globs import SLASH, AnyCharacter, DoubleStar, Literal, OneOf, Star
@@ -165,7 +167,9 @@ class Nfa:
             self.nodes[target].marks.add(code)
         return target
 
-    def _character(self, here: int, piece: Piece, ranges: tuple[tuple[int, int], ...], *, or_wide: bool) -> int:
+    def _character(
+        self, here: int, piece: Piece, ranges: tuple[tuple[int, int], ...], *, or_wide: bool
+    ) -> int:
         known = self._children.get((here, piece))
         if known is not None:
             return known
@@ -193,17 +197,18 @@ class Nfa:
         """Every mark of the nodes in `threads`."""
         return frozenset(code for node in threads for code in self.nodes[node].marks)
 
-    def certain(self, deny: Mapping[int, int]) -> dict[int, int]:
-        """The nodes from which a deny rule covers every path, and the first such rule.
+    def certain(self, deny: Mapping[int, int]) -> dict[int, tuple[int, int]]:
+        """The nodes from which deny rules cover every path: the first such rule, and the rights refused.
 
         All patterns of the owners in `deny` must have been added with `add_cover`.
         """
-        found: dict[int, int] = {}
+        found: dict[int, tuple[int, int]] = {}
         for number, node in enumerate(self.nodes):
-            if node.loop is not Loop.NONE:
-                owners = [code >> 2 for code in node.marks if code >> 2 in deny]
-                if owners:
-                    found[number] = min(owners)
+            owners = (
+                [code >> 2 for code in node.marks if code >> 2 in deny] if node.loop is not Loop.NONE else []
+            )
+            if owners:
+                found[number] = min(owners), reduce(or_, (deny[owner] for owner in owners))
         return found
 
     def reach(self, rights: Mapping[int, int]) -> list[int]:

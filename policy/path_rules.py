@@ -12,7 +12,8 @@ from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING
 
-from policy.dfa import Determinised, determinise
+from policy.dfa import determinise
+from policy.fold import Determinised
 from policy.nfa import Mark, Nfa, unmark
 from policy.plan import RIGHTS, PathClass, Right
 from policy.uris import Space, literal_glob
@@ -62,7 +63,7 @@ def compile_paths(mounts: tuple[MountRules, ...], denies: tuple[DenyRule, ...]) 
     """The automaton with one start for each of `mounts`, in order.
 
     Raises:
-        TooManyStates: when the rules interlock too much.
+        TooManyStatesError: when the rules interlock too much.
     """
     nfa = Nfa()
     spaces = {space: nfa.root() for space in Space}
@@ -74,7 +75,8 @@ def compile_paths(mounts: tuple[MountRules, ...], denies: tuple[DenyRule, ...]) 
         {rule.index: int(rule.rights) for mount in mounts for rule in mount.rules},
     )
     starts = [
-        nfa.closure(root) | nfa.run(spaces[mount.space], _base(mount)) for mount, root in zip(mounts, roots, strict=True)
+        nfa.closure(root) | nfa.run(spaces[mount.space], _base(mount))
+        for mount, root in zip(mounts, roots, strict=True)
     ]
     return determinise(nfa, starts, meaning)
 

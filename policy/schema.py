@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from policy.fields import (
     AllowUri,
@@ -31,7 +31,6 @@ from policy.fields import (
     OnFull,
     OpenFilesLimit,
     PolicyName,
-    Port,
     RandomSource,
     RelativeGlob,
     Resolution,
@@ -42,17 +41,11 @@ from policy.fields import (
     Version,
     WallClock,
 )
+from policy.schema_network import Model, Network
 
 Access = Literal["read", "list", "create", "write", "append", "delete", "symlink"]
-NetworkVerdict = Literal["deny", "allow"]
 
 MIB = 2**20
-
-
-class Model(BaseModel):
-    """What all sections have in common: exact types, no unknown keys, no changes."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
 class Metadata(Model):
@@ -61,7 +54,7 @@ class Metadata(Model):
     name: PolicyName
     description: Text = ""
     owner: Text = ""
-    labels: Section[dict[str, Text]] = {}
+    labels: Section[dict[str, Text]] = Field(default_factory=dict)
     reason: Text = ""
     expires: Instant | None = None
 
@@ -101,75 +94,6 @@ class Storage(Model):
 
     allow: Many[StorageAllow] = ()
     deny: Many[StorageDeny] = ()
-
-
-class SocketRule(Model):
-    """One grant of addresses for TCP or UDP."""
-
-    id: RuleName | None = None
-    to: NonEmpty
-    ports: Filled[Port]
-    private: NetworkVerdict | None = None
-    i_understand: Literal["any-destination"] | None = None
-
-
-class NetworkDeny(Model):
-    """One refusal of addresses or URLs."""
-
-    id: RuleName | None = None
-    to: NonEmpty | None = None
-    ports: Many[Port] = ()
-    url: NonEmpty | None = None
-    methods: Many[NonEmpty] = ()
-    paths: Many[NonEmpty] = ()
-
-
-class Dns(Model):
-    """Names that may be looked up."""
-
-    names: Many[NonEmpty] = ()
-    max_queries: CountLimit = 32
-    pin: Flag = True
-
-
-class Credential(Model):
-    """A secret that the host puts into a request."""
-
-    from_: NonEmpty = Field(alias="from")
-    as_: NonEmpty = Field(alias="as")
-
-
-class HeaderRule(Model):
-    """Headers that a guest may not send."""
-
-    deny: Many[NonEmpty] = ()
-
-
-class HttpRule(Model):
-    """One grant of HTTP requests."""
-
-    id: RuleName | None = None
-    url: NonEmpty
-    access: Literal["read-only", "read-write", "full"] | None = None
-    methods: Many[NonEmpty] = ()
-    paths: Many[NonEmpty] = ()
-    headers: Section[HeaderRule] = HeaderRule()
-    max_request_bytes: ByteLimit | None = None
-    max_response_bytes: ByteLimit | None = None
-    redirects: Literal["recheck", "refuse"] | None = None
-    credential: Credential | None = None
-
-
-class Network(Model):
-    """Sockets, names and HTTP."""
-
-    tcp: Many[SocketRule] = ()
-    udp: Many[SocketRule] = ()
-    deny: Many[NetworkDeny] = ()
-    dns: Dns | None = None
-    http: Many[HttpRule] = ()
-    listen: Many[NonEmpty] = ()
-    private: NetworkVerdict = "deny"
 
 
 class EnvironmentAllow(Model):

@@ -25,9 +25,10 @@ from ruamel.yaml.events import (
 )
 
 from policy.errors import Finding, PolicyError, dotted, quoted, shown
+from policy.places import Path, Plain, Source, Spot, finding_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 MAX_BYTES = 1_048_576
 MAX_DEPTH = 64
@@ -35,56 +36,6 @@ MAX_ALIASES = 16
 MAX_LINE = 65_536  # characters; the parser needs quadratic time for some longer lines
 MAX_NODES = 150_000  # after aliases are written out; 10,000 short rules need about 80,000
 MAX_FINDINGS = 100
-
-Path = tuple[str | int, ...]
-
-
-class Plain(str):
-    """A scalar that stood without quotes: it may be read as a number or a boolean where one is wanted."""
-
-    __slots__ = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Spot:
-    """A place in the text; both count from 1, columns in characters."""
-
-    line: int
-    column: int
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A document as values: `dict`, `tuple`, `str` and `None`, with the place of each.
-
-    `values` holds the place of each value by its path and `keys` that of each mapping key.
-    """
-
-    file: str
-    digest: str  # `sha256:…` of the bytes
-    lines: tuple[str, ...]
-    value: object
-    values: Mapping[Path, Spot]
-    keys: Mapping[Path, Spot]
-
-    def spot(self, path: Path) -> Spot:
-        """Where the value at `path` stands, or the nearest thing that encloses it."""
-        while path:
-            if path in self.values:
-                return self.values[path]
-            path = path[:-1]
-        return Spot(1, 1)
-
-    def key_spot(self, path: Path) -> Spot:
-        """Where the key at the end of `path` stands."""
-        return self.keys.get(path) or self.spot(path)
-
-    def finding(
-        self, rule: str, path: Path, *, at_key: bool = False, **parts: str
-    ) -> Finding:  # parts: expected, found, problem, suggestion
-        """A finding about the value (or the key) at `path`."""
-        spot = self.key_spot(path) if at_key else self.spot(path)
-        return _finding(self.file, self.lines, spot, rule, field=dotted(path), **parts)
 
 
 @dataclass(slots=True)
@@ -98,33 +49,6 @@ class _Node:
     entries: list[tuple[_Node | None, _Node]] = field(default_factory=list)
     is_open: bool = True
     pending: _Node | None = None
-
-
-def _finding(  # noqa: PLR0913  # the parts of one sentence
-    file: str,
-    lines: tuple[str, ...],
-    spot: Spot,
-    rule: str,
-    *,
-    field: str = "",
-    expected: str = "",
-    found: str = "",
-    problem: str = "",
-    suggestion: str = "",
-) -> Finding:
-    line = lines[spot.line - 1] if 0 < spot.line <= len(lines) else ""
-    return Finding(
-        id=rule,
-        file=file,
-        line=spot.line,
-        column=spot.column,
-        field=field,
-        expected=expected,
-        found=found,
-        problem=problem,
-        suggestion=suggestion,
-        source_line=line,
-    )
 
 
 def load_source(text: bytes, *, file: str) -> Source:
@@ -162,7 +86,7 @@ def _decode(text: bytes, file: str) -> str:
         spot = Spot(before.count(b"\n") + 1, err.start - (before.rfind(b"\n") + 1) + 1)
         found = f"the byte 0x{text[err.start]:02x}"
         parts = {"expected": "text in UTF-8", "found": found}
-        raise PolicyError((_finding(file, (), spot, "not-utf-8", **parts),)) from None
+        raise PolicyError((finding_at(file, (), spot, "not-utf-8", **parts),)) from None
     return decoded.removeprefix("\ufeff").replace("\r\n", "\n")
 
 
@@ -182,13 +106,13 @@ class _Reader:
 
     def report(self, rule: str, spot: Spot, **parts: str) -> None:
         """Keep a finding; too many of them end the reading."""
-        self.findings.append(_finding(self.file, self.lines, spot, rule, **parts))
+        self.findings.append(finding_at(self.file, self.lines, spot, rule, **parts))
         if len(self.findings) >= MAX_FINDINGS:
             raise PolicyError(tuple(self.findings))
 
     def stop(self, rule: str, spot: Spot, **parts: str) -> PolicyError:
         """Report a fault that leaves nothing to read after it."""
-        return PolicyError((*self.findings, _finding(self.file, self.lines, spot, rule, **parts)))
+        return PolicyError((*self.findings, finding_at(self.file, self.lines, spot, rule, **parts)))
 
     def read(self, text: str) -> _Node:
         """Read the whole text; a syntax error ends it."""
@@ -219,13 +143,17 @@ class _Reader:
                 at = Spot(number, line.index("\0") + 1)
                 raise self.stop("nul", at, expected="text", found="a NUL byte")
             if len(line) > MAX_LINE:
-                raise self.stop("too-large", Spot(number, 1), problem=f"a line longer than {MAX_LINE} characters")
+                raise self.stop(
+                    "too-large", Spot(number, 1), problem=f"a line longer than {MAX_LINE} characters"
+                )
 
     def _check_document(self, event: DocumentStartEvent, number: int) -> None:
         if number > 1:
             raise self.stop("several-documents", _spot(event), problem="more than one document in the file")
         if event.version or event.tags:
-            self.report("directive", _spot(event), problem="directives (lines that start with %) are not read")
+            self.report(
+                "directive", _spot(event), problem="directives (lines that start with %) are not read"
+            )
 
     def _take(self, event: object) -> None:
         match event:
@@ -267,7 +195,9 @@ class _Reader:
         target = self.anchors.get(str(event.anchor))
         if target is None or target.is_open:
             said = quoted(str(event.anchor))
-            raise self.stop("bad-alias", spot, problem=f"the alias {said} names nothing that stands before it")
+            raise self.stop(
+                "bad-alias", spot, problem=f"the alias {said} names nothing that stands before it"
+            )
         return target
 
     def _place(self, node: _Node) -> None:
@@ -311,7 +241,8 @@ class _Flattener:
             return None if node.text in {"", "null", "~"} else Plain(node.text)
         if node.kind == "sequence":
             return tuple(
-                self.flatten(child, (*path, index), depth + 1) for index, (_, child) in enumerate(node.entries)
+                self.flatten(child, (*path, index), depth + 1)
+                for index, (_, child) in enumerate(node.entries)
             )
         return dict(self._pairs(node, path, depth))
 
@@ -325,7 +256,9 @@ class _Flattener:
             here = (*path, key.text)
             if key.text in seen:
                 first = self.keys[here].line
-                problem = f"the key {quoted(key.text)} stands here for the second time (first in line {first})"
+                problem = (
+                    f"the key {quoted(key.text)} stands here for the second time (first in line {first})"
+                )
                 self.reader.report("duplicate-key", key.spot, field=dotted(here), problem=problem)
                 continue
             seen.add(key.text)
@@ -333,7 +266,9 @@ class _Flattener:
             yield key.text, self.flatten(child, here, depth + 1)
 
 
-def _spot(event: ScalarEvent | AliasEvent | MappingStartEvent | SequenceStartEvent | DocumentStartEvent) -> Spot:
+def _spot(
+    event: ScalarEvent | AliasEvent | MappingStartEvent | SequenceStartEvent | DocumentStartEvent,
+) -> Spot:
     mark = event.start_mark
     return Spot(mark.line + 1, mark.column + 1)
 

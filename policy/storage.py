@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from policy.builtin_denies import BUILTIN_DENIES
-from policy.digest import canonical
+from policy.digest import Json, canonical
+from policy.errors import Finding, dotted
 from policy.globs import parse_relative
 from policy.path_rules import ALL_RIGHTS, AllowRule, DenyRule, MountRules
 from policy.plan import UNLIMITED, Right, Rule, RuleId, RuleKind
@@ -21,9 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from policy.document import PolicyDocument
-    from policy.errors import Finding
+    from policy.places import Path
     from policy.schema import StorageAllow, StorageDeny
-    from policy.source import Path
 
 ALLOW_PATH: Path = ("permissions", "storage", "allow")
 DENY_PATH: Path = ("permissions", "storage", "deny")
@@ -54,6 +54,11 @@ class Grant:
         """Where the guest finds it."""
         return f"{self.guest.rstrip('/')}/{self.file}" if self.file else self.guest
 
+    @property
+    def has_own_id(self) -> bool:
+        """Whether the document gives it its id."""
+        return self.section.id is not None
+
     def rule(self) -> Rule:
         """The rule, as a plan holds it."""
         section = self.section
@@ -63,7 +68,7 @@ class Grant:
         return Rule(
             id=self.id,
             kind=RuleKind.ALLOW,
-            field=_field(self.path),
+            field=dotted(self.path),
             summary=f"allows {words(self.rights)} on {what}{globs}",
             hint="",
             max_bytes=UNLIMITED if section.max_bytes is None else section.max_bytes,
@@ -86,9 +91,14 @@ class Refusal:
     section: StorageDeny
     rights: Right
 
+    @property
+    def has_own_id(self) -> bool:
+        """Whether the document gives it its id."""
+        return self.section.id is not None
+
     def rule(self) -> Rule:
         """The rule, as a plan holds it."""
-        field_name = _field(self.path)
+        field_name = dotted(self.path)
         return Rule(
             id=self.id,
             kind=RuleKind.DENY,
@@ -96,6 +106,14 @@ class Refusal:
             summary=f"refuses {words(self.rights)} on {self.section.uri} and below",
             hint=f"remove or narrow {field_name}: a deny rule wins over every allow rule",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class GuestMount:
+    """A mount: where the guest finds it, and the rules of what it holds."""
+
+    guest: str
+    rules: MountRules
 
 
 @dataclass(slots=True)
@@ -106,18 +124,12 @@ class Storage:
     refusals: list[Refusal] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
-    def mounts(self, first_index: int) -> list[tuple[str, MountRules]]:
-        """Guest path and rules of each mount, by guest path; allow rules count from `first_index`."""
-        by_mount: dict[str, list[tuple[int, Grant]]] = {}
-        for offset, grant in enumerate(self.grants):
-            by_mount.setdefault(grant.guest, []).append((first_index + offset, grant))
-        return [
-            (
-                guest,
-                MountRules(members[0][1].space, members[0][1].root, tuple(g.allow_rule(i) for i, g in members)),
-            )
-            for guest, members in sorted(by_mount.items())
-        ]
+    def mounts(self, first_index: int) -> list[GuestMount]:
+        """The mounts by guest path; allow rules count from `first_index`."""
+        by_guest: dict[str, list[tuple[int, Grant]]] = {}
+        for index, grant in enumerate(self.grants, first_index):
+            by_guest.setdefault(grant.guest, []).append((index, grant))
+        return [_guest_mount(guest, members) for guest, members in sorted(by_guest.items())]
 
     def denies(self, base_dir: str, first_builtin: int) -> tuple[DenyRule, ...]:
         """Built-in denies, which count from `first_builtin`, and those of the document after them."""
@@ -133,14 +145,22 @@ class Storage:
         return tuple(found)
 
 
+def _guest_mount(guest: str, members: list[tuple[int, Grant]]) -> GuestMount:
+    _, first = members[0]
+    rules = tuple(grant.allow_rule(index) for index, grant in members)
+    return GuestMount(guest, MountRules(first.space, first.root, rules))
+
+
 def resolve_storage(document: PolicyDocument, base_dir: str) -> Storage:
     """The storage rules of `document`, whose folder is the absolute `base_dir`."""
     storage = Storage()
     section = document.model.permissions.storage
     for index, allow in enumerate(section.allow):
-        grant = _resolve(document, allow, (*ALLOW_PATH, index), base_dir, storage.findings)
-        if grant is not None:
+        grant = _resolve(document, allow, (*ALLOW_PATH, index), base_dir)
+        if isinstance(grant, Grant):
             storage.grants.append(grant)
+        else:
+            storage.findings.append(grant)
     for index, deny in enumerate(section.deny):
         rights = rights_of(deny.access) if deny.access else ALL_RIGHTS
         storage.refusals.append(Refusal((*DENY_PATH, index), _rule_id("deny", deny), deny, rights))
@@ -148,27 +168,22 @@ def resolve_storage(document: PolicyDocument, base_dir: str) -> Storage:
     return storage
 
 
-def _resolve(
-    document: PolicyDocument, allow: StorageAllow, path: Path, base_dir: str, findings: list[Finding]
-) -> Grant | None:
+def _resolve(document: PolicyDocument, allow: StorageAllow, path: Path, base_dir: str) -> Grant | Finding:
     target = parse_allow(allow.uri)
     if target.space is Space.SCRATCH:
         if allow.mount is None:
             problem = "a tmp:// rule needs a `mount`: scratch has no path of its own"
-            findings.append(document.source.finding("mount-missing", path, problem=problem))
-            return None
+            return document.source.finding("mount-missing", path, problem=problem)
         root, guest, file = target.segments[0], allow.mount, ""
     else:
-        whole = target.host_path(base_dir)
-        guest_whole = whole if allow.mount is None else allow.mount
-        root, guest, file = whole, guest_whole, ""
+        root = target.host_path(base_dir)
+        guest, file = (root if allow.mount is None else allow.mount), ""
         if target.extent is Extent.FILE:
-            root, guest, file = _split_file(whole, guest_whole)
-            problem = _file_problem(allow, target, guest_whole)
-            if problem:
-                where = (*path, problem[0])
-                findings.append(document.source.finding("file-rule", where, problem=problem[1]))
-                return None
+            fault = _file_fault(allow, target, guest)
+            if fault is not None:
+                key, problem = fault
+                return document.source.finding("file-rule", (*path, key), problem=problem)
+            root, guest, file = _split_file(root, guest)
     rights = rights_of(allow.access)
     return Grant(path, _rule_id("allow", allow), allow, rights, target.space, root, guest, file)
 
@@ -178,7 +193,7 @@ def _split_file(whole: str, guest_whole: str) -> tuple[str, str, str]:
     return root or "/", guest_whole.rpartition("/")[0] or "/", file
 
 
-def _file_problem(allow: StorageAllow, target: AllowTarget, guest_whole: str) -> tuple[str, str] | None:
+def _file_fault(allow: StorageAllow, target: AllowTarget, guest_whole: str) -> tuple[str, str] | None:
     name = target.segments[-1]
     if guest_whole.rpartition("/")[2] != name:
         return "mount", f"a file keeps its name: the mount of this rule must end in /{name}"
@@ -195,9 +210,8 @@ def _conflicts(document: PolicyDocument, grants: list[Grant]) -> list[Finding]:
     for grant in grants:
         other = first.setdefault(grant.guest, grant)
         if (other.space, other.root) != (grant.space, grant.root):
-            problem = (
-                f"the guest path {grant.guest} is taken by {other.id}, which puts {_place(other)} there, not {_place(grant)}"
-            )
+            taken = f"is taken by {other.id}, which puts {_place(other)} there, not {_place(grant)}"
+            problem = f"the guest path {grant.guest} {taken}"
             where = (*grant.path, "mount" if grant.section.mount else "uri")
             found.append(document.source.finding("mount-conflict", where, problem=problem))
     return found
@@ -226,12 +240,5 @@ def _rule_id(prefix: str, section: StorageAllow | StorageDeny) -> RuleId:
     dumped = section.model_dump(mode="json", exclude={"id"})
     if dumped["access"]:
         dumped["access"] = sorted(set(dumped["access"]))
-    return RuleId(f"{prefix}-{hashlib.sha256(canonical(_texts(dumped))).hexdigest()[:8]}")
-
-
-def _texts(dumped: dict[str, object]) -> dict[str, str | None]:
-    return {key: None if value is None else str(value) for key, value in dumped.items()}
-
-
-def _field(path: Path) -> str:
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
+    stable: dict[str, Json] = {key: None if value is None else str(value) for key, value in dumped.items()}
+    return RuleId(f"{prefix}-{hashlib.sha256(canonical(stable)).hexdigest()[:8]}")

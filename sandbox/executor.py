@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import selectors
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -51,6 +52,7 @@ class Watch:
     stdout_fd: int
     stderr_fd: int
     wall_ms: int  # from the moment the guest starts; negative: unlimited
+    cancelled: threading.Event  # set by whoever asked for the run, to end it
     on_stdout: OnOutput
     on_stderr: OnOutput
 
@@ -60,6 +62,7 @@ class _Seen:
     """What has become known so far."""
 
     limit: str = ""
+    is_cancelled: bool = False  # it was killed because its caller wanted that
     end: CellEnd | None = None
     exit_line: bytes = b""
     armed_at: float = 0.0
@@ -168,6 +171,9 @@ class Supervision:
 
     def _tick(self) -> None:
         seen = self._seen
+        if self._watch.cancelled.is_set() and not seen.is_cancelled and seen.end is None:
+            seen.is_cancelled = not seen.limit
+            self._stop("")
         if time.monotonic() >= seen.deadline:
             # the wall clock reaches a guest that sleeps in a host call, which an epoch does not
             self._stop("timeout" if seen.armed_at and seen.end is None else seen.limit)
@@ -200,6 +206,7 @@ class Supervision:
             line = {"status": -9, "cpu_ms": 0, "rss_bytes": 0}
         signs = Signs(
             limit=seen.limit,
+            is_cancelled=seen.is_cancelled,
             stop=ring.word(layout.STOP),
             has_exited=ring.word(layout.EXITED) == 1,
             exit_code=ring.word(layout.EXIT_CODE),

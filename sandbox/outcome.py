@@ -31,6 +31,7 @@ _LIMITS = {
     EndKind.MEMORY: "memory",
 }
 _MAX_MESSAGE = 600
+CANCELLED = "ended by its caller"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class Signs:
     """What is known when a cell is gone."""
 
     limit: str  # the limit for which the supervisor killed it; empty when it did not
+    is_cancelled: bool  # the supervisor killed it because its caller wanted that
     stop: int  # the ring's word
     has_exited: bool  # the guest called `proc_exit`
     exit_code: int  # with this
@@ -49,6 +51,8 @@ def judge(signs: Signs) -> Outcome:
     """Name the outcome."""
     if signs.limit:
         return _limit(signs.limit)
+    if signs.is_cancelled:
+        return Outcome(kind=OutcomeKind.KILLED, message=CANCELLED)
     if signs.stop in iter(Stop) and (name := _STOPS.get(Stop(signs.stop))):
         return _limit(name)
     if signs.end is None:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
     from audit.identity import ExecutionId
     from audit.writer import AuditWriter
+    from sandbox.cells import Cell
     from policy.plan import Plan
     from sandbox.artifact import Artifact
     from sandbox.cache import ArtifactCache
@@ -113,6 +114,19 @@ class Runner:
         self._cells = Cells()
         self._lock = threading.Lock()
         self._modules: dict[str, MonitorModules] = {}
+        self._running: dict[ExecutionId, Cell | None] = {}
+        self._cancelled: set[ExecutionId] = set()
+
+    def cancel(self, exec_id: ExecutionId) -> bool:
+        """End a run as `killed`, from any thread; says whether it was there to be ended."""
+        with self._lock:
+            if exec_id not in self._running:
+                return False
+            self._cancelled.add(exec_id)
+            cell = self._running[exec_id]
+            if cell is not None:
+                cell.kill()
+            return True
 
     def close(self) -> None:
         """End all cells; the writer and the cache stay the caller's."""
@@ -126,12 +140,18 @@ class Runner:
         """Run to the end; raises AuditError when not even the beginning can be recorded."""
         started_ns = time.time_ns()
         self._writer.begin(_start(order, started_ns))
+        with self._lock:
+            self._running[order.exec_id] = None
         try:
             return self._run(order, started_ns)
         except (AdmissionRefused, MountRefused) as err:
             outcome = Outcome(kind=OutcomeKind.REFUSED, message=str(err))
         except (CellError, OSError) as err:
             outcome = Outcome(kind=OutcomeKind.REFUSED, message=f"could not start: {err}")
+        finally:
+            with self._lock:
+                self._running.pop(order.exec_id, None)
+                self._cancelled.discard(order.exec_id)
         receipt = _receipt(order, started_ns, outcome)
         self._writer.end(order.exec_id, receipt)
         self._writer.commit()
@@ -154,6 +174,10 @@ class Runner:
                 order.on_progress("run")
             job = _job(order, admitted, config, mounts)
             return self._watch(stack, order, job, (modules, guest), started_ns)
+
+    def _release(self, exec_id: ExecutionId) -> None:
+        with self._lock:
+            self._running[exec_id] = None
 
     def _prepare(self, order: Order, admitted: Admitted, config: EngineConfig) -> Artifact:
         if order.on_progress:
@@ -223,6 +247,11 @@ class Runner:
                 },
             )
         stack.callback(cell.close)
+        with self._lock:
+            self._running[order.exec_id] = cell
+            if order.exec_id in self._cancelled:
+                cell.kill()
+        stack.callback(self._release, order.exec_id)
         out = _Capture(plan.stdio.stdout, order.on_stdout)
         err = _Capture(plan.stdio.stderr, order.on_stderr)
         watch = Watch(
@@ -239,7 +268,11 @@ class Runner:
         ended = Supervision(watch, writer).follow()
         wall_ms = int((time.monotonic() - clock) * 1_000)
         counters = ring.finish(writer)
-        receipt = _receipt(order, started_ns, judge(ended.signs), _Trail(ring, counters, ended, wall_ms))
+        outcome = judge(ended.signs)
+        with self._lock:
+            if order.exec_id in self._cancelled:
+                outcome = Outcome(kind=OutcomeKind.KILLED, message="cancelled")
+        receipt = _receipt(order, started_ns, outcome, _Trail(ring, counters, ended, wall_ms))
         writer.end(order.exec_id, receipt)
         writer.commit()
         return Execution(receipt, bytes(out.kept), bytes(err.kept))

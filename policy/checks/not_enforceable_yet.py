@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from policy.document import PolicyDocument
     from policy.errors import Finding
+    from policy.places import Path
     from policy.schema import PolicyModel
-    from policy.source import Path
 
 ID = "not-enforceable-yet"
 SUMMARY = "the policy uses a part of the format that this version does not enforce"

@@ -16,6 +16,7 @@ PROBED = (
     "fd_close",
     "fd_fdstat_get",
     "fd_filestat_get",
+    "fd_tell",
     "path_create_directory",
     "path_filestat_get",
     "path_filestat_set_times",

@@ -62,6 +62,11 @@ GLOBALS = """
 (global $timed (mut i32) (i32.const 0))
 (global $last (mut i64) (i64.const 0))
 (global $base (mut i64) (i64.const 0))
+;; the number of records up to which nothing needs to be looked at: see `$room`
+(global $until (mut i64) (i64.const 0))
+(global $timed_all (mut i32) (i32.const 0))
+(global $timed_io (mut i32) (i32.const 0))
+(global $sync_all (mut i32) (i32.const 0))
 """
 
 TIME = f"""
@@ -74,10 +79,10 @@ TIME = f"""
   (global.set $last (i64.load $scratch (i32.const 0)))
   (drop (call $probe.clock_time_get (i32.const 1) (i64.const 0) (i32.const 0)))
   (global.set $base (i64.sub (global.get $last) (i64.load $scratch (i32.const 0))))
+  (global.set $timed_all {word(plan.TIMED_ALL)})
+  (global.set $timed_io {word(plan.TIMED_IO)})
+  (global.set $sync_all {word(plan.SYNC_ALL)})
   (i32.store $ring (i32.const {ring.ARMED}) (i32.const 1)))
-(func $coarse (result i64) (local $now i64)
-  (local.set $now (i64.load $ring (i32.const {ring.NOW})))
-  (select (local.get $now) (global.get $last) (i64.gt_s (local.get $now) (global.get $last))))
 """
 
 STOPPING = f"""
@@ -87,47 +92,64 @@ STOPPING = f"""
 (func $drain_or_stop (param $why i32)
   (if (call $host.drain (local.get $why)) (then (call $stop (i32.const {int(Stop.AUDIT)})))))
 (func $is_full (result i32)
-  (i32.or
-    (i64.ge_u (i64.sub (global.get $head) (i64.load $ring (i32.const {ring.TAIL})))
-              (i64.const {ring.RING_RECORDS}))
-    (i64.gt_u (i64.sub (global.get $arena) (i64.load $ring (i32.const {ring.ARENA_TAIL})))
-              (i64.const {ring.ARENA_BYTES - ARENA_ROOM}))))
-(func $room
+  (i64.ge_u (i64.sub (global.get $head) (i64.load $ring (i32.const {ring.TAIL})))
+            (i64.const {ring.RING_RECORDS})))
+(func $is_arena_full (result i32)
+  (i64.gt_u (i64.sub (global.get $arena) (i64.load $ring (i32.const {ring.ARENA_TAIL})))
+            (i64.const {ring.ARENA_BYTES - ARENA_ROOM})))
+(func $room (local $free i64)
   ;; SECURITY: no slot, no call: a record is never overwritten before it was drained
   (if (call $is_full) (then
     (call $drain_or_stop (i32.const {DRAIN_FULL}))
-    (if (call $is_full) (then (call $stop (i32.const {int(Stop.AUDIT)})))))))
+    (if (call $is_full) (then (call $stop (i32.const {int(Stop.AUDIT)}))))))
+  (local.set $free (i64.add (i64.load $ring (i32.const {ring.TAIL})) (i64.const {ring.RING_RECORDS})))
+  (global.set $until (select (local.get $free) {long(plan.MAX_HOST_CALLS)}
+    (i64.lt_u (local.get $free) {long(plan.MAX_HOST_CALLS)}))))
+(func $arena_room
+  (if (call $is_arena_full) (then
+    (call $drain_or_stop (i32.const {DRAIN_FULL}))
+    (if (call $is_arena_full) (then (call $stop (i32.const {int(Stop.AUDIT)})))))))
 """
 
-RECORDS = f"""
-(func $enter (param $code i32) (param $fd i32) (param $io i32) (local $rec i32)
-  (call $room)
-  (local.set $rec (i32.add (i32.const {ring.RECORDS})
+_IN_FLIGHT_RULE_0 = 0x0000FFFF_00000000  # rule 0, decision allow, errno in flight, no reason, no right
+
+
+def enter(code: int, fd: str, *, is_io: bool) -> str:
+    """Begin the record of a call, inline: a call that is only counted costs little more than its stores.
+
+    `fd` is an expression. Leaves the time of entry in `$last`, the record's address in `$rec`.
+    """
+    timed = "(i32.or (global.get $timed_all) (global.get $timed_io))" if is_io else "(global.get $timed_all)"
+    record = "(global.get $rec)"
+    return f"""
+  (if (i64.ge_u (global.get $head) (global.get $until)) (then (call $room)))
+  (global.set $rec (i32.add (i32.const {ring.RECORDS})
     (i32.shl (i32.and (i32.wrap_i64 (global.get $head)) (i32.const {ring.RING_RECORDS - 1})) (i32.const 6))))
-  (global.set $rec (local.get $rec))
-  (global.set $code (local.get $code))
-  (global.set $timed (i32.or {word(plan.TIMED_ALL)} (i32.and (local.get $io) {word(plan.TIMED_IO)})))
+  (global.set $code (i32.const {code}))
+  (global.set $timed {timed})
   (if (global.get $timed)
     (then (global.set $last (call $clock)))
-    (else (global.set $last (call $coarse))))
-  (i64.store $ring offset={AT["t_ns"]} (local.get $rec) (global.get $last))
-  (i64.store $ring offset={AT["dur_ns"]} (local.get $rec) (i64.const {ring.IN_FLIGHT}))
-  (i64.store $ring offset={AT["aux"]} (local.get $rec) (i64.const 0))
-  (i64.store $ring offset={AT["flags"]} (local.get $rec) (i64.const 0))
-  (i64.store $ring offset={AT["opener"]} (local.get $rec) (i64.const {ring.NO_OPENER}))
-  (i32.store $ring offset={AT["fd"]} (local.get $rec) (local.get $fd))
-  (i32.store $ring offset={AT["fd2"]} (local.get $rec) (i32.const -1))
-  (i64.store $ring offset={AT["target_at"]} (local.get $rec) (i64.const 0))
-  ;; rule 0, the call, decision allow, errno in flight, no reason, no right
-  (i64.store $ring offset={AT["rule"]} (local.get $rec)
-    (i64.or (i64.const 0x0000ffff00000000) (i64.shl (i64.extend_i32_u (local.get $code)) (i64.const 16))))
-  (if (i64.ge_u (global.get $head) {long(plan.MAX_HOST_CALLS)}) (then
-    (call $halt (i32.const {int(Stop.HOST_CALLS)}) {fixed_rule("limit.host_calls")}))))
+    (else (global.set $last (select (i64.load $ring (i32.const {ring.NOW})) (global.get $last)
+      (i64.gt_s (i64.load $ring (i32.const {ring.NOW})) (global.get $last))))))
+  (i64.store $ring offset={AT["t_ns"]} {record} (global.get $last))
+  (i64.store $ring offset={AT["dur_ns"]} {record} (i64.const {ring.IN_FLIGHT}))
+  (i64.store $ring offset={AT["aux"]} {record} (i64.const 0))
+  (i64.store $ring offset={AT["flags"]} {record} (i64.const 0))
+  (i64.store $ring offset={AT["opener"]} {record} (i64.const {ring.NO_OPENER}))
+  (i64.store $ring offset={AT["fd"]} {record}
+    (i64.or (i64.extend_i32_u {fd}) (i64.const 0xffffffff00000000)))
+  (i64.store $ring offset={AT["target_at"]} {record} (i64.const 0))
+  (i64.store $ring offset={AT["rule"]} {record} (i64.const {_IN_FLIGHT_RULE_0 | code << 16}))
+  (if (i64.ge_u (global.get $head) (global.get $until)) (then
+    (call $halt (i32.const {int(Stop.HOST_CALLS)}) {fixed_rule("limit.host_calls")})))
+"""
+
+
+RECORDS = f"""
 (func $publish
-  (i64.store $ring (i32.const {ring.ARENA_HEAD}) (global.get $arena))
   (global.set $head (i64.add (global.get $head) (i64.const 1)))
   (i64.store $ring (i32.const {ring.HEAD}) (global.get $head))
-  (if {word(plan.SYNC_ALL)} (then (call $drain_or_stop (i32.const {DRAIN_INTENT})))))
+  (if (global.get $sync_all) (then (call $drain_or_stop (i32.const {DRAIN_INTENT})))))
 (func $complete (param $errno i32) (result i32) (local $at i32)
   (if (global.get $timed)
     (then
@@ -176,7 +198,6 @@ REFUSALS = f"""
   (if {word(plan.SYNC_DENY)} (then (call $drain_or_stop (i32.const {DRAIN_SYNC}))))
   (local.get $errno))
 (func $publish_refusal
-  (i64.store $ring (i32.const {ring.ARENA_HEAD}) (global.get $arena))
   (global.set $head (i64.add (global.get $head) (i64.const 1)))
   (i64.store $ring (i32.const {ring.HEAD}) (global.get $head)))
 (func $spent (param $rule i32) (param $errno i32) (result i32)
@@ -187,9 +208,8 @@ REFUSALS = f"""
   (call $mark (i32.const {int(Decision.LIMIT)}) (local.get $rule) (i32.const {int(Reason.STOPPED)}) (i32.const 0))
   (drop (call $refuse (i32.const {ERRNO_NOTCAPABLE})))
   (call $stop (local.get $why)))
-(func $is_denied (param $code i32) (result i32) (local $rule i32)
-  (local.set $rule (i32.load $plan offset={plan.DENIED_CALLS} (i32.shl (local.get $code) (i32.const 2))))
-  (if (i32.eqz (local.get $rule)) (then (return (i32.const 0))))
+(func $denied (param $rule i32) (result i32)
+  ;; a call that the plan refuses whatever its arguments; `$rule` is one more than the rule
   (call $deny (i32.sub (local.get $rule) (i32.const 1)) (i32.const {int(Reason.RULE)})
     (i32.const 0) (i32.const 0)))
 """
@@ -201,8 +221,9 @@ DESCRIPTORS = f"""
   (i32.add (i32.const {plan.DESCRIPTORS}) (i32.mul (local.get $fd) (i32.const {plan.DESCRIPTOR_BYTES}))))
 (func $about (param $fd i32) (result i32) (local $at i32)
   ;; entry of an open descriptor with its opener on record; 0 when the guest made the number up
-  (local.set $at (call $entry (local.get $fd)))
-  (if (i32.eqz (local.get $at)) (then (return (i32.const 0))))
+  (if (i32.ge_u (local.get $fd) (i32.const {plan.MAX_DESCRIPTORS})) (then (return (i32.const 0))))
+  (local.set $at (i32.add (i32.const {plan.DESCRIPTORS})
+    (i32.mul (local.get $fd) (i32.const {plan.DESCRIPTOR_BYTES}))))
   (if (i32.eqz (i32.load $plan offset={plan.KIND} (local.get $at))) (then (return (i32.const 0))))
   (i64.store $ring offset={AT["opener"]} (global.get $rec) (i64.load $plan offset={plan.OPENER} (local.get $at)))
   (local.get $at))

@@ -146,6 +146,7 @@ TARGETS = f"""
   (i32.const 0))
 (func $name_target (param $len i32) (param $len2 i32) (local $at i32) (local $n i32)
   ;; put the paths on record: one piece of the arena, the second behind the first
+  (call $arena_room)
   (local.set $n (i32.add (local.get $len) (local.get $len2)))
   (local.set $at (i32.and (i32.wrap_i64 (global.get $arena)) (i32.const {ring.ARENA_BYTES - 1})))
   (if (i32.gt_u (i32.add (local.get $at) (local.get $n)) (i32.const {ring.ARENA_BYTES})) (then
@@ -157,6 +158,7 @@ TARGETS = f"""
   (memory.copy $ring $scratch (i32.add (i32.const {ring.ARENA}) (i32.add (local.get $at) (local.get $len)))
     (i32.const {RAW[1]}) (local.get $len2))
   (global.set $arena (i64.add (global.get $arena) (i64.extend_i32_u (local.get $n))))
+  (i64.store $ring (i32.const {ring.ARENA_HEAD}) (global.get $arena))
   (i32.store $ring offset={AT["target_at"]} (global.get $rec) (local.get $at))
   (i32.store16 $ring offset={AT["target_len"]} (global.get $rec) (local.get $len))
   (i32.store16 $ring offset={AT["target2_len"]} (global.get $rec) (local.get $len2)))

@@ -84,6 +84,7 @@ K_FREE, K_STDIN, K_STDOUT, K_STDERR, K_DIRECTORY, K_FILE = range(6)
 F_APPEND = 1  # opened for writing at the end only
 F_SPLIT = 2  # in a mount whose paths differ in rights
 F_COUNTED = 4  # counts as an open file
+F_PLAIN = 8  # in a mount that can hold nothing but regular files, directories and links
 
 STATE_BYTES = 16  # first edge, edges (u16), class (u16), default, flags
 EDGE_BYTES = 8  # low (u8), high (u8), -, target (u32)
@@ -106,8 +107,12 @@ class Tables:
         return -(-len(self.content) // PAGE)
 
 
-def encode(plan: Plan) -> Tables:
-    """The plan memory for a run that starts with `plan.mounts` preopened from descriptor 3 on."""
+def encode(plan: Plan, *, plain: frozenset[int] = frozenset()) -> Tables:
+    """The plan memory for a run that starts with `plan.mounts` preopened from descriptor 3 on.
+
+    `plain` are the indices of mounts in which no device can be opened: what is opened elsewhere is looked at
+    once more.
+    """
     free = bytearray()
     places = {}
     for name, rows in (
@@ -123,7 +128,7 @@ def encode(plan: Plan) -> Tables:
     _configure(memory, plan)
     for place, address in places.items():
         struct.pack_into("<I", memory, place, address)
-    _descriptors(memory, plan, classes_at=places[CLASSES_AT])
+    _descriptors(memory, plan, classes_at=places[CLASSES_AT], plain=plain)
     return Tables(bytes(memory))
 
 
@@ -185,7 +190,7 @@ def _configure(memory: bytearray, plan: Plan) -> None:
             struct.pack_into("<I", memory, DENIED_CALLS + 4 * code, denied[call.name] + 1)
 
 
-def _descriptors(memory: bytearray, plan: Plan, *, classes_at: int) -> None:
+def _descriptors(memory: bytearray, plan: Plan, *, classes_at: int, plain: frozenset[int]) -> None:
     for fd, kind in enumerate((K_STDIN, K_STDOUT, K_STDERR)):
         struct.pack_into("<IIIIqII", memory, DESCRIPTORS + fd * DESCRIPTOR_BYTES, kind, 0, 0, 0, -1, 0, 0)
     for index, mount in enumerate(plan.mounts):
@@ -197,7 +202,7 @@ def _descriptors(memory: bytearray, plan: Plan, *, classes_at: int) -> None:
             K_DIRECTORY,
             0,
             mount.start,
-            F_SPLIT if mount.is_split else 0,
+            (F_SPLIT if mount.is_split else 0) | (F_PLAIN if index in plain else 0),
             FIRST_MOUNT - index,
             0,
             classes_at + class_index * CLASS_BYTES,

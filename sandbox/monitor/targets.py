@@ -286,7 +286,8 @@ def _descriptors(numbers: Ints, resolver: _Resolver, found: Ints, texts: _Texts)
     """Give the texts for distinct values of the field `opener`."""
     rows = np.minimum(np.searchsorted(resolver.seq, numbers), len(resolver.seq) - 1)
     paths = np.where(resolver.seq[rows] == numbers, resolver.path_of[rows], _NONE)
-    pairs = np.where((paths >= 0)[:, None], found[paths, :2] if len(found) else _NONE, _NONE)
+    pairs = np.full((len(numbers), 2), _NONE, np.int64)
+    pairs[paths >= 0] = found[paths[paths >= 0], :2]
     for index in np.flatnonzero(paths < 0):
         place = resolver.place(int(numbers[index]))
         pairs[index] = texts.add(place.target), texts.add(place.guest)

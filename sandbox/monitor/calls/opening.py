@@ -115,11 +115,14 @@ _ACT = f"""(call $publish)
 """
 
 _KEEP = f"""
-(drop (call $probe.fd_fdstat_get (local.get $new) (i32.const {BUFFER})))
-(local.set $n (i32.load8_u $scratch (i32.const {BUFFER})))
 (local.set $kind (i32.const {plan.K_DIRECTORY}))
-(if (i32.ne (local.get $n) (i32.const {DIRECTORY})) (then
+;; only what is no directory has a position; asking for it is the host's cheapest answer
+(if (i32.eqz (call $probe.fd_tell (local.get $new) (i32.const {BUFFER}))) (then
   (local.set $kind (i32.const {plan.K_FILE}))
+  (if (i32.eqz (i32.and (i32.load $plan offset={plan.FLAGS} (local.get $at)) (i32.const {plan.F_PLAIN}))) (then
+    (drop (call $probe.fd_fdstat_get (local.get $new) (i32.const {BUFFER})))
+    (local.set $n (i32.load8_u $scratch (i32.const {BUFFER}))))
+    (else (local.set $n (i32.const {_REGULAR}))))
   (if (i32.ne (local.get $n) (i32.const {_REGULAR})) (then
     (if (call $deny {fixed_rule("file-type")} (i32.const {int(Reason.FILE_TYPE)}) (i32.const 0) (i32.const 1))
       {_REVOKE_NEW})))
@@ -135,7 +138,7 @@ _KEEP = f"""
 (i32.store $plan offset={plan.STATE} (local.get $slot) (global.get $state))
 (i32.store $plan offset={plan.FLAGS} (local.get $slot)
   (i32.or (i32.or (local.get $append) (i32.const {plan.F_COUNTED}))
-    (i32.and (i32.load $plan offset={plan.FLAGS} (local.get $at)) (i32.const {plan.F_SPLIT}))))
+    (i32.and (i32.load $plan offset={plan.FLAGS} (local.get $at)) (i32.const {plan.F_SPLIT | plan.F_PLAIN}))))
 (i64.store $plan offset={plan.OPENER} (local.get $slot) (i64.sub (global.get $head) (i64.const 1)))
 (i32.store $plan offset={plan.RULE} (local.get $slot)
   (call $class_rule (local.get $class) (if (result i32) (local.get $append) (then (i32.const 4)) (else (i32.const 3)))))

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from policy.calls import CALL_CODES, CALLS, HostCall
+from sandbox.monitor import kernel, tables
 
 _TYPES = {"i": "i32", "I": "i64"}
 
@@ -46,10 +47,12 @@ class Lowering:
 def enter(name: str, fd: str = "(i32.const -1)") -> str:
     """Begin the record of a call, refuse it when its plan refuses it whatever its arguments."""
     code, call = CALL_CODES[name], CALLS[CALL_CODES[name]]
-    denied = f"(if (call $is_denied (i32.const {code})) (then (return (call $refuse (i32.const 76)))))"
+    rule = f"(i32.load $plan (i32.const {tables.DENIED_CALLS + 4 * code}))"
+    end = "(return (call $refuse (i32.const 76)))"
     if not call.has_result:
-        denied = f"(if (call $is_denied (i32.const {code})) (then (drop (call $refuse (i32.const 76))) (unreachable)))"
-    return f"(call $enter (i32.const {code}) {fd} (i32.const {int(call.does_io)}))\n{denied}\n"
+        end = "(drop (call $refuse (i32.const 76))) (unreachable)"
+    denied = f"(if {rule} (then (if (call $denied {rule}) (then {end}))))"
+    return f"{kernel.enter(code, fd, is_io=call.does_io)}{denied}\n"
 
 
 def real(name: str, params: tuple[str, ...]) -> str:

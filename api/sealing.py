@@ -1,0 +1,83 @@
+"""Seals the audit log while a program runs: from time to time, and when a file has grown large.
+
+How sealing is done is `audit/`; nothing waits for it. INVARIANT: a failure to seal loses nothing, since the
+write-ahead log stays until its segment is durable, and is reported once.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from audit.errors import AuditError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from audit.sealer import Sealed
+    from audit.writer import AuditWriter
+
+BRIEF_FILES = 24
+"""A program that runs one module leaves its short log to the next reader, until there are this many."""
+
+
+def seal_left(root: Path) -> tuple[Sealed, ...]:
+    """Seal every file that no writer holds any more; raises AuditError."""
+    from audit.recovery import recover
+    from sandbox.monitor.decode import decode
+
+    return recover(root, decode)
+
+
+def is_much_left(root: Path) -> bool:
+    """Say whether so many files wait that reading them all would take noticeable time."""
+    return sum(1 for _ in (root / "wal").glob("[!.]*.wal")) > BRIEF_FILES
+
+
+class Sealing:
+    """A thread that seals in the background until it is closed."""
+
+    def __init__(
+        self,
+        root: Path,
+        writer: AuditWriter,
+        *,
+        every_s: float,
+        min_bytes: int,
+        on_failure: Callable[[AuditError], None],
+    ) -> None:
+        """Look every `every_s` seconds, and seal when the file has `min_bytes`."""
+        self._root = root
+        self._writer = writer
+        self._every_s = every_s
+        self._min_bytes = min_bytes
+        self._on_failure = on_failure
+        self._closing = threading.Event()
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._work, name="wasmgate-sealing", daemon=True)
+        self._thread.start()
+
+    def seal(self) -> tuple[Sealed, ...]:
+        """Seal now all that is over; raises AuditError."""
+        with self._lock:
+            self._writer.rotate()
+            return seal_left(self._root)
+
+    def close(self) -> None:
+        """End the thread; what is not sealed is left for the next start."""
+        self._closing.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        has_failed = False
+        while not self._closing.wait(self._every_s):
+            if self._writer.size_bytes < self._min_bytes:
+                continue
+            try:
+                self.seal()
+                has_failed = False
+            except AuditError as err:
+                if not has_failed:
+                    self._on_failure(err)
+                has_failed = True

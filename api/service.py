@@ -1,0 +1,218 @@
+"""The composition root: opens the state, and puts policy, sandbox and audit together for every surface.
+
+Surfaces live beside this file (`cli.py`, `http/`); what they show is theirs. Nothing here knows of HTTP or of a
+terminal. INVARIANT: what is found half done in the audit log is finished before the first new run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from typing import TYPE_CHECKING, Self
+
+from api.modules import ModuleStore
+from api.outputs import OutputStore
+from api.policies import PolicyStore
+from api.sealing import Sealing, is_much_left, seal_left
+from api.settings import Settings, is_export_wanted
+from api.telemetry import open_telemetry
+from audit.errors import AuditError
+from audit.store import make_directory
+from audit.writer import ROTATE_BYTES, AuditWriter
+from sandbox.cache import ArtifactCache
+from sandbox.runner import Order, Runner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+    from types import TracebackType
+
+    from audit.filters import RecordFilter
+    from audit.query import AuditReader, Page, Stats
+    from audit.query import Execution as KnownExecution
+    from audit.receipt import Receipt
+    from audit.sealer import Sealed
+    from sandbox.runner import Execution
+
+SEAL_EVERY_S = 5.0  # design of the audit log: seal at least this often when idle
+_BRIEF_EVERY_S = 1.0
+
+
+class BusyError(Exception):
+    """As many runs as the settings allow are going on, and none ended in time."""
+
+    def __init__(self, runs: int, waited_s: float) -> None:
+        """Keep how many run, and how long it was waited."""
+        super().__init__(f"{runs} runs are going on already; waited {waited_s:g} s for one to end")
+        self.runs = runs
+        self.waited_s = waited_s
+
+
+def _ignore(_err: AuditError) -> None:
+    """Leave what could not be sealed to the next start."""
+
+
+class Service:
+    """Everything that a surface needs, opened once for a process; thread-safe.
+
+    `is_brief` is for a program that runs one module and ends: it leaves its short log unsealed, which queries
+    read as well, and starts faster. `on_seal_failure` hears of a log that can't be sealed at the moment.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        is_brief: bool = False,
+        on_seal_failure: Callable[[AuditError], None] = _ignore,
+    ) -> None:
+        """Open the state; raises AuditError, CacheError or OSError when it is not ours to use."""
+        self.settings = settings
+        self._is_brief = is_brief
+        self._stack = contextlib.ExitStack()
+        self._lock = threading.Lock()
+        self._reader: AuditReader | None = None
+        self._going: dict[str, Order] = {}
+        self._slots = threading.BoundedSemaphore(settings.max_concurrent_runs)
+        try:
+            self._open(on_seal_failure)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _open(self, on_seal_failure: Callable[[AuditError], None]) -> None:
+        settings, stack = self.settings, self._stack
+        for folder in (settings.home, settings.modules_dir, settings.documents_dir, settings.outputs_dir):
+            make_directory(folder)
+        self.modules = ModuleStore(settings.modules_dir)
+        self.policies = PolicyStore(named=settings.policies_dir, uploaded=settings.documents_dir)
+        self.outputs = OutputStore(settings.outputs_dir)
+        self._telemetry = open_telemetry(is_export_wanted=is_export_wanted())
+        stack.callback(self._telemetry.close)
+        self._writer = AuditWriter(settings.audit_dir)
+        stack.callback(self._writer.close)
+        if not self._is_brief:
+            seal_left(settings.audit_dir)
+        self._sealing = Sealing(
+            settings.audit_dir,
+            self._writer,
+            every_s=_BRIEF_EVERY_S if self._is_brief else SEAL_EVERY_S,
+            min_bytes=ROTATE_BYTES if self._is_brief else 1,
+            on_failure=on_seal_failure,
+        )
+        stack.callback(self._sealing.close)
+        cache = stack.enter_context(ArtifactCache(settings.cache_dir, max_bytes=settings.cache_max_bytes))
+        self._runner = Runner(writer=self._writer, cache=cache, scratch=settings.scratch_dir)
+        stack.callback(self._runner.close)
+
+    def __enter__(self) -> Self:
+        """Give the service itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """End what runs, and give everything back; a second call does nothing."""
+        self.cancel_all()
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+        self._stack.close()
+        if not self._is_brief or is_much_left(self.settings.audit_dir):
+            with contextlib.suppress(AuditError):
+                seal_left(self.settings.audit_dir)
+
+    # --- runs ---------------------------------------------------------------------------------
+
+    def warm(self) -> None:
+        """Start in the background what the first run will need."""
+        self._runner.warm()
+
+    def run(self, order: Order, *, wait_s: float | None = None) -> Execution:
+        """Run to the end, in this thread.
+
+        Waits for its turn, `wait_s` seconds at most: then BusyError. Raises AuditError when not even the
+        beginning can be recorded; everything else that can happen is an outcome in the receipt.
+        """
+        if not self._slots.acquire(timeout=wait_s):
+            raise BusyError(self.settings.max_concurrent_runs, wait_s or 0.0)
+        try:
+            with self._lock:
+                self._going[order.exec_id] = order
+            execution = self._runner.run(order)
+        finally:
+            with self._lock:
+                self._going.pop(order.exec_id, None)
+            self._slots.release()
+        self.outputs.put(order.exec_id, "stdout", execution.stdout)
+        self.outputs.put(order.exec_id, "stderr", execution.stderr)
+        self._telemetry.executed(execution.receipt)
+        return execution
+
+    def cancel(self, exec_id: str) -> bool:
+        """End a run: its guest is killed and its outcome is `killed`; False when no such run goes on here."""
+        order = self._going.get(exec_id)  # without the lock: a signal handler may call this
+        if order is None:
+            return False
+        order.cancelled.set()
+        return True
+
+    def cancel_all(self) -> None:
+        """End every run of this process."""
+        for exec_id in tuple(self._going):
+            self.cancel(exec_id)
+
+    @property
+    def going(self) -> frozenset[str]:
+        """The executions that go on in this process."""
+        return frozenset(tuple(self._going))
+
+    # --- the audit log ------------------------------------------------------------------------
+
+    def seal(self) -> tuple[Sealed, ...]:
+        """Seal now what is recorded so far; raises AuditError. Records can be queried before that."""
+        return self._sealing.seal()
+
+    @property
+    def audit(self) -> AuditReader:
+        """Queries on the log, the newest records included."""
+        with self._lock:
+            if self._reader is None:
+                self._reader = open_reader(self.settings.audit_dir)
+            return self._reader
+
+    def records(self, wanted: RecordFilter) -> Page:
+        """Give one page of records; raises FilterError and QueryError."""
+        return self.audit.records(wanted)
+
+    def stats(self, wanted: RecordFilter) -> Stats:
+        """Give totals over records; raises FilterError and QueryError."""
+        return self.audit.stats(wanted)
+
+    def execution(self, exec_id: str) -> KnownExecution | None:
+        """Give an execution, running or over; None if the log does not know it."""
+        return self.audit.execution(exec_id)
+
+    def executions(
+        self, *, limit: int, module: str | None = None, before: tuple[int, str] | None = None
+    ) -> tuple[KnownExecution, ...]:
+        """Give the newest executions; `module` is a digest or a name, `before` a start time and an id."""
+        return self.audit.executions(limit=limit, module=module, before=before)
+
+    def receipt(self, exec_id: str) -> Receipt | None:
+        """Give the receipt of an execution that is over."""
+        found = self.execution(exec_id)
+        return found.receipt if found else None
+
+
+def open_reader(audit_dir: Path) -> AuditReader:
+    """Queries on a log, without a service around it; raises QueryError if there is none."""
+    from audit.query import AuditReader
+    from sandbox.monitor.decode import decode
+
+    return AuditReader(audit_dir, decode)
+

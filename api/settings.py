@@ -1,0 +1,203 @@
+"""Settings of this program: read once from the environment, checked, and frozen.
+
+What a policy says is no setting; it lives in `policy/`. This is the only reader of the environment. INVARIANT:
+a `WASMGATE_` variable that is misspelt or out of range is an error that says how to fix it, never a default.
+"""
+
+from __future__ import annotations
+
+import os
+from difflib import get_close_matches
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from audit.inert import inert
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic_core import ErrorDetails
+
+PREFIX = "WASMGATE_"
+_KIB, _MIB, _GIB, _TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
+_SHOWN = 80
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute() or ".." in path.parts:
+        raise ValueError("an absolute path without `..`")
+    return path
+
+
+def _loopback(host: str) -> str:
+    try:
+        is_loopback = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback:
+        # SECURITY: there is one key and no TLS yet; put a proxy with both in front to be reached from outside.
+        raise ValueError("a loopback address, as 127.0.0.1 or ::1")
+    return host
+
+
+Folder = Annotated[Path, AfterValidator(_absolute)]
+
+
+class Settings(BaseModel):
+    """Every setting, with its unit, default and bounds; the variable is the name in capitals after `WASMGATE_`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    home: Folder = Field(
+        description="Folder of all state, made private when it is missing; the default is `wasmgate` in the data"
+        " directory of the platform, `$XDG_DATA_HOME` or `~/.local/share`."
+    )
+    audit_dir: Folder = Field(description="Folder of the audit log; the default is `audit` in the home.")
+    policies_dir: Folder = Field(
+        description="Folder of the policies that the service knows by name, one YAML file each; the default is"
+        " `policies` in the home."
+    )
+    host: Annotated[str, AfterValidator(_loopback)] = Field(
+        "127.0.0.1", description="Loopback address that `serve` listens on."
+    )
+    port: int = Field(
+        8765, ge=0, le=65_535, description="TCP port that `serve` listens on; 0 takes one that is free."
+    )
+    max_upload_bytes: int = Field(
+        64 * _MIB, ge=_KIB, le=_GIB, description="Bytes of the largest module that the service takes."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severity that the service writes to its own log; the audit log has no levels."
+    )
+    cache_max_bytes: int = Field(
+        2 * _GIB, ge=0, le=_TIB, description="Bytes of compiled modules that are kept on disk between runs."
+    )
+    max_concurrent_runs: int = Field(
+        4, ge=1, le=256, description="Runs at the same time; further ones wait for their turn."
+    )
+
+    @property
+    def cache_dir(self) -> Path:
+        """Folder of compiled modules: native code, so it is private."""
+        return self.home / "cache"
+
+    @property
+    def modules_dir(self) -> Path:
+        """Folder of modules that were handed to the service."""
+        return self.home / "modules"
+
+    @property
+    def documents_dir(self) -> Path:
+        """Folder of policies that were handed to the service, by digest."""
+        return self.home / "documents"
+
+    @property
+    def outputs_dir(self) -> Path:
+        """Folder of what guests wrote to their standard streams."""
+        return self.home / "exec"
+
+    @property
+    def scratch_dir(self) -> Path:
+        """Folder below which the `tmp://` directories of a run are made."""
+        return self.home / "scratch"
+
+
+class SettingsError(Exception):
+    """The environment does not make settings; carries every fault, each one a sentence."""
+
+    def __init__(self, faults: tuple[str, ...]) -> None:
+        """Keep the sentences; values in them are inert and cut."""
+        super().__init__(*faults)
+        self.faults = faults
+
+    def __str__(self) -> str:
+        """One line for each fault."""
+        return "\n".join(self.faults)
+
+
+def load_settings(
+    environment: Mapping[str, str] | None = None, *, home: Path | None = None, audit_dir: Path | None = None
+) -> Settings:
+    """Read the settings; a folder that is given here comes before the environment's. Raises SettingsError.
+
+    `environment` is that of the process when it is None.
+    """
+    variables = dict(os.environ) if environment is None else dict(environment)
+    # SPEC: as with most programs, an empty variable is one that is not set
+    given = {
+        name.removeprefix(PREFIX).lower(): value
+        for name, value in variables.items()
+        if name.startswith(PREFIX) and value
+    }
+    faults = [_unknown(name) for name in variables if name.startswith(PREFIX) and not _is_known(name)]
+    known = {name: value for name, value in given.items() if name in Settings.model_fields}
+    root = str(home.absolute()) if home else known.get("home") or str(default_home(variables))
+    values = {"audit_dir": f"{root}/audit", "policies_dir": f"{root}/policies"} | known | {"home": root}
+    if audit_dir:
+        values["audit_dir"] = os.path.abspath(audit_dir)  # noqa: PTH100  # resolve() would follow links
+    try:
+        settings = Settings.model_validate_strings(values)
+    except ValidationError as err:
+        # a home that is wrong makes the folders in it wrong: one fault is enough
+        wrong = [each for each in err.errors(include_url=False) if each["loc"][0] in {*known, "home", "audit_dir"}]
+        is_home_wrong = any(each["loc"][0] == "home" for each in wrong)
+        faults += [_fault(each) for each in wrong if each["loc"][0] in known or not is_home_wrong or each["loc"][0] == "home"]
+        raise SettingsError(tuple(faults)) from None
+    if faults:
+        raise SettingsError(tuple(faults))
+    return settings
+
+
+def default_home(variables: Mapping[str, str]) -> Path:
+    """The state's folder when nobody names one; SPEC: XDG base directories, a relative path there is ignored."""
+    named = variables.get("XDG_DATA_HOME", "")
+    if named.startswith("/"):
+        return Path(named) / "wasmgate"
+    user = variables.get("HOME", "")
+    return (Path(user) if user.startswith("/") else Path.home()) / ".local" / "share" / "wasmgate"
+
+
+def is_export_wanted(environment: Mapping[str, str] | None = None) -> bool:
+    """Say whether an `OTEL_` variable names a place for spans; the SDK reads it and all others itself."""
+    variables = os.environ if environment is None else environment
+    return any(variables.get(name, "").strip() for name in _ENDPOINTS)
+
+
+def is_colour_refused(environment: Mapping[str, str] | None = None) -> bool:
+    """Say whether the user wants no colours. SPEC: no-color.org, `NO_COLOR` with any value but none."""
+    variables = os.environ if environment is None else environment
+    return bool(variables.get("NO_COLOR")) or variables.get("TERM") == "dumb"
+
+
+def _is_known(name: str) -> bool:
+    # exact capitals: `WASMGATE_Port` is a slip as well
+    return name.isupper() and name.removeprefix(PREFIX).lower() in Settings.model_fields
+
+
+def _unknown(name: str) -> str:
+    names = [PREFIX + field.upper() for field in Settings.model_fields]
+    near = get_close_matches(name[:_SHOWN].upper(), names, n=1, cutoff=0.6)
+    advice = f"did you mean {near[0]}?" if near else f"known: {', '.join(names)}"
+    return f"{inert(name[:_SHOWN])}: unknown setting ({advice})"
+
+
+def _fault(error: ErrorDetails) -> str:
+    name = str(error["loc"][0])
+    expected = _expected(name, error)
+    found = inert(str(error["input"])[:_SHOWN])
+    return f'{PREFIX}{name.upper()}: expected {expected}, found "{found}"'
+
+
+def _expected(name: str, error: ErrorDetails) -> str:
+    context = error.get("ctx", {})
+    if error["type"] == "value_error":
+        return str(context["error"])
+    if error["type"] == "literal_error":
+        return f"one of {context['expected']}".replace("'", "")
+    bounds = {type(each).__name__: each for each in Settings.model_fields[name].metadata}
+    low, high = getattr(bounds.get("Ge"), "ge", None), getattr(bounds.get("Le"), "le", None)
+    return f"a whole number from {low} to {high}" if low is not None else "text"

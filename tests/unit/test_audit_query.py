@@ -1,0 +1,213 @@
+"""Queries give what a plain look at every row would give."""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audit.catalogue import Catalogue
+from audit.errors import FilterError, QueryError
+from audit.filters import RecordFilter
+from audit.query import AuditReader
+from audit.receipt import OutcomeKind
+from audit.recovery import recover
+from audit.store import Store
+from audit.writer import AuditWriter
+from sandbox.monitor.decode import decode
+from tests.records import IN, STORY, T0, call, pack, receipt, start, tell
+
+FIRST, SECOND, LIVE = start(), start(number=1, module_digest="sha256:" + "99" * 32, module_name="other"), start(number=2)
+HOSTILE = b"x'; DROP TABLE segments; --\n\x1b[2J\xff\\"
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory):
+    """A log with a sealed segment of two runs, and a run that is still going on."""
+    root = tmp_path_factory.mktemp("log [a] 'b'")
+    writer = AuditWriter(root)
+    tell(writer, FIRST, rounds=2)
+    tell(writer, SECOND)
+    writer.close()
+    recover(root, decode)
+    writer = AuditWriter(root)
+    tell(writer, LIVE, is_ended=False)
+    made, arena = pack([call("path_open", HOSTILE, opener=IN, fd=3, decision=1, errno=76, reason=1)], first_seq=len(STORY))
+    writer.append(LIVE.exec_id, first_seq=len(STORY), records=made.tobytes(), arena=arena)
+    writer.commit()
+    with AuditReader(root, decode) as reader:
+        yield reader
+    writer.close()
+
+
+@pytest.fixture(scope="module")
+def everything(log):
+    return list(log.stream(RecordFilter(ascending=True)))
+
+
+def test_sealed_and_unsealed_rows_are_all_there_once(everything):
+    assert len(everything) == 4 * len(STORY) + 1
+    assert len({(row["exec_id"], row["seq"]) for row in everything}) == len(everything)
+
+
+def test_keys_are_the_columns_and_decisions_are_words(everything):
+    assert set(everything[0]) >= {"exec_id", "seq", "t_ns", "call", "decision", "target", "guest_target", "reason", "right", "opener_seq"}
+    assert {row["decision"] for row in everything} == {"allow", "deny", "would_deny"}
+
+
+def naive(rows, wanted, digests):
+    prefix = wanted.stored_prefix
+    for row in rows:
+        names = (row["call"], row["call"].partition(".")[2])
+        paths = [row[name] for name in ("target", "guest_target", "target2") if row[name] is not None]
+        if (
+            wanted.execution in {None, row["exec_id"]}
+            and wanted.decision in {None, row["decision"]}
+            and wanted.rule in {None, row["rule_id"]}
+            and (wanted.module is None or row["module_id"] in digests)
+            and (wanted.call is None or any(fnmatch.fnmatchcase(name, wanted.call) for name in names))
+            and (prefix is None or any(path.startswith(prefix) for path in paths))
+            and (wanted.from_ns is None or row["t_ns"] >= wanted.from_ns)
+            and (wanted.to_ns is None or row["t_ns"] < wanted.to_ns)
+        ):
+            yield row
+
+
+FILTERS = st.builds(
+    RecordFilter,
+    execution=st.sampled_from([None, None, FIRST.exec_id, LIVE.exec_id]),
+    module=st.sampled_from([None, None, "sample", "other", FIRST.module_digest, "nothing"]),
+    call=st.sampled_from([None, None, "path_*", "fd_read", "wasi_snapshot_preview1.fd_*", "*", "fd_?ead", "[pf]*_open"]),
+    decision=st.sampled_from([None, None, "allow", "deny", "would_deny", "limit"]),
+    rule=st.sampled_from([None, None, "default", "in", "nothing"]),
+    path_prefix=st.sampled_from([None, None, "/srv/in", "/in/", "tmp://out", "/etc", "std", "/in/x'; DROP", "%", ""]),
+    from_ns=st.sampled_from([None, T0 + 3000, T0 + 2_000_000]),
+    to_ns=st.sampled_from([None, T0 + 9000, T0 + 2_000_500]),
+    limit=st.integers(1, 20),
+    ascending=st.sampled_from([None, True, False]),
+)
+
+
+@settings(max_examples=60)
+@given(FILTERS)
+def test_a_filter_gives_what_a_plain_look_gives(log, everything, wanted):
+    digests = {"sample": {FIRST.module_digest}, "other": {SECOND.module_digest}}.get(wanted.module, {wanted.module})
+    expected = list(naive(everything, wanted, digests))
+    expected.sort(key=lambda row: (row["t_ns"], row["exec_id"], row["seq"]), reverse=not wanted.is_ascending)
+    found, cursor = [], wanted
+    for _ in itertools.count():
+        page = log.records(cursor)
+        found += page.rows
+        assert len(page.rows) <= wanted.limit
+        if page.next is None:
+            break
+        cursor = RecordFilter(**{name: getattr(wanted, name) for name in wanted.__dataclass_fields__} | {"cursor": page.next})
+    assert found == expected
+    stats = log.stats(wanted)
+    assert stats.records == len(expected)
+    assert stats.executions == len({row["exec_id"] for row in expected})
+    assert sum(n for words in stats.calls.values() for n in words.values()) == len(expected)
+    assert sum(stats.refusals_by_rule.values()) == sum(row["decision"] != "allow" for row in expected)
+    assert (stats.bytes_in, stats.bytes_out) == tuple(sum(row[name] for row in expected) for name in ("bytes_in", "bytes_out"))
+    assert stats.first_t_ns == min((row["t_ns"] for row in expected), default=None)
+
+
+def test_a_path_is_found_by_its_bytes_as_the_system_shows_them(log):
+    wanted = RecordFilter(path_prefix="/in/x'; DROP TABLE segments; --\n\x1b[2J\udcff\\")
+    (row,) = log.records(wanted).rows
+    assert row["guest_target"] == "/in/x'; DROP TABLE segments; --\n\x1b[2J\\xff\\\\"
+    assert log.records(RecordFilter(path_prefix="\ud800")).rows == ()
+
+
+def test_streaming_stops_where_it_is_told(log):
+    assert len(list(log.stream(RecordFilter(), limit=7))) == 7
+
+
+def test_an_execution_is_found_while_it_runs_and_after(log):
+    running, over = log.execution(LIVE.exec_id), log.execution(FIRST.exec_id)
+    assert (running.start, running.receipt) == (LIVE, None)
+    assert over.receipt == receipt(FIRST, records=2 * len(STORY))
+    assert log.execution(start(number=9).exec_id) is None
+    with pytest.raises(FilterError):
+        log.execution("../x")
+
+
+def test_executions_come_newest_first_and_page_by_page(log):
+    def ids(**kw):
+        return [item.exec_id for item in log.executions(limit=2, **kw)]
+
+    assert ids() == [LIVE.exec_id, SECOND.exec_id]
+    assert ids(before=(SECOND.started_at_ns, SECOND.exec_id)) == [FIRST.exec_id]
+    assert ids(module="other") == [SECOND.exec_id]
+    assert ids(module=LIVE.module_digest) == [LIVE.exec_id, FIRST.exec_id]
+
+
+def test_refusals_are_those_of_a_receipt(log):
+    assert [(one.seq, one.call, one.target, one.rule, one.reason) for one in log.refusals(LIVE.exec_id)][:2] == [
+        (4, "path_open", "/etc/passwd", "default", "escape"),
+        (8, "path_unlink_file", "/srv/in/secret", "builtin", "rule"),
+    ]
+
+
+def test_the_engine_reads_nothing_else(log):
+    for statement in (
+        "SELECT * FROM read_csv('/etc/passwd')",
+        "SELECT * FROM read_text('/etc/passwd')",
+        "COPY (SELECT 1) TO '/tmp/wasmgate-out.csv'",
+        "ATTACH '/tmp/wasmgate-other.db'",
+        "INSTALL httpfs",
+        "SET enable_external_access = true",
+    ):
+        with pytest.raises(duckdb.Error):
+            log._engine.execute(statement)
+
+
+def test_a_folder_without_a_log_is_an_error_and_stays_as_it_is(tmp_path):
+    with pytest.raises(QueryError, match="no audit log"):
+        AuditReader(tmp_path / "typo", decode)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_segment_that_is_gone_is_an_error_not_a_smaller_answer(tmp_path):
+    writer = AuditWriter(tmp_path)
+    tell(writer, start())
+    writer.close()
+    (sealed,) = recover(tmp_path, decode)
+    sealed.segment.unlink()
+    with AuditReader(tmp_path, decode) as reader, pytest.raises(QueryError):
+        reader.records(RecordFilter())
+
+
+def test_rows_that_are_sealed_while_a_query_runs_come_once(tmp_path, monkeypatch):
+    writer, of = AuditWriter(tmp_path), start()
+    count = tell(writer, of)
+    writer.close()
+    plain_segments = Catalogue.segments
+
+    def seal_first(self, **kw):
+        monkeypatch.setattr(Catalogue, "segments", plain_segments)
+        recover(tmp_path, decode)
+        return plain_segments(self, **kw)
+
+    with AuditReader(tmp_path, decode) as reader:
+        monkeypatch.setattr(Catalogue, "segments", seal_first)
+        assert len(reader.records(RecordFilter()).rows) == count
+        assert not any(Store(tmp_path).wal.iterdir())
+        assert len(reader.records(RecordFilter()).rows) == count
+
+
+def test_an_execution_that_was_refused_before_it_began_has_a_receipt_and_no_rows(tmp_path):
+    writer, of = AuditWriter(tmp_path), start()
+    writer.begin(of)
+    writer.end(of.exec_id, receipt(of))
+    writer.close()
+    (sealed,) = recover(tmp_path, decode)
+    assert (sealed.rows, sealed.segment) == (0, None)
+    with AuditReader(tmp_path, decode) as reader:
+        assert reader.records(RecordFilter()).rows == ()
+        assert reader.execution(of.exec_id).receipt.outcome.kind is OutcomeKind.EXITED
+        assert reader.stats(RecordFilter()).records == 0
