@@ -1,6 +1,6 @@
-"""Seals the audit log while a program runs: from time to time, and when a file has grown large.
+"""The audit log as this program uses it: opened for queries, and sealed from time to time.
 
-How sealing is done is `audit/`; nothing waits for it. INVARIANT: a failure to seal loses nothing, since the
+How either is done is `audit/`, to which the decoder of `sandbox/` is handed here. INVARIANT: a failure to seal loses nothing, since the
 write-ahead log stays until its segment is durable, and is reported once.
 """
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from audit.query import AuditReader
     from audit.sealer import Sealed
     from audit.writer import AuditWriter
 
@@ -28,6 +29,14 @@ def seal_left(root: Path) -> tuple[Sealed, ...]:
     from sandbox.monitor.decode import decode
 
     return recover(root, decode)
+
+
+def open_reader(root: Path) -> AuditReader:
+    """Queries on a log, sealed or not; raises QueryError if there is none."""
+    from audit.query import AuditReader
+    from sandbox.monitor.decode import decode
+
+    return AuditReader(root, decode)
 
 
 def is_much_left(root: Path) -> bool:

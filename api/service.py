@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Self
 from api.modules import ModuleStore
 from api.outputs import OutputStore
 from api.policies import PolicyStore
-from api.sealing import Sealing, is_much_left, seal_left
+from api.sealing import Sealing, is_much_left, open_reader, seal_left
 from api.settings import Settings, is_export_wanted
 from api.telemetry import open_telemetry
 from audit.errors import AuditError
+from audit.identity import ExecutionId
 from audit.store import make_directory
 from audit.writer import ROTATE_BYTES, AuditWriter
 from sandbox.cache import ArtifactCache
@@ -24,7 +25,6 @@ from sandbox.runner import Order, Runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
     from types import TracebackType
 
     from audit.filters import RecordFilter
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from audit.query import Execution as KnownExecution
     from audit.receipt import Receipt
     from audit.sealer import Sealed
+    from sandbox.cells import Cells
     from sandbox.runner import Execution
 
 SEAL_EVERY_S = 5.0  # design of the audit log: seal at least this often when idle
@@ -64,23 +65,26 @@ class Service:
         settings: Settings,
         *,
         is_brief: bool = False,
+        cells: Cells | None = None,
         on_seal_failure: Callable[[AuditError], None] = _ignore,
     ) -> None:
-        """Open the state; raises AuditError, CacheError or OSError when it is not ours to use."""
+        """Open the state; raises AuditError, CacheError or OSError when it is not ours to use.
+
+        `cells` may have been warmed before; it becomes the service's own.
+        """
         self.settings = settings
         self._is_brief = is_brief
         self._stack = contextlib.ExitStack()
         self._lock = threading.Lock()
         self._reader: AuditReader | None = None
-        self._going: dict[str, Order] = {}
         self._slots = threading.BoundedSemaphore(settings.max_concurrent_runs)
         try:
-            self._open(on_seal_failure)
+            self._open(on_seal_failure, cells)
         except BaseException:
             self._stack.close()
             raise
 
-    def _open(self, on_seal_failure: Callable[[AuditError], None]) -> None:
+    def _open(self, on_seal_failure: Callable[[AuditError], None], cells: Cells | None) -> None:
         settings, stack = self.settings, self._stack
         for folder in (settings.home, settings.modules_dir, settings.documents_dir, settings.outputs_dir):
             make_directory(folder)
@@ -102,7 +106,7 @@ class Service:
         )
         stack.callback(self._sealing.close)
         cache = stack.enter_context(ArtifactCache(settings.cache_dir, max_bytes=settings.cache_max_bytes))
-        self._runner = Runner(writer=self._writer, cache=cache, scratch=settings.scratch_dir)
+        self._runner = Runner(writer=self._writer, cache=cache, scratch=settings.scratch_dir, cells=cells)
         stack.callback(self._runner.close)
 
     def __enter__(self) -> Self:
@@ -141,35 +145,28 @@ class Service:
         if not self._slots.acquire(timeout=wait_s):
             raise BusyError(self.settings.max_concurrent_runs, wait_s or 0.0)
         try:
-            with self._lock:
-                self._going[order.exec_id] = order
             execution = self._runner.run(order)
         finally:
-            with self._lock:
-                self._going.pop(order.exec_id, None)
             self._slots.release()
-        self.outputs.put(order.exec_id, "stdout", execution.stdout)
-        self.outputs.put(order.exec_id, "stderr", execution.stderr)
+        with contextlib.suppress(OSError):  # a full disk: the run is over, and on record
+            self.outputs.put(order.exec_id, "stdout", execution.stdout)
+            self.outputs.put(order.exec_id, "stderr", execution.stderr)
         self._telemetry.executed(execution.receipt)
         return execution
 
     def cancel(self, exec_id: str) -> bool:
         """End a run: its guest is killed and its outcome is `killed`; False when no such run goes on here."""
-        order = self._going.get(exec_id)  # without the lock: a signal handler may call this
-        if order is None:
-            return False
-        order.cancelled.set()
-        return True
+        return self._runner.cancel(ExecutionId(exec_id))
 
     def cancel_all(self) -> None:
         """End every run of this process."""
-        for exec_id in tuple(self._going):
+        for exec_id in self._runner.running:
             self.cancel(exec_id)
 
     @property
-    def going(self) -> frozenset[str]:
+    def running(self) -> tuple[str, ...]:
         """The executions that go on in this process."""
-        return frozenset(tuple(self._going))
+        return self._runner.running
 
     # --- the audit log ------------------------------------------------------------------------
 
@@ -207,12 +204,4 @@ class Service:
         """Give the receipt of an execution that is over."""
         found = self.execution(exec_id)
         return found.receipt if found else None
-
-
-def open_reader(audit_dir: Path) -> AuditReader:
-    """Queries on a log, without a service around it; raises QueryError if there is none."""
-    from audit.query import AuditReader
-    from sandbox.monitor.decode import decode
-
-    return AuditReader(audit_dir, decode)
 

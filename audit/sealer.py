@@ -76,7 +76,7 @@ class Sealer:
             target = self.store.segment("none", path.stem)
         manifest = None
         if written.rows:
-            manifest = self._manifest(path, target, scan, written, spans)
+            manifest = self._manifest((path, scan), target, written, spans)
             publish(target.with_suffix(".manifest.json"), manifest.to_json() + b"\n")
         self.catalogue.add(manifest, ())
         killed = (
@@ -118,8 +118,9 @@ class Sealer:
         return opened_in([segment.path for segment in self.catalogue.segments(exec_id=exec_id)], exec_id)
 
     def _manifest(
-        self, path: Path, target: Path, scan: Scan, written: Written, spans: tuple[Span, ...]
+        self, source: tuple[Path, Scan], target: Path, written: Written, spans: tuple[Span, ...]
     ) -> Manifest:
+        path, scan = source
         return Manifest(
             segment=str(target.relative_to(self.store.root)),
             source_wal=path.name,

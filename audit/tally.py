@@ -118,7 +118,7 @@ class Tally:
 
     def _sum(self, column: str) -> int:
         # Summed in Python: a cell that was taken over may have written counts that overflow.
-        total = pc.sum(self.rows.column(column).cast(pa.float64())).as_py() or 0.0
+        total = pc.sum(self.rows.column(column).cast(pa.float64(), safe=False)).as_py() or 0.0
         exact = pc.sum(self.rows.column(column)).as_py() or 0
         return int(exact) if abs(total) < _JSON_MAX else 0
 

@@ -140,9 +140,9 @@ class AuditWriter:
         with self._sync_lock:
             with self._lock:
                 self._check()
-                covered = self._written
+                covered, size = self._written, self._size
                 is_durable = self._durable >= target
-            self._sync(is_needed=not is_durable)
+            self._sync(size, is_needed=not is_durable)
             self._durable = max(self._durable, target if is_durable else covered)
 
     def end(self, exec_id: ExecutionId, receipt: Receipt) -> None:
@@ -165,7 +165,7 @@ class AuditWriter:
             self._check()
             if self._size < min_bytes or not self._size:
                 return None
-            self._sync()
+            self._sync(self._size)
             self._durable = self._written
             old, old_handle = self._path, self._handle
             self._open()
@@ -174,7 +174,7 @@ class AuditWriter:
                 if start.exec_id in self._intents:
                     self._append(self._intents[start.exec_id])
                 self._append(Frame(Kind.START, start.exec_id, start.to_json()))
-            self._sync()
+            self._sync(self._size)
             self._durable = self._written
             # INVARIANT: the lock on the old file goes when the new one is durable and locked. So
             # recovery, which lists again after it took a lock, knows that this writer lives.
@@ -192,7 +192,7 @@ class AuditWriter:
                 return
             try:
                 if self._failure is None:
-                    self._sync()
+                    self._sync(self._size)
                     self._durable = self._written
                     if not self._size:
                         self._path.unlink()
@@ -253,7 +253,7 @@ class AuditWriter:
             while rest:
                 rest = rest[os.write(self._handle, rest) :]
 
-    def _sync(self, *, is_needed: bool = True) -> None:
+    def _sync(self, size: int, *, is_needed: bool = True) -> None:
         try:
             if is_needed:
                 os.fdatasync(self._handle)
@@ -261,7 +261,7 @@ class AuditWriter:
             # SECURITY: a log that is deleted under its writer must not go unnoticed.
             if not held.st_nlink or (named.st_ino, named.st_dev) != (held.st_ino, held.st_dev):
                 raise OSError("the file was removed or replaced")  # noqa: TRY301 -- handled as one
-            if held.st_size < self._size:
+            if held.st_size < size:  # other threads may have appended since: more is right
                 raise OSError("the file was cut")  # noqa: TRY301 -- handled as one
         except OSError as err:
             raise self._fail(err, self._path) from err

@@ -201,7 +201,7 @@ def _filled(value: tuple[T, ...]) -> tuple[T, ...]:
 
 def _version(value: int) -> int:
     if value != 1:
-        raise fault("bad-version", "the version 1")
+        raise fault("bad-version", "version 1")
     return value
 
 
@@ -217,7 +217,7 @@ PolicyName = Annotated[
     _pattern(
         "bad-name",
         r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}",
-        "a name of at most 128 of A-Z a-z 0-9 . _ - /, a letter first",
+        "a name of at most 128 of A-Z a-z 0-9 . _ - /, a letter or digit first",
     ),
 ]
 RuleName = Annotated[
@@ -225,7 +225,7 @@ RuleName = Annotated[
     _pattern(
         "bad-id",
         r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
-        "an id of at most 64 of A-Z a-z 0-9 . _ -, a letter first",
+        "an id of at most 64 of A-Z a-z 0-9 . _ -, a letter or digit first",
     ),
 ]
 Digest = Annotated[

@@ -125,8 +125,12 @@ def parse_glob(text: str) -> Glob:
     raw = split_segments(text)
     check_segments(raw, text)
     segments: list[Segment] = []
-    for part in raw:
-        segment = _parse_segment(part)
+    for index, part in enumerate(raw):
+        try:
+            segment = _parse_segment(part)
+        except GlobError as err:
+            corrected = [*raw[:index], err.suggestion, *raw[index + 1 :]]
+            raise GlobError(err.expected, "/".join(corrected) if err.suggestion else "") from None
         if not (segment == DoubleStar() and segments and segments[-1] == DoubleStar()):
             segments.append(segment)
     return tuple(segments)
@@ -189,7 +193,7 @@ def _parse_set(text: str, at: int) -> tuple[Piece, int]:
             position += 2
         position += 1
         if high < low:
-            raise GlobError("a range in rising order", f"[{high}-{low}]")
+            raise GlobError("a range in rising order")
         allowed |= set(range(ord(low), ord(high) + 1))
     if is_negated:
         allowed = set(range(1, 0x80)) - allowed

@@ -86,7 +86,11 @@ def parse_allow(text: str) -> AllowTarget:
     if has_wildcard(rest):
         raise GlobError("no wildcard but a trailing /**: use `include` for globs")
     segments = rest.split("/")
-    check_segments(segments, rest)
+    tail = _TREE if extent is Extent.TREE else ""
+    try:
+        check_segments(segments, rest)
+    except GlobError as err:
+        raise _whole(err, text, rest + tail, tail) from None
     return AllowTarget(space, extent, tuple(segments), is_relative=is_relative)
 
 
@@ -101,7 +105,16 @@ def parse_deny(text: str) -> DenyTarget:
         raise GlobError("a path or a glob that does not end in a slash", text.rstrip("/") + _TREE)
     if not rest:
         raise GlobError("a path or a glob after the scheme")
-    return DenyTarget(space, parse_glob(rest), is_relative=is_relative)
+    try:
+        return DenyTarget(space, parse_glob(rest), is_relative=is_relative)
+    except GlobError as err:
+        raise _whole(err, text, rest, "") from None
+
+
+def _whole(err: GlobError, text: str, rest: str, tail: str) -> GlobError:
+    """The error about `rest`, the end of `text`, with its suggestion made one for `text`."""
+    suggestion = text.removesuffix(rest) + err.suggestion + tail if err.suggestion else ""
+    return GlobError(err.expected, suggestion)
 
 
 def _split(text: str) -> tuple[Space, bool, str]:

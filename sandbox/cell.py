@@ -1,37 +1,56 @@
 """The cell: the single-use process in which one execution runs.
 
 It is forked by `zygote.py` and told what to do by a `Job`; limits that stop the guest from outside are the
-supervisor's (`executor.py`). INVARIANT: a guest byte runs only after the ring is mapped and the monitor armed;
-the `start` section, which runs earlier, reaches stubs that refuse. The operating system does not confine the
-cell yet: see docs/explanation/threat-model.md.
+supervisor's (`executor.py`). INVARIANT: a guest byte runs only after the supervisor said so, and under all
+limits; the `start` section, which runs before the monitor is armed, reaches stubs that refuse. The operating
+system does not confine the cell yet: see docs/explanation/threat-model.md.
 """
 
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
+import resource
+import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sandbox.engine_wasmtime import Artifacts, End, EndKind, GuestError, Machine
-from sandbox.job import MAX_TEXT, CellEnd, Request
+from sandbox.job import GO_ON, MAX_TEXT, STOP, CellEnd, Job, Request
+from sandbox.preopens import held
+from sandbox.shared_memory import read_all
 
 if TYPE_CHECKING:
-    from sandbox.job import Job
+    from collections.abc import Mapping
 
-_GO_ON, _STOP = 0, 1
+_LAST_RESORT_S = 2  # how much later than the supervisor the kernel ends a cell, should the supervisor hang
 
 
-def run(job: Job, fds: dict[str, int]) -> None:
+class _Unwanted(Exception):  # noqa: N818  # not a mistake
+    """The supervisor is gone, or wants no guest any more."""
+
+
+def run(fds: Mapping[str, int]) -> None:
     """Run the job in this process and report its end on the control socket."""
+    job = Job.from_json(read_all(fds["job"]))
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         os.dup2(fds[name], number)
         os.close(fds[name])
     control = socket.socket(fileno=fds["control"])
-    machine = Machine(job.config, limits=job.limits, fuel=job.fuel, world=job.world)
+    with held(job.world.preopens) as preopens:
+        world = replace(job.world, preopens=preopens)
+        machine = Machine(job.config, limits=job.limits, fuel=job.fuel, world=world)
+
+    def start() -> None:
+        if _ask(control, Request.START) != GO_ON:
+            raise _Unwanted
+        _set_last_resort(job)
+        _watch_cpu(machine, job.cpu_ms)
+
     unarmed = 0
     try:
         unarmed = machine.assemble(
@@ -39,51 +58,64 @@ def run(job: Job, fds: dict[str, int]) -> None:
             drain=_drain(control, job.full_ms),
             ring_fd=fds["ring"],
             ring_bytes=job.ring_bytes,
-            tables=_read(fds["tables"], job.tables_bytes),
+            tables=read_all(fds["tables"]),
+            before_guest=start,
         )
-        _ask(control, Request.ARMED)
-        _watch_cpu(machine, job.cpu_ms)
-        end = End(EndKind.RETURNED)
-        for entry in job.entries:
-            end = machine.run(entry)
-            if end.kind is not EndKind.RETURNED:
-                break
+        end = _call(machine, job.entries)
     except GuestError as err:
         end = err.end
-    _report(control, end, machine.memory_bytes, unarmed)
+    except _Unwanted:
+        return
+    _report(control, end, memory_bytes=machine.memory_bytes, unarmed=unarmed)
 
 
 def lament(control: int, err: BaseException) -> None:
     """Tell the supervisor that the cell itself failed; `control` is the descriptor of its socket."""
     with contextlib.suppress(OSError):
         text = f"{type(err).__name__}: {err}"
-        _report(socket.socket(fileno=control), End(EndKind.REFUSED, text), 0, 0)
+        _report(socket.socket(fileno=control), End(EndKind.REFUSED, text), memory_bytes=0, unarmed=0)
 
 
-def _read(fd: int, size: int) -> bytes:
-    with mmap.mmap(fd, size, prot=mmap.PROT_READ) as pages:
-        return pages[:]
+def _call(machine: Machine, entries: tuple[str, ...]) -> End:
+    end = End(EndKind.RETURNED)
+    for entry in entries:
+        end = machine.run(entry)
+        if end.kind is not EndKind.RETURNED:
+            break
+    return end
 
 
 def _ask(control: socket.socket, request: Request) -> int:
     control.send(bytes([request]))
     answer = control.recv(1)
     # SECURITY: no answer is no: without a supervisor nothing is on record
-    return answer[0] if answer else _STOP
+    return answer[0] if answer else STOP
 
 
-def _drain(control: socket.socket, full_ms: int):  # noqa: ANN202
+def _drain(control: socket.socket, full_ms: int) -> Callable[[int], int]:
     def drain(why: int) -> int:
         request = Request(why)
         if request is Request.FULL and full_ms == 0:
-            return _STOP
+            return STOP
         control.settimeout(full_ms / 1_000 if full_ms > 0 else None)
         try:
             return _ask(control, request)
         except OSError:
-            return _STOP
+            return STOP
 
     return drain
+
+
+def _set_last_resort(job: Job) -> None:
+    """Have the kernel end this process some time after the limits, whatever the supervisor does."""
+    if job.wall_ms >= 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, job.wall_ms / 1_000 + _LAST_RESORT_S)
+    if job.cpu_ms >= 0:
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        seconds = int(time.process_time()) + -(-job.cpu_ms // 1_000) + _LAST_RESORT_S
+        if hard == resource.RLIM_INFINITY or seconds < hard:
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, hard))
 
 
 def _watch_cpu(machine: Machine, cpu_ms: int) -> None:
@@ -103,7 +135,7 @@ def _watch_cpu(machine: Machine, cpu_ms: int) -> None:
     threading.Thread(target=watch, args=(spent() + cpu_ms / 1_000,), daemon=True).start()
 
 
-def _report(control: socket.socket, end: End, memory_bytes: int, unarmed: int) -> None:
+def _report(control: socket.socket, end: End, *, memory_bytes: int, unarmed: int) -> None:
     report = CellEnd(
         kind=end.kind,
         message=end.message[:MAX_TEXT],

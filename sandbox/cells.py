@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -23,9 +24,9 @@ from sandbox.job import FDS, MAX_MESSAGE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sandbox.job import Job
-
 _START_S = 30.0  # importing the engine takes 0.3 to 0.4 s on an idle machine
+_END_S = 5.0
+_MAX_LINE = 4_096
 
 
 class CellError(Exception):
@@ -45,13 +46,47 @@ class Cell:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
 
+    def wait(self) -> None:
+        """Return when it has ended; it writes nothing any more then."""
+        _is_readable(self.pidfd, None)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it has ended."""
+        return _is_readable(self.pidfd, 0.0)
+
+    def exit_line(self, wait_s: float) -> bytes:
+        """How it ended, in the zygote's words; empty when the zygote has ended, too."""
+        return os.read(self.exit_fd, _MAX_LINE) if _is_readable(self.exit_fd, wait_s) else b""
+
     def close(self) -> None:
-        """Kill it if it is still there, and give the descriptors back."""
+        """Kill it if it is still there, and give the descriptors back; a second call does nothing."""
         if self.pidfd >= 0:
             self.kill()
             os.close(self.pidfd)
             os.close(self.exit_fd)
             self.pidfd = -1
+
+
+def _is_readable(fd: int, wait_s: float | None) -> bool:
+    # not `select`, which knows no descriptor above 1023
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(None if wait_s is None else wait_s * 1_000))
+
+
+@dataclass(frozen=True, slots=True)
+class _Zygote:
+    process: subprocess.Popen[bytes]
+    channel: socket.socket
+
+    def end(self) -> None:
+        self.channel.close()
+        try:
+            self.process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
 class Cells:
@@ -60,58 +95,79 @@ class Cells:
     def __init__(self) -> None:
         """Start nothing yet."""
         self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._channel: socket.socket | None = None
+        self._zygote: _Zygote | None = None
 
-    def start(self, job: Job, fds: Mapping[str, int]) -> Cell:
-        """Fork a cell for `job`, with copies of `fds` (all of `FDS` but `exit`); raises CellError."""
+    def warm(self) -> None:
+        """Start the zygote if there is none; returns before it is ready."""
+        with self._lock:
+            self._ready()
+
+    def start(self, fds: Mapping[str, int]) -> Cell:
+        """Fork a cell, with copies of `fds` (all of `FDS` but `exit`); raises CellError.
+
+        It does nothing for the guest before its supervisor answers it, so one that is lost here ends by itself.
+        """
         exit_fd, wait_fd = os.pipe()
         try:
             with self._lock:
-                answer, pidfd = self._ask(job.to_json(), [*(fds[name] for name in FDS[:-1]), wait_fd])
-        except OSError as err:
+                pid, pidfd = self._ask([*(fds[name] for name in FDS[:-1]), wait_fd])
+        except (OSError, ValueError, KeyError) as err:
             os.close(exit_fd)
-            self.close()
             raise CellError(f"the zygote is gone: {err}") from err
         finally:
             os.close(wait_fd)
-        return Cell(pid=int(answer["pid"]), pidfd=pidfd, exit_fd=exit_fd)
+        return Cell(pid=pid, pidfd=pidfd, exit_fd=exit_fd)
 
     def close(self) -> None:
         """End the zygote, and with it every cell."""
         with self._lock:
-            if self._channel is not None:
-                self._channel.close()
-            if self._process is not None:
-                try:
-                    self._process.wait(5)
-                except subprocess.TimeoutExpired:
-                    self._process.kill()
-                    self._process.wait()
-            self._channel = self._process = None
+            self._end()
 
-    def _ask(self, message: bytes, fds: list[int]) -> tuple[dict[str, int], int]:
-        channel = self._ready()
-        socket.send_fds(channel, [message], fds)
-        text, got, _, _ = socket.recv_fds(channel, MAX_MESSAGE, 1)
-        if not text or len(got) != 1:
-            raise OSError("no answer")
-        return json.loads(text), got[0]
+    def _end(self) -> None:
+        zygote, self._zygote = self._zygote, None
+        if zygote is not None:
+            zygote.end()
 
-    def _ready(self) -> socket.socket:
-        if self._process is not None and self._process.poll() is None and self._channel is not None:
-            return self._channel
+    def _ask(self, fds: list[int]) -> tuple[int, int]:
+        try:
+            socket.send_fds(self._ready().channel, [b"fork"], fds)
+        except OSError:
+            # it died since it was last looked at, and forked nothing: another one can be asked
+            self._end()
+            socket.send_fds(self._ready().channel, [b"fork"], fds)
+        got: list[int] = []
+        try:
+            text, got, _, _ = socket.recv_fds(
+                self._ready().channel, MAX_MESSAGE, 1, flags=socket.MSG_CMSG_CLOEXEC
+            )
+            (pidfd,) = got
+            return int(json.loads(text)["pid"]), pidfd
+        except BaseException:
+            for fd in got:
+                os.close(fd)
+            self._end()
+            raise
+
+    def _ready(self) -> _Zygote:
+        if self._zygote is not None and self._zygote.process.poll() is None:
+            return self._zygote
+        self._end()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # SECURITY: the zygote gets no environment of ours: a cell has nothing to leak that it never had
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "sandbox.zygote", str(theirs.fileno())],
-            stdin=subprocess.DEVNULL,
-            cwd="/",
-            env={"PYTHONPATH": str(Path(__file__).resolve().parent.parent), "LC_ALL": "C.UTF-8"},
-            pass_fds=(theirs.fileno(),),
-            start_new_session=True,
-        )
-        theirs.close()
+        with theirs:
+            try:
+                # SECURITY: the zygote gets no environment of ours: a cell has nothing to leak that it never had
+                process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "sandbox.zygote", str(theirs.fileno())],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    cwd="/",
+                    env={"PYTHONPATH": str(Path(__file__).resolve().parent.parent), "LC_ALL": "C.UTF-8"},
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,
+                )
+            except BaseException:
+                ours.close()
+                raise
         ours.settimeout(_START_S)
-        self._channel = ours
-        return ours
+        self._zygote = _Zygote(process, ours)
+        return self._zygote

@@ -13,6 +13,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,6 +47,11 @@ class CompileLimits:
     wall_ms: int  # negative: no limit
     memory_bytes: int = COMPILE_MEMORY_BYTES
     artifact_bytes: int = MAX_ARTIFACT_BYTES
+    cancelled: threading.Event | None = None  # set by whoever no longer wants the artifact
+
+
+class Cancelled(Exception):  # noqa: N818  # an outcome of a run, not a mistake of ours
+    """Whoever asked for the module to be compiled no longer wants it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +117,7 @@ def compile_module(module: bytes, *, config: EngineConfig, limits: CompileLimits
                 "stack_bytes": config.stack_bytes,
             },
         }
-        status = _run(
-            json.dumps(order), (module_fd, message_fd, artifact_fd), noise_fd, wall_ms=limits.wall_ms
-        )
+        status = _run(json.dumps(order), (module_fd, message_fd, artifact_fd), noise_fd, limits)
         if status != 0:
             raise _refusal(status, _text(message_fd), _text(noise_fd), limits)
         freeze(artifact_fd)
@@ -152,7 +157,10 @@ _OVERSTAYED = -256
 """Stands for an exit status: the process was killed at the wall limit."""
 
 
-def _run(order: str, fds: tuple[int, ...], noise_fd: int, *, wall_ms: int) -> int:
+_TICK_S = 0.1  # how late the compiler's process hears that nobody wants its work any more
+
+
+def _run(order: str, fds: tuple[int, ...], noise_fd: int, limits: CompileLimits) -> int:
     process = subprocess.Popen(  # our own interpreter and module; nothing of it comes from a guest
         [sys.executable, "-P", "-m", "sandbox.compile_process", order],
         stdin=subprocess.DEVNULL,
@@ -164,14 +172,22 @@ def _run(order: str, fds: tuple[int, ...], noise_fd: int, *, wall_ms: int) -> in
         start_new_session=True,
     )
     try:
-        return process.wait(None if wall_ms < 0 else wall_ms / 1_000)
-    except subprocess.TimeoutExpired:
-        return _OVERSTAYED
+        return _wait(process, limits)
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+
+
+def _wait(process: subprocess.Popen[bytes], limits: CompileLimits) -> int:
+    until = float("inf") if limits.wall_ms < 0 else time.monotonic() + limits.wall_ms / 1_000
+    while (left := until - time.monotonic()) > 0:
+        if limits.cancelled is not None and limits.cancelled.is_set():
+            raise Cancelled
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(min(left, _TICK_S))
+    return _OVERSTAYED
 
 
 def _text(fd: int) -> str:

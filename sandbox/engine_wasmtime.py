@@ -1,54 +1,68 @@
 """The one door to wasmtime: engines, compilation, and the wiring of gate, guest and monitor.
 
-Everything else in the project deals in artifacts (bytes), numbers and the small classes below;
-what the monitor does is generated in `sandbox/monitor`. No function here reads a policy document,
-and nothing here is called with guest text that it would print.
+What goes in and comes out are the plain values of `engine_config.py` and `guest.py`; what the monitor does is
+generated in `sandbox/monitor`. No function here reads a policy document, and nothing here is called with guest
+text that it would print.
 """
 
 from __future__ import annotations
 
 import ctypes
-import ctypes
-from dataclasses import dataclass
-from enum import StrEnum
-from importlib.metadata import version
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
 
 import wasmtime
 from wasmtime import _ffi as ffi
 from wasmtime._extern import wrap_extern
 
 from policy.plan import Engine
+from sandbox.engine_config import MAX_STACK_BYTES, EngineConfig, engine_key
+from sandbox.guest import (
+    Artifacts,
+    CompileError,
+    End,
+    EndKind,
+    GuestError,
+    HostError,
+    StoreLimits,
+    World,
+)
 from sandbox.shared_memory import map_shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+__all__ = [
+    "Artifacts",
+    "CompileError",
+    "End",
+    "EndKind",
+    "EngineConfig",
+    "GuestError",
+    "HostError",
+    "Machine",
+    "StoreLimits",
+    "World",
+    "compile_artifact",
+    "engine_key",
+    "make_engine",
+    "wat_to_wasm",
+]
+
 WASI = "wasi_snapshot_preview1"
-MAX_STACK_BYTES = 4 << 20  # the thread's own stack is 8 MiB; wasmtime needs room beside the guest's
+_PAGE = 65_536
+_TRAPS = {
+    wasmtime.TrapCode.INTERRUPT: EndKind.CPU,
+    wasmtime.TrapCode.OUT_OF_FUEL: EndKind.FUEL,
+    wasmtime.TrapCode.STACK_OVERFLOW: EndKind.STACK,
+}
+_T = TypeVar("_T")
+_AFTER_NO_MEMORY = {wasmtime.TrapCode.UNREACHABLE, wasmtime.TrapCode.MEMORY_OUT_OF_BOUNDS}
+"""How a guest ends that was refused memory: it gives up, or uses the -1 as an address."""
 
 
-class CompileError(Exception):
-    """The engine refused the module; the message is the engine's and holds guest text."""
-
-
-class HostError(Exception):
-    """The engine could not be set up; not the guest's doing."""
-
-
-@dataclass(frozen=True, slots=True)
-class EngineConfig:
-    """What decides the code of an artifact, and the stack that code may use."""
-
-    engine: Engine = Engine.CRANELIFT
-    has_fuel: bool = False
-    stack_bytes: int = 512 << 10
-
-
-def engine_key(config: EngineConfig) -> str:
-    """A name for all artifacts that an engine of this configuration can load."""
-    fuel = "fuel" if config.has_fuel else "nofuel"
-    return f"wasmtime-{version('wasmtime')}-{config.engine.value}-{fuel}"
+def _go_on() -> None:
+    """Have nothing to do first."""
 
 
 def make_engine(config: EngineConfig) -> wasmtime.Engine:
@@ -85,67 +99,6 @@ def wat_to_wasm(text: str) -> bytes:
     return bytes(wasmtime.wat2wasm(text))
 
 
-@dataclass(frozen=True, slots=True)
-class StoreLimits:
-    """What a guest may have, in bytes and pieces; -1 is unlimited."""
-
-    memory_bytes: int
-    table_elements: int
-    instances: int
-    tables: int
-    memories: int
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """What a guest finds when it starts."""
-
-    argv: tuple[str, ...]
-    environment: tuple[tuple[str, str], ...]
-    preopens: tuple[tuple[str, str, bool], ...]  # host directory, guest path, is mutable
-    has_stdin: bool  # standard output and error are always descriptors 1 and 2 of this process
-
-
-@dataclass(frozen=True, slots=True)
-class Artifacts:
-    """Paths of the precompiled modules; whoever passes them has authenticated them."""
-
-    gate: str
-    probe: str
-    monitor: str
-    guest: str
-
-
-class EndKind(StrEnum):
-    """How the guest's last instruction ended."""
-
-    RETURNED = "returned"
-    EXITED = "exited"
-    TRAPPED = "trapped"
-    CPU = "cpu"
-    FUEL = "fuel"
-    STACK = "stack"
-    MEMORY = "memory"
-    REFUSED = "refused"
-
-
-@dataclass(frozen=True, slots=True)
-class End:
-    """The end of a guest; `message` is the engine's and holds guest text."""
-
-    kind: EndKind
-    message: str = ""
-    exit_code: int = 0
-
-
-_TRAPS = {
-    wasmtime.TrapCode.INTERRUPT: EndKind.CPU,
-    wasmtime.TrapCode.OUT_OF_FUEL: EndKind.FUEL,
-    wasmtime.TrapCode.STACK_OVERFLOW: EndKind.STACK,
-}
-_PAGE = 65_536
-
-
 class Machine:
     """One store with gate, guest, probe and monitor in it; used once, by one thread.
 
@@ -164,11 +117,19 @@ class Machine:
         self._guest: wasmtime.Instance | None = None
 
     def assemble(
-        self, paths: Artifacts, *, drain: Callable[[int], int], ring_fd: int, ring_bytes: int, tables: bytes
+        self,
+        paths: Artifacts,
+        *,
+        drain: Callable[[int], int],
+        ring_fd: int,
+        ring_bytes: int,
+        tables: bytes,
+        before_guest: Callable[[], None] = _go_on,
     ) -> int:
         """Wire gate, guest and monitor, put the ring on `ring_fd`; says how many calls came too early.
 
-        Raises HostError, or GuestError when instantiating the guest failed.
+        `before_guest` is called when all code is loaded and none of the guest's has run. Raises HostError, or
+        GuestError when instantiating the guest failed.
         """
         store, engine = self._store, self._engine
         linker = wasmtime.Linker(engine)
@@ -177,34 +138,25 @@ class Machine:
         gate = wasmtime.Instance(store, _load(engine, paths.gate), [])
         bare = wasmtime.Linker(engine)
         bare.define_instance(store, WASI, gate)
-        self._limit(ours=False)
-        try:
-            self._guest = bare.instantiate(store, _load(engine, paths.guest))
-        except (wasmtime.WasmtimeError, wasmtime.Trap) as err:
-            raise GuestError(self._end(err)) from err
+        guest, probe, monitor = (_load(engine, path) for path in (paths.guest, paths.probe, paths.monitor))
+        before_guest()
+        self._instantiate(bare, guest)
         self._limit(ours=True)
-        memory = _export(store, self._guest, "memory")
-        if not isinstance(memory, wasmtime.Memory):
-            memory = wasmtime.Memory(store, wasmtime.MemoryType(wasmtime.Limits(0, 0)))
-        self._memory = memory
-        probe = linker.instantiate(store, _load(engine, paths.probe))
-        linker.define_instance(store, "probe", probe)
+        linker.define_instance(store, "probe", linker.instantiate(store, probe))
         linker.define_instance(store, "gate", gate)
-        linker.define(store, "guest", "memory", memory)
+        linker.define(store, "guest", "memory", self._guest_memory())
         kind = wasmtime.FuncType([wasmtime.ValType.i32()], [wasmtime.ValType.i32()])
         linker.define_func("host", "drain", kind, drain)
-        monitor = linker.instantiate(store, _load(engine, paths.monitor)).exports(store)
-        self._place(monitor, ring_fd=ring_fd, ring_bytes=ring_bytes, tables=tables)
-        monitor["arm"](store)  # type: ignore[operator]  # an export of ours, known to be a function
+        standing = linker.instantiate(store, monitor).exports(store)
+        self._place(standing, ring_fd=ring_fd, ring_bytes=ring_bytes, tables=tables)
+        standing["arm"](store)  # type: ignore[operator]  # an export of ours, known to be a function
         self._limit(ours=False)
-        unarmed = gate.exports(store)["unarmed"]
-        assert isinstance(unarmed, wasmtime.Global)
-        return int(unarmed.value(store))
+        return int(_expect(gate.exports(store)["unarmed"], wasmtime.Global).value(store))
 
     def run(self, entry: str) -> End:
         """Call an exported function without parameters, to its end whatever that is."""
-        assert self._guest is not None
-        function = _export(self._store, self._guest, entry)
+        guest = _expect(self._guest, wasmtime.Instance)
+        function = _export(self._store, guest, entry)
         if not isinstance(function, wasmtime.Func):
             return End(EndKind.REFUSED, f"no function is exported as `{entry}`")
         try:
@@ -222,6 +174,24 @@ class Machine:
         """Size of the guest's memory, which never shrinks: its peak."""
         return 0 if self._memory is None else int(self._memory.data_len(self._store))
 
+    def _instantiate(self, linker: wasmtime.Linker, guest: wasmtime.Module) -> None:
+        self._limit(ours=False)
+        try:
+            self._guest = linker.instantiate(self._store, guest)
+        except (wasmtime.WasmtimeError, wasmtime.Trap) as err:
+            raise GuestError(self._end(err)) from err
+        if self._limits.share_bytes is not None:
+            # the engine's limit is for each memory: several share what the policy gives to all
+            self._limits = replace(self._limits, memory_bytes=self._limits.share_bytes)
+
+    def _guest_memory(self) -> wasmtime.Memory:
+        """What the guest exports as its memory, or an empty one that stands for it."""
+        memory = _export(self._store, _expect(self._guest, wasmtime.Instance), "memory")
+        if not isinstance(memory, wasmtime.Memory):
+            memory = wasmtime.Memory(self._store, wasmtime.MemoryType(wasmtime.Limits(0, 0)))
+        self._memory = memory
+        return memory
+
     def _limit(self, *, ours: bool) -> None:
         """Limit the store to the guest's share, or leave room for what the monitor adds."""
         limits = self._limits
@@ -237,9 +207,7 @@ class Machine:
         self, monitor: Mapping[str, object], *, ring_fd: int, ring_bytes: int, tables: bytes
     ) -> None:
         """Map the shared ring over the monitor's memory, and copy the plan's tables into its own."""
-        ring, plan = monitor["ring"], monitor["plan"]
-        assert isinstance(ring, wasmtime.Memory)
-        assert isinstance(plan, wasmtime.Memory)
+        ring, plan = (_expect(monitor[name], wasmtime.Memory) for name in ("ring", "plan"))
         if ring.data_len(self._store) != ring_bytes:
             raise HostError("the monitor's ring has another size than the layout")
         map_shared(ctypes.cast(ring.data_ptr(self._store), ctypes.c_void_p), ring_fd, ring_bytes)
@@ -252,22 +220,22 @@ class Machine:
         if isinstance(err, wasmtime.ExitTrap):
             return End(EndKind.EXITED, exit_code=err.code)
         text = str(err)
-        kind = _TRAPS.get(err.trap_code) if isinstance(err, wasmtime.Trap) else None
-        if kind is None and "forcibly exceeded" in text or "exceeds memory limits" in text:
-            kind = EndKind.MEMORY
-        limit = self._limits.memory_bytes
-        if kind is None and 0 <= limit < self.memory_bytes + _PAGE:
-            # the engine does not say that it refused to grow a memory: a trap with no room left is that
-            kind = EndKind.MEMORY
-        return End(kind or EndKind.TRAPPED, text)
+        if isinstance(err, wasmtime.Trap):
+            code = err.trap_code
+            kind = _TRAPS.get(code, EndKind.TRAPPED)
+            # The engine does not say that it refused to grow a memory. A guest that gives up with less than a
+            # page left was refused one; one that asked for more at once is told apart by nobody.
+            if code in _AFTER_NO_MEMORY and 0 <= self._limits.memory_bytes < self.memory_bytes + _PAGE:
+                kind = EndKind.MEMORY
+            return End(kind, text)
+        is_memory = "exceeds memory limits" in text or "forcibly exceeded" in text
+        return End(EndKind.MEMORY if is_memory else EndKind.TRAPPED, text)
 
 
-class GuestError(Exception):
-    """The guest could not be instantiated; `end` says how it ended."""
-
-    def __init__(self, end: End) -> None:
-        super().__init__(end.message)
-        self.end = end
+def _expect(item: object, kind: type[_T]) -> _T:
+    if not isinstance(item, kind):
+        raise HostError(f"expected a {kind.__name__}, found a {type(item).__name__}")
+    return item
 
 
 def _load(engine: wasmtime.Engine, path: str) -> wasmtime.Module:

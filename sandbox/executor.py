@@ -1,45 +1,40 @@
 """The supervisor's loop: watches one cell from its start to its last record.
 
 Starting cells is `cells.py`, what the ends mean is `outcome.py`, and the order of a whole run is `runner.py`.
-INVARIANT: whatever becomes of the cell, the loop ends, and every record in the ring has then been handed to the
-audit writer.
+INVARIANT: whatever becomes of the cell, or of this loop, the cell is gone when `follow` returns; every record in
+the ring can then be handed to the audit writer.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import selectors
-import threading
 import time
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from audit.errors import AuditError
-from sandbox.job import MAX_MESSAGE, CellEnd, Request
+from sandbox.job import GO_ON, MAX_MESSAGE, STOP, CellEnd, Request
 from sandbox.monitor import layout
-from sandbox.outcome import Signs
+from sandbox.outcome import CANCELLED, Signs
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    import threading
 
     from audit.writer import AuditWriter
     from sandbox.cells import Cell
+    from sandbox.outlet import Outlet
     from sandbox.ring import Ring
 
-_TICK_S = 0.005  # how stale the coarse time and an unsynced record may be
-_START_S = 60.0  # for the cell to arm its monitor, on a loaded machine
-_LEAVE_S = 5.0  # for the cell to go once it said how its guest ended
+_TICK_S = 0.005  # how stale the coarse time may be, and how late a cancellation is seen
+_SYNC_S = 0.025  # how long a record may be without a sync that nobody waits for
+_START_S = 60.0  # for the cell to be ready, on a loaded machine
+_LEAVE_S = 5.0  # for the cell to go once it said how its guest ended, and for its exit status to come
 _CHUNK = 1 << 16
-
-
-class OnOutput(Protocol):
-    """Takes what the guest wrote, as it comes; must not block for long."""
-
-    def __call__(self, chunk: bytes, /) -> None:
-        """Take one piece."""
+_LEFT_BYTES = 2 << 20  # more than a pipe holds
 
 
 @dataclass(slots=True)
@@ -49,12 +44,10 @@ class Watch:
     cell: Cell
     control: socket.socket
     ring: Ring
-    stdout_fd: int
-    stderr_fd: int
+    streams: tuple[tuple[str, int, Outlet], ...]  # name of the limit, what to read (without blocking), where to
     wall_ms: int  # from the moment the guest starts; negative: unlimited
+    host_calls: int  # negative: unlimited
     cancelled: threading.Event  # set by whoever asked for the run, to end it
-    on_stdout: OnOutput
-    on_stderr: OnOutput
 
 
 @dataclass(slots=True)
@@ -62,13 +55,15 @@ class _Seen:
     """What has become known so far."""
 
     limit: str = ""
-    is_cancelled: bool = False  # it was killed because its caller wanted that
+    killed_for: str = ""
+    is_stopped: bool = False
+    is_log_broken: bool = False
+    has_started: bool = False
     end: CellEnd | None = None
-    exit_line: bytes = b""
-    armed_at: float = 0.0
     deadline: float = 0.0
     unsynced: int = 0
-    open_streams: set[str] = field(default_factory=lambda: {"stdout", "stderr", "exit"})
+    next_tick: float = 0.0
+    next_sync: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +73,7 @@ class Ended:
     signs: Signs
     cpu_ms: int
     rss_bytes: int
+    failure: BaseException | None  # what ended the loop early: ours, or an interrupt
 
 
 class Supervision:
@@ -88,139 +84,206 @@ class Supervision:
         self._watch = watch
         self._writer = writer
         self._seen = _Seen(deadline=time.monotonic() + _START_S)
+        self._paused: list[tuple[str, int, Outlet]] = []
 
     def follow(self) -> Ended:
-        """Work until the cell is gone and its streams are read; then every record has been taken."""
-        watch, seen = self._watch, self._seen
+        """Work until the cell is gone and its streams are read; never raises."""
+        failure = None
+        try:
+            self._follow()
+        except BaseException as err:  # noqa: BLE001  # the runner raises it again, once the run is on record
+            failure = err
+        self._watch.cell.kill()
+        self._watch.cell.wait()
+        return self._ended(failure)
+
+    def _follow(self) -> None:
+        watch = self._watch
         watch.control.setblocking(False)
+        is_gone = False
         with selectors.DefaultSelector() as selector:
             selector.register(watch.control, selectors.EVENT_READ, self._on_control)
-            for name, fd in self._streams().items():
-                selector.register(fd, selectors.EVENT_READ, self._stream(name))
-            while seen.open_streams:
-                for key, _ in selector.select(_TICK_S):
-                    handle: Callable[[], bool] = key.data
-                    if not handle():
+            selector.register(watch.cell.pidfd, selectors.EVENT_READ, None)
+            for stream in watch.streams:
+                selector.register(stream[1], selectors.EVENT_READ, self._reader(stream))
+            while not is_gone:
+                for key, _ in selector.select(max(0.0, self._seen.next_tick - time.monotonic())):
+                    handle: Callable[[], bool] | None = key.data
+                    if handle is None:
+                        is_gone = True
+                    elif not handle():
                         selector.unregister(key.fileobj)
-                self._tick()
-        return self._ended()
+                self._look_after(selector)
+        for _, fd, outlet in watch.streams:
+            _read_left(fd, outlet)
+        while self._on_control():
+            pass
 
-    def _streams(self) -> dict[str, int]:
-        watch = self._watch
-        return {"stdout": watch.stdout_fd, "stderr": watch.stderr_fd, "exit": watch.cell.exit_fd}
-
-    def _stream(self, name: str) -> Callable[[], bool]:
-        fd = self._streams()[name]
-        take = {"stdout": self._watch.on_stdout, "stderr": self._watch.on_stderr, "exit": self._on_exit}[name]
+    def _reader(self, stream: tuple[str, int, Outlet]) -> Callable[[], bool]:
+        _, fd, outlet = stream
 
         def read() -> bool:
-            chunk = os.read(fd, _CHUNK)
-            if chunk:
-                take(chunk)
+            try:
+                chunk = os.read(fd, _CHUNK)
+            except BlockingIOError:
                 return True
-            self._seen.open_streams.discard(name)
-            return False
+            if chunk:
+                outlet.put(chunk)
+            if outlet.is_full:
+                self._paused.append(stream)
+            return bool(chunk) and not outlet.is_full
 
         return read
 
-    def _on_exit(self, chunk: bytes) -> None:
-        self._seen.exit_line += chunk
-
     def _on_control(self) -> bool:
+        """Take one message; says whether there may be more."""
         try:
             message = self._watch.control.recv(MAX_MESSAGE)
         except BlockingIOError:
-            return True
+            return not self._watch.cell.is_gone
         except OSError:
             return False
         if not message:
             return False
         if message[0] == Request.END:
-            self._seen.end = CellEnd.from_json(message[1:])
-            self._seen.deadline = time.monotonic() + _LEAVE_S
+            self._on_end(message[1:])
             return True
-        with contextlib.suppress(OSError):
+        try:
             self._watch.control.send(bytes([self._answer(message[0])]))
+        except OSError:
+            return False
         return True
+
+    def _on_end(self, said: bytes) -> None:
+        # SECURITY: said once: a cell that was taken over must not get more time by saying it again
+        if self._seen.end is None:
+            self._seen.end = CellEnd.from_json(said)
+            self._seen.deadline = min(self._seen.deadline, time.monotonic() + _LEAVE_S)
 
     def _answer(self, request: int) -> int:
         seen, ring = self._seen, self._watch.ring
+        if seen.is_stopped:
+            return STOP
         try:
             match request:
-                case Request.ARMED:
-                    self._arm()
+                case Request.START if not seen.has_started:
+                    self._start()
                 case Request.FULL:
                     seen.unsynced += ring.drain(self._writer)
                 case Request.SYNC:
-                    self._take()
+                    self._sync()
                 case Request.INTENT:
                     ring.drain_intent(self._writer)
-                    self._writer.commit()
+                    seen.unsynced += 1
+                    self._sync()
                 case _:
-                    return 1
+                    return STOP
         except AuditError:
-            self._stop("audit")
-            return 1
-        return 0
+            self._lose_log()
+            return STOP
+        return GO_ON
 
-    def _arm(self) -> None:
-        seen = self._seen
-        seen.armed_at = time.monotonic()
-        wall_ms = self._watch.wall_ms
-        seen.deadline = float("inf") if wall_ms < 0 else seen.armed_at + wall_ms / 1_000
+    def _start(self) -> None:
+        seen, wall_ms = self._seen, self._watch.wall_ms
+        seen.has_started = True
+        seen.deadline = float("inf") if wall_ms < 0 else time.monotonic() + wall_ms / 1_000
 
-    def _tick(self) -> None:
-        seen = self._seen
-        if self._watch.cancelled.is_set() and not seen.is_cancelled and seen.end is None:
-            seen.is_cancelled = not seen.limit
-            self._stop("")
-        if time.monotonic() >= seen.deadline:
-            # the wall clock reaches a guest that sleeps in a host call, which an epoch does not
-            self._stop("timeout" if seen.armed_at and seen.end is None else seen.limit)
-        if seen.limit == "audit":
+    def _look_after(self, selector: selectors.BaseSelector) -> None:
+        """Do what is due, a few hundred times a second at most."""
+        now = time.monotonic()
+        if now < self._seen.next_tick:
             return
+        self._seen.next_tick = now + _TICK_S
         self._watch.ring.refresh()
-        try:
-            self._take()
-        except AuditError:
-            self._stop("audit")
+        self._check(now)
+        if not self._seen.is_log_broken:
+            try:
+                self._take(now)
+            except AuditError:
+                self._lose_log()
+        for stream in [stream for stream in self._paused if not stream[2].is_full]:
+            self._paused.remove(stream)
+            selector.register(stream[1], selectors.EVENT_READ, self._reader(stream))
 
-    def _take(self) -> None:
-        """Take what is complete, and make it durable: one sync for all that came since the last."""
+    def _check(self, now: float) -> None:
+        """End the cell if it is time, or if it does what it must not."""
+        seen, watch = self._seen, self._watch
+        if now >= seen.deadline:
+            # the wall clock reaches a guest that sleeps in a host call, which an epoch does not
+            if seen.end is not None:
+                self._stop(limit="", killed_for="")
+            elif seen.has_started:
+                self._stop(limit="timeout")
+            else:
+                self._stop(killed_for="the cell was not ready in time")
+        if watch.cancelled.is_set() and seen.end is None:
+            self._stop(killed_for=CANCELLED)
+        if 0 <= watch.host_calls < watch.ring.taken - 1:  # one more is on record: the call that was refused
+            self._stop(limit="host_calls")
+        if not watch.ring.is_sound:
+            self._stop(limit="")
+        for name, _, outlet in watch.streams:
+            if outlet.error is not None:
+                self._stop(killed_for=f"{name} could not be passed on: {outlet.error}")
+            if outlet.is_too_much:
+                self._stop(limit=name)
+
+    def _take(self, now: float) -> None:
+        """Take what is complete, and make it durable from time to time."""
+        self._seen.unsynced += self._watch.ring.drain(self._writer)
+        if now >= self._seen.next_sync:
+            self._sync()
+
+    def _sync(self) -> None:
+        """Make all that is complete durable."""
         if self._watch.ring.drain(self._writer) + self._seen.unsynced:
-            self._seen.unsynced = 0
             self._writer.commit()
+            self._seen.unsynced = 0
+        self._seen.next_sync = time.monotonic() + _SYNC_S
 
-    def _stop(self, limit: str) -> None:
-        self._seen.limit = self._seen.limit or limit
-        self._seen.deadline = float("inf")
+    def _lose_log(self) -> None:
+        self._seen.is_log_broken = True
+        self._stop(limit="audit")
+
+    def _stop(self, *, limit: str = "", killed_for: str = "") -> None:
+        """Kill the cell; the first reason counts."""
+        seen = self._seen
+        if not seen.is_stopped:
+            seen.limit, seen.killed_for = limit, killed_for
+        seen.is_stopped = True
+        seen.deadline = float("inf")
         self._watch.cell.kill()
 
-    def _ended(self) -> Ended:
+    def _ended(self, failure: BaseException | None) -> Ended:
         seen, ring = self._seen, self._watch.ring
-        while self._on_control_left():
-            pass
+        if failure is not None and not seen.is_stopped:
+            seen.killed_for = f"the supervisor was stopped: {type(failure).__name__}"
         try:
-            line = json.loads(seen.exit_line)
-        except ValueError:
-            line = {"status": -9, "cpu_ms": 0, "rss_bytes": 0}
+            line = json.loads(self._watch.cell.exit_line(_LEAVE_S))
+            status, cpu_ms, rss_bytes = (int(line[name]) for name in ("status", "cpu_ms", "rss_bytes"))
+        except (ValueError, KeyError, TypeError):  # the zygote died before it could say
+            status, cpu_ms, rss_bytes = -9, 0, 0
         signs = Signs(
             limit=seen.limit,
-            is_cancelled=seen.is_cancelled,
+            killed_for=seen.killed_for,
             stop=ring.word(layout.STOP),
             has_exited=ring.word(layout.EXITED) == 1,
             exit_code=ring.word(layout.EXIT_CODE),
             end=seen.end,
-            status=int(line["status"]),
+            status=status,
         )
-        return Ended(signs, cpu_ms=int(line["cpu_ms"]), rss_bytes=int(line["rss_bytes"]))
+        return Ended(signs, cpu_ms=cpu_ms, rss_bytes=rss_bytes, failure=failure)
 
-    def _on_control_left(self) -> bool:
-        """Read a message that came with the end; says whether there may be more."""
+
+def _read_left(fd: int, outlet: Outlet) -> None:
+    """Read what a cell that is gone left in a pipe; a child that it may have made is not waited for."""
+    left = _LEFT_BYTES
+    while left > 0:
         try:
-            message = self._watch.control.recv(MAX_MESSAGE)
-        except OSError:
-            return False
-        if message and message[0] == Request.END:
-            self._seen.end = CellEnd.from_json(message[1:])
-        return bool(message)
+            chunk = os.read(fd, _CHUNK)
+        except BlockingIOError:
+            return
+        if not chunk:
+            return
+        outlet.put(chunk)
+        left -= len(chunk)

@@ -7,27 +7,43 @@ message is read, and what a cell says is checked like any input.
 from __future__ import annotations
 
 import json
-import socket
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import Any
 
 from policy.plan import Engine
-from sandbox.engine_wasmtime import EndKind, EngineConfig, StoreLimits, World
+from sandbox.engine_config import EngineConfig
+from sandbox.guest import EndKind, StoreLimits, World
 
-MAX_MESSAGE = 1 << 20
-MAX_TEXT = 4_096  # of an engine's message that a cell sends back
-FDS = ("control", "ring", "tables", "gate", "probe", "monitor", "guest", "stdin", "stdout", "stderr", "exit")
+MAX_MESSAGE = 65_536  # of a socket; a job, which may be larger, travels as a file
+MAX_TEXT = 4_096  # characters of an engine's message that a cell sends back
+FDS = (
+    "job",
+    "control",
+    "ring",
+    "tables",
+    "gate",
+    "probe",
+    "monitor",
+    "guest",
+    "stdin",
+    "stdout",
+    "stderr",
+    "exit",
+)
 """Descriptors that travel with a job, in this order; `exit` stays with the zygote."""
+
+GO_ON, STOP = 0, 1
+"""The supervisor's answers, one byte; no answer is no."""
 
 
 class Request(IntEnum):
-    """What a cell asks on its control socket, one byte; the answer is one byte, 0 for go on."""
+    """What a cell asks on its control socket, one byte."""
 
     FULL = 1  # room in the ring
     SYNC = 2  # all completed records durable
     INTENT = 3  # and the one in flight
-    ARMED = 4  # the guest starts now
+    START = 4  # may the guest start now
     END = 5  # followed by JSON: the end, and no answer
 
 
@@ -41,17 +57,17 @@ class Job:
     entries: tuple[str, ...]  # exports to call one after the other: `_initialize` may come first
     fuel: int
     cpu_ms: int  # negative: unlimited
+    wall_ms: int  # negative: unlimited
     full_ms: int  # how long to wait for room in the ring
     ring_bytes: int
-    tables_bytes: int
 
     def to_json(self) -> bytes:
-        """The message that goes to the zygote."""
+        """The file that goes to the cell."""
         return json.dumps(asdict(self)).encode()
 
     @classmethod
     def from_json(cls, text: bytes) -> Job:
-        """Read a message of the supervisor's."""
+        """Read a job of the supervisor's."""
         raw: dict[str, Any] = json.loads(text)
         config = raw.pop("config")
         world = raw.pop("world")
@@ -92,15 +108,20 @@ class CellEnd:
             return cls(
                 kind=EndKind(raw["kind"]),
                 message=str(raw["message"])[:MAX_TEXT],
-                exit_code=int(raw["exit_code"]),
-                memory_bytes=max(0, int(raw["memory_bytes"])),
-                cpu_ms=max(0, int(raw["cpu_ms"])),
-                unarmed=max(0, int(raw["unarmed"])),
+                exit_code=_count(raw["exit_code"]),
+                memory_bytes=_count(raw["memory_bytes"]),
+                cpu_ms=_count(raw["cpu_ms"]),
+                unarmed=_count(raw["unarmed"]),
             )
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
             return None
 
 
-def send(channel: socket.socket, message: bytes, fds: tuple[int, ...] = ()) -> None:
-    """Send one message with descriptors over a SEQPACKET socket."""
-    socket.send_fds(channel, [message], list(fds))
+MAX_COUNT = (1 << 53) - 1  # what JSON holds exactly
+
+
+def _count(value: object) -> int:
+    """A number that a cell sent, as one that a receipt can hold."""
+    if not isinstance(value, int):
+        raise TypeError(value)
+    return min(max(0, value), MAX_COUNT)

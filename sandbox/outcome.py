@@ -7,12 +7,12 @@ and that before what the cell said, since the later ones are less to be trusted.
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from audit.inert import inert
 from audit.receipt import Outcome, OutcomeKind
-from sandbox.engine_wasmtime import EndKind
+from sandbox.guest import EndKind
 from sandbox.monitor.layout import Stop
 
 if TYPE_CHECKING:
@@ -30,8 +30,10 @@ _LIMITS = {
     EndKind.STACK: "stack",
     EndKind.MEMORY: "memory",
 }
+_SIGNALS: dict[int, str] = {signal.SIGXCPU: "cpu", signal.SIGALRM: "timeout"}  # the cell's own last resort
 _MAX_MESSAGE = 600
-CANCELLED = "ended by its caller"
+CANCELLED = "cancelled"
+UNSOUND = "the cell's records contradict each other: it may have been taken over"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Signs:
     """What is known when a cell is gone."""
 
     limit: str  # the limit for which the supervisor killed it; empty when it did not
-    is_cancelled: bool  # the supervisor killed it because its caller wanted that
+    killed_for: str  # why else the supervisor killed it; empty when it did not
     stop: int  # the ring's word
     has_exited: bool  # the guest called `proc_exit`
     exit_code: int  # with this
@@ -47,17 +49,28 @@ class Signs:
     status: int  # exit status of the cell; negative for a signal
 
 
-def judge(signs: Signs) -> Outcome:
-    """Name the outcome."""
+def judge(signs: Signs, *, is_sound: bool) -> Outcome:
+    """Name the outcome; `is_sound` says whether the records agree with the monitor's own counters."""
+    outcome = _judge(signs)
+    if not is_sound:
+        outcome = replace(outcome, kind=OutcomeKind.KILLED, exit_code=None, limit=None, message=UNSOUND)
+    early = signs.end.unarmed if signs.end else 0
+    if early:
+        said = f"{early} host calls of the module's start section were refused: they came before the monitor stood"
+        outcome = replace(outcome, message=f"{outcome.message}; {said}" if outcome.message else said)
+    return outcome
+
+
+def _judge(signs: Signs) -> Outcome:
     if signs.limit:
         return _limit(signs.limit)
-    if signs.is_cancelled:
-        return Outcome(kind=OutcomeKind.KILLED, message=CANCELLED)
+    if signs.killed_for:
+        return Outcome(kind=OutcomeKind.KILLED, message=signs.killed_for)
     if signs.stop in iter(Stop) and (name := _STOPS.get(Stop(signs.stop))):
         return _limit(name)
     if signs.end is None:
-        if signs.status == -signal.SIGXCPU:
-            return _limit("cpu")
+        if signs.status < 0 and (name := _SIGNALS.get(-signs.status)):
+            return _limit(name)
         how = f"signal {-signs.status}" if signs.status < 0 else f"status {signs.status}"
         return Outcome(kind=OutcomeKind.KILLED, message=f"the cell ended with {how}")
     if signs.has_exited:

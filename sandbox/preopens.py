@@ -1,37 +1,67 @@
 """The directories that a run starts with: checked on the host, and made where they are scratch.
 
 Which there are is the plan's matter, what may be done in them the monitor's. SECURITY: a mount is the directory
-that the policy names, not one that a link on the way to it leads to: the rules were compiled for the name.
+that the policy names, not one that a link on the way to it leads to: the rules were compiled for the name. It is
+looked at twice: here, so that a person reads why, and by `held`, which follows no link and so leaves no moment
+in which another guest, with rights to a directory above, could put one there.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from audit.inert import inert
 
 if TYPE_CHECKING:
     from policy.plan import Mount, Plan
 
+Preopens: TypeAlias = "tuple[tuple[str, str, bool], ...]"
+"""Host directory, guest path and mutability, in the plan's order."""
+
 
 class MountRefused(Exception):  # noqa: N818  # an outcome of a run, shown as `refused`, not a mistake of ours
     """A run cannot be set up as its plan says; the message is inert."""
 
 
-def open_mounts(plan: Plan, scratch: Path | None) -> tuple[tuple[str, str, bool], ...]:
-    """Host directory, guest path and mutability of each mount, in the plan's order.
-
-    `scratch` is an empty directory of this run. Raises MountRefused.
-    """
+def open_mounts(plan: Plan, scratch: Path | None) -> Preopens:
+    """Find the mounts of a plan; `scratch` is an empty directory of this run. Raises MountRefused."""
     return tuple((_host(mount, scratch), mount.guest, mount.is_mutable) for mount in plan.mounts)
+
+
+@contextmanager
+def held(preopens: Preopens) -> Iterator[Preopens]:
+    """The same mounts by paths that lead to open directories, as long as the context lasts; raises OSError."""
+    with contextlib.ExitStack() as stack:
+        yield tuple(
+            (f"/proc/self/fd/{_open_beneath_root(host, stack)}", guest, is_mutable)
+            for host, guest, is_mutable in preopens
+        )
+
+
+def _open_beneath_root(path: str, stack: contextlib.ExitStack) -> int:
+    """Open a directory by its absolute path, of which no part may be a link."""
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    handle = os.open("/", flags)
+    for part in Path(path).parts[1:]:
+        try:
+            inner = os.open(part, flags, dir_fd=handle)
+        finally:
+            os.close(handle)
+        handle = inner
+    stack.callback(os.close, handle)
+    return handle
 
 
 def _host(mount: Mount, scratch: Path | None) -> str:
     if mount.scratch:
         if scratch is None:
             raise MountRefused(f"mount `{inert(mount.guest)}`: there is no place for scratch files")
-        folder = scratch / mount.scratch
+        folder = scratch.resolve() / mount.scratch
         folder.mkdir(mode=0o700, exist_ok=True)
         return str(folder)
     path = Path(mount.host)

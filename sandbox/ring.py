@@ -2,24 +2,26 @@
 
 Where each word lies is `sandbox/monitor/layout.py`; what is done with the bytes is the audit writer's matter.
 SECURITY: a cell that was taken over can write anything here: counts are bounded before use, offsets are
-masked, and nothing that was taken once is read again.
+masked, nothing that was taken once is read again, and the account that a receipt gives is kept on this side.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
-import struct
 import time
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from audit.wal import RecordFrame
-from policy.calls import CALL_CODES, CALLS
+from policy.calls import CALLS
+from sandbox.job import MAX_COUNT
+from sandbox.kept import Kept
 from sandbox.monitor import layout
-from sandbox.monitor.layout import RECORD, Decision
+from sandbox.monitor.layout import RECORD
 from sandbox.shared_memory import make_shared
 
 if TYPE_CHECKING:
@@ -29,10 +31,8 @@ if TYPE_CHECKING:
 
     from audit.identity import ExecutionId
 
-_MASK = layout.RING_RECORDS - 1
-_PATH_OPEN = CALL_CODES["path_open"]
-KEPT_REFUSALS = 100  # as many as a receipt names
-KEPT_OPENS = 20_000  # what their targets may go back to; a run that opens more names the later ones less fully
+_RECORD_MASK = layout.RING_RECORDS - 1
+_ARENA_MASK = layout.ARENA_BYTES - 1
 
 
 class Sink(Protocol):
@@ -49,13 +49,17 @@ class Sink(Protocol):
         """Keep one record whose call has not returned."""
 
 
-@dataclass(slots=True)
-class Kept:
-    """Records that the receipt will name, with the opens that their targets go back to."""
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Records by call and decision, as they were handed over."""
 
-    frames: list[RecordFrame] = field(default_factory=list)
-    refusals: int = 0
-    opens: int = 0
+    counts: Mapping[tuple[int, int], int]  # codes of call and decision, as in the records
+    is_sound: bool  # the monitor's own counters say the same, and its words make sense
+
+    @property
+    def records(self) -> int:
+        """All of them."""
+        return sum(self.counts.values())
 
 
 class Ring:
@@ -65,35 +69,51 @@ class Ring:
         """Make the shared pages; `fd` is for the cell."""
         self.fd = make_shared("wasmgate-ring", layout.RING_BYTES)
         self._map = mmap.mmap(self.fd, layout.RING_BYTES)
+        # Words are read and written whole: half of a time or of a count would be another one.
+        self._longs = memoryview(self._map).cast("Q")
+        self._words = memoryview(self._map).cast("I")
         self._exec_id = exec_id
         self._tail = 0
         self._arena_tail = 0
+        self._counts: Counter[int] = Counter()
+        self._is_sound = True
         self.kept = Kept()
         self.refresh()
 
     def close(self) -> None:
         """Give the pages back; a second call does nothing."""
         if self.fd >= 0:
+            self._longs.release()
+            self._words.release()
             self._map.close()
             os.close(self.fd)
             self.fd = -1
 
     def refresh(self) -> None:
         """Write the time for the calls that do not read the clock themselves."""
-        struct.pack_into("<q", self._map, layout.NOW, time.time_ns())
+        self._longs[layout.NOW // 8] = time.time_ns()
 
     def word(self, at: int) -> int:
         """A 32-bit word of the header."""
-        return int(struct.unpack_from("<I", self._map, at)[0])
+        return self._words[at // 4]
 
     def long(self, at: int) -> int:
         """A 64-bit word of the header."""
-        return int(struct.unpack_from("<Q", self._map, at)[0])
+        return self._longs[at // 8]
+
+    def total(self, at: int) -> int:
+        """A 64-bit total of the header, as far as a receipt can hold it."""
+        return min(self.long(at), MAX_COUNT)
 
     @property
     def taken(self) -> int:
         """Records taken so far, the one in flight left out."""
         return self._tail
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether everything the monitor wrote so far makes sense; if not, it is no longer our monitor."""
+        return self._is_sound
 
     def drain(self, sink: Sink) -> int:
         """Hand over what is complete; says how many records that was."""
@@ -102,104 +122,96 @@ class Ring:
     def drain_intent(self, sink: Sink) -> None:
         """Hand over what is complete, and the record in flight as an intent."""
         self.drain(sink)
-        if self.long(layout.HEAD) > self._tail:
-            record = self._record(self._tail)
-            arena, start = self._strings(record)
-            sink.intent(
-                self._exec_id, seq=self._tail, record=record.tobytes(), arena=arena, arena_start=start
-            )
+        self._intend(sink)
 
-    def finish(self, sink: Sink) -> npt.NDArray[np.uint64]:
-        """Hand over the rest once the cell is gone; returns the counters, the call in flight included.
+    def finish(self, sink: Sink) -> Totals:
+        """Hand over the rest once the cell is gone, the call in flight as an intent; a second call adds nothing.
 
         SPEC: layout.py: a kill between a record's counter and `done` leaves the counters one ahead.
         """
         counters = self.counters()
-        self._take(sink, max(self.long(layout.DONE), min(int(counters.sum()), self._tail + layout.RING_RECORDS)))
-        if self.long(layout.HEAD) > self._tail:
-            self.drain_intent(sink)
-            record = self._record(self._tail)[0]
-            counters[min(record["call"], len(CALLS) - 1), min(record["decision"], layout.DECISIONS - 1)] += 1
-        return counters
+        done = self.long(layout.DONE)
+        self._take(sink, done + (int(counters.sum()) == done + 1))
+        completed = Counter({code: int(count) for code, count in enumerate(counters.flat) if count})
+        # the account kept here is by bytes, the monitor's by table
+        ours = Counter(
+            {
+                (code >> 8) * layout.DECISIONS + (code & 0xFF): count
+                for code, count in self._counts.items()
+                if code & 0xFF < layout.DECISIONS
+            }
+        )
+        self._is_sound &= ours == completed and ours.total() == self._counts.total()
+        found = Counter(self._counts)
+        if (record := self._intend(sink)) is not None:
+            found[int(record["call"][0]) << 8 | int(record["decision"][0])] += 1
+        return Totals({(code >> 8, code & 0xFF): count for code, count in found.items()}, self._is_sound)
 
     def counters(self) -> npt.NDArray[np.uint64]:
         """Completed records by call and decision, as the monitor counted them."""
         flat = np.frombuffer(
             self._map[layout.COUNTERS : layout.TOTALS], np.uint64, count=len(CALLS) * layout.DECISIONS
         )
-        return flat.reshape(len(CALLS), layout.DECISIONS).copy()
+        return flat.reshape(len(CALLS), layout.DECISIONS)
 
     def _take(self, sink: Sink, done: int) -> int:
         count = done - self._tail
-        if count <= 0:
-            return 0
-        # SECURITY: `done` is the cell's word; a ring never holds more than its size
-        count = min(count, layout.RING_RECORDS)
-        first = self._tail
-        for low, high in self._runs(first, count):
+        if not 0 <= count <= layout.RING_RECORDS:
+            # SECURITY: `done` is the cell's word; a ring never holds more than its size, and never less
+            self._is_sound = False
+            count = min(max(count, 0), layout.RING_RECORDS)
+        for low, high in self._runs(self._tail, count):
             begin = layout.RECORDS + low * layout.RECORD_BYTES
             raw = self._map[begin : begin + (high - low) * layout.RECORD_BYTES]
             records = np.frombuffer(raw, RECORD)
             arena, start = self._strings(records)
             sink.append(self._exec_id, first_seq=self._tail, records=raw, arena=arena, arena_start=start)
-            self._keep(records, arena, start)
+            self.kept.add(self._tail, records, arena, start)
+            self._count(records)
             self._tail += high - low
             self._arena_tail += len(arena)
-        struct.pack_into("<Q", self._map, layout.ARENA_TAIL, self._arena_tail)
-        struct.pack_into("<Q", self._map, layout.TAIL, self._tail)
+            self._longs[layout.ARENA_TAIL // 8] = self._arena_tail
+            self._longs[layout.TAIL // 8] = self._tail
         return count
+
+    def _count(self, records: npt.NDArray[np.void]) -> None:
+        codes = records["call"].astype(np.uint16) << 8 | records["decision"]
+        for code, count in zip(*np.unique(codes, return_counts=True), strict=True):
+            self._counts[int(code)] += int(count)
+
+    def _intend(self, sink: Sink) -> npt.NDArray[np.void] | None:
+        """Hand over the record in flight, if there is one."""
+        head = self.long(layout.HEAD)
+        if head <= self._tail:
+            return None
+        self._is_sound &= head == self._tail + 1
+        begin = layout.RECORDS + (self._tail & _RECORD_MASK) * layout.RECORD_BYTES
+        record = np.frombuffer(self._map[begin : begin + layout.RECORD_BYTES], RECORD)
+        arena, start = self._strings(record)
+        sink.intent(self._exec_id, seq=self._tail, record=record.tobytes(), arena=arena, arena_start=start)
+        return record
 
     @staticmethod
     def _runs(first: int, count: int) -> Iterator[tuple[int, int]]:
-        low = first & _MASK
+        low = first & _RECORD_MASK
         head = min(count, layout.RING_RECORDS - low)
-        yield low, low + head
+        if head:
+            yield low, low + head
         if count > head:
             yield 0, count - head
-
-    def _record(self, seq: int) -> npt.NDArray[np.void]:
-        begin = layout.RECORDS + (seq & _MASK) * layout.RECORD_BYTES
-        return np.frombuffer(self._map[begin : begin + layout.RECORD_BYTES], RECORD)
 
     def _strings(self, records: npt.NDArray[np.void]) -> tuple[bytes, int]:
         """The span of the arena up to the last string of these records, and where it starts."""
         lengths = records["target_len"].astype(np.int64) + records["target2_len"]
         named = np.flatnonzero(lengths)
-        start = self._arena_tail & (layout.ARENA_BYTES - 1)
+        start = self._arena_tail & _ARENA_MASK
         if not len(named):
             return b"", start
-        last = named[-1]
-        end = int(records["target_at"][last]) + int(lengths[last])
-        size = (end - start) & (layout.ARENA_BYTES - 1)
-        stop = start + size
-        if stop <= layout.ARENA_BYTES:
-            return self._map[layout.ARENA + start : layout.ARENA + stop], start
-        wrapped = stop - layout.ARENA_BYTES
+        end = int(records["target_at"][named[-1]]) + int(lengths[named[-1]])
+        stop = start + ((end - start) & _ARENA_MASK)
+        wrapped = max(stop - layout.ARENA_BYTES, 0)
         return (
-            self._map[layout.ARENA + start : layout.ARENA + layout.ARENA_BYTES]
+            self._map[layout.ARENA + start : layout.ARENA + stop - wrapped]
             + self._map[layout.ARENA : layout.ARENA + wrapped],
             start,
         )
-
-    def _keep(self, records: npt.NDArray[np.void], arena: bytes, start: int) -> None:
-        """Set aside what the receipt will name."""
-        kept = self.kept
-        if kept.refusals >= KEPT_REFUSALS:
-            return
-        refused = records["decision"] != Decision.ALLOW
-        opens = (records["call"] == _PATH_OPEN) & (records["fd2"] >= 0)
-        for index in np.flatnonzero(refused | opens):
-            if refused[index] and kept.refusals < KEPT_REFUSALS:
-                kept.refusals += 1
-            elif kept.opens < KEPT_OPENS:
-                kept.opens += 1
-            else:
-                continue
-            record = records[index : index + 1]
-            length = int(record["target_len"][0]) + int(record["target2_len"][0])
-            at = (int(record["target_at"][0]) - start) & (layout.ARENA_BYTES - 1)
-            kept.frames.append(
-                RecordFrame(
-                    self._tail + int(index), 1, record.tobytes(), arena[at : at + length], int(record["target_at"][0])
-                )
-            )

@@ -18,24 +18,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audit import columns
+from audit.errors import AuditError
 from audit.identity import new_execution_id
-from audit.receipt import CallCount, Outcome, OutcomeKind, Receipt, Refusal, Resources
+from audit.receipt import CallCount, Outcome, OutcomeKind, Receipt, Resources
 from audit.start import ExecutionStart, MountPoint
 from policy.calls import CALLS
 from policy.plan import UNLIMITED, StdinMode, StdoutMode
 from sandbox import monitor_modules
 from sandbox.admission import Admitted, admit, digest_of
 from sandbox.cells import CellError, Cells
-from sandbox.compiler import CompileLimits, prepare
+from sandbox.compiler import Cancelled, CompileLimits, prepare
 from sandbox.engine_wasmtime import EngineConfig, StoreLimits, World, engine_key
 from sandbox.executor import Ended, Supervision, Watch
 from sandbox.job import Job
 from sandbox.monitor import layout, tables
-from sandbox.monitor.decode import decode
-from sandbox.outcome import judge
+from sandbox.outcome import CANCELLED, judge
 from sandbox.preopens import MountRefused, open_mounts
 from sandbox.refusal import AdmissionRefused
+from sandbox.refused_calls import RefusedCall, refused_calls
 from sandbox.ring import Ring
 from sandbox.shared_memory import make_shared
 
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 
     from audit.identity import ExecutionId
     from audit.writer import AuditWriter
-    from sandbox.cells import Cell
     from policy.plan import Plan
     from sandbox.artifact import Artifact
     from sandbox.cache import ArtifactCache
@@ -78,6 +77,7 @@ class Order:
     on_stderr: OnOutput = _ignore
     on_progress: Callable[[str], None] | None = None  # `compile`, `run`: for people who wait
     exec_id: ExecutionId = field(default_factory=new_execution_id)
+    cancelled: threading.Event = field(default_factory=threading.Event)  # set it to end the run, at any time
 
 
 @dataclass(slots=True)
@@ -101,32 +101,40 @@ class Execution:
     receipt: Receipt
     stdout: bytes = b""  # what was captured
     stderr: bytes = b""
+    refused: tuple[RefusedCall, ...] = ()  # the first ones, with more than the receipt says of each
 
 
 class Runner:
     """Runs modules; thread-safe, one call at a time per thread."""
 
-    def __init__(self, *, writer: AuditWriter, cache: ArtifactCache | None, scratch: Path) -> None:
-        """Records go to `writer`, `tmp://` directories are made below `scratch`."""
+    def __init__(
+        self, *, writer: AuditWriter, cache: ArtifactCache | None, scratch: Path, cells: Cells | None = None
+    ) -> None:
+        """Records go to `writer`, `tmp://` directories are made below `scratch`; `cells` becomes ours."""
         self._writer = writer
         self._cache = cache
         self._scratch = scratch
-        self._cells = Cells()
+        self._cells = cells or Cells()
         self._lock = threading.Lock()
         self._modules: dict[str, MonitorModules] = {}
-        self._running: dict[ExecutionId, Cell | None] = {}
-        self._cancelled: set[ExecutionId] = set()
+        self._running: dict[ExecutionId, Order] = {}
+
+    @property
+    def running(self) -> tuple[ExecutionId, ...]:
+        """The executions that go on now."""
+        return tuple(self._running)
 
     def cancel(self, exec_id: ExecutionId) -> bool:
         """End a run as `killed`, from any thread; says whether it was there to be ended."""
-        with self._lock:
-            if exec_id not in self._running:
-                return False
-            self._cancelled.add(exec_id)
-            cell = self._running[exec_id]
-            if cell is not None:
-                cell.kill()
-            return True
+        # without a lock: a signal handler may have interrupted a thread that holds it
+        order = self._running.get(exec_id)
+        if order is not None:
+            order.cancelled.set()
+        return order is not None
+
+    def warm(self) -> None:
+        """Start the zygote in the background, so that the first run does not wait for it."""
+        self._cells.warm()
 
     def close(self) -> None:
         """End all cells; the writer and the cache stay the caller's."""
@@ -140,21 +148,25 @@ class Runner:
         """Run to the end; raises AuditError when not even the beginning can be recorded."""
         started_ns = time.time_ns()
         self._writer.begin(_start(order, started_ns))
-        with self._lock:
-            self._running[order.exec_id] = None
+        self._running[order.exec_id] = order
         try:
             return self._run(order, started_ns)
         except (AdmissionRefused, MountRefused) as err:
             outcome = Outcome(kind=OutcomeKind.REFUSED, message=str(err))
         except (CellError, OSError) as err:
             outcome = Outcome(kind=OutcomeKind.REFUSED, message=f"could not start: {err}")
+        except Cancelled:
+            outcome = Outcome(kind=OutcomeKind.KILLED, message=CANCELLED)
+        except AuditError:
+            raise  # the log takes nothing any more
+        except BaseException:
+            outcome = Outcome(kind=OutcomeKind.KILLED, message="ended by an error of wasmgate itself")
+            self._writer.end(order.exec_id, _receipt(order, started_ns, outcome))
+            raise
         finally:
-            with self._lock:
-                self._running.pop(order.exec_id, None)
-                self._cancelled.discard(order.exec_id)
+            self._running.pop(order.exec_id, None)
         receipt = _receipt(order, started_ns, outcome)
         self._writer.end(order.exec_id, receipt)
-        self._writer.commit()
         return Execution(receipt)
 
     def _run(self, order: Order, started_ns: int) -> Execution:
@@ -175,10 +187,6 @@ class Runner:
             job = _job(order, admitted, config, mounts)
             return self._watch(stack, order, job, (modules, guest), started_ns)
 
-    def _release(self, exec_id: ExecutionId) -> None:
-        with self._lock:
-            self._running[exec_id] = None
-
     def _prepare(self, order: Order, admitted: Admitted, config: EngineConfig) -> Artifact:
         if order.on_progress:
             order.on_progress("compile")
@@ -187,7 +195,7 @@ class Runner:
             digest=admitted.digest,
             config=config,
             engine_key=engine_key(config),
-            limits=CompileLimits(wall_ms=order.plan.limits.compile_ms),
+            limits=CompileLimits(wall_ms=order.plan.limits.compile_ms, cancelled=order.cancelled),
             cache=self._cache if order.plan.runtime.cache else None,
         ).artifact
 
@@ -247,11 +255,6 @@ class Runner:
                 },
             )
         stack.callback(cell.close)
-        with self._lock:
-            self._running[order.exec_id] = cell
-            if order.exec_id in self._cancelled:
-                cell.kill()
-        stack.callback(self._release, order.exec_id)
         out = _Capture(plan.stdio.stdout, order.on_stdout)
         err = _Capture(plan.stdio.stderr, order.on_stderr)
         watch = Watch(
@@ -261,6 +264,7 @@ class Runner:
             stdout_fd=pipes["stdout"][0],
             stderr_fd=pipes["stderr"][0],
             wall_ms=plan.limits.wall_ms,
+            cancelled=order.cancelled,
             on_stdout=out,
             on_stderr=err,
         )
@@ -268,14 +272,11 @@ class Runner:
         ended = Supervision(watch, writer).follow()
         wall_ms = int((time.monotonic() - clock) * 1_000)
         counters = ring.finish(writer)
-        outcome = judge(ended.signs)
-        with self._lock:
-            if order.exec_id in self._cancelled:
-                outcome = Outcome(kind=OutcomeKind.KILLED, message="cancelled")
-        receipt = _receipt(order, started_ns, outcome, _Trail(ring, counters, ended, wall_ms))
+        refused = refused_calls(_start(order, started_ns), ring.kept.frames)
+        trail = _Trail(ring, counters, refused, ended, wall_ms)
+        receipt = _receipt(order, started_ns, judge(ended.signs), trail)
         writer.end(order.exec_id, receipt)
-        writer.commit()
-        return Execution(receipt, bytes(out.kept), bytes(err.kept))
+        return Execution(receipt, bytes(out.kept), bytes(err.kept), refused)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +285,7 @@ class _Trail:
 
     ring: Ring
     counters: npt.NDArray[np.uint64]
+    refused: tuple[RefusedCall, ...]
     ended: Ended
     wall_ms: int
 
@@ -369,7 +371,7 @@ def _receipt(order: Order, started_ns: int, outcome: Outcome, trail: _Trail | No
         outcome=outcome,
         calls=counts,
         records=sum(count.count for count in counts),
-        refusals=_refusals(order, started_ns, trail.ring) if trail else (),
+        refusals=tuple(one.refusal() for one in trail.refused) if trail else (),
         resources=_resources(trail) if trail else Resources(),
         walls=WALLS if trail else (),
     )
@@ -381,21 +383,6 @@ def _counts(counters: npt.NDArray[np.uint64]) -> tuple[CallCount, ...]:
         for code, call in enumerate(CALLS)
         for place, decision in enumerate(_DECISIONS)
         if counters[code, place]
-    )
-
-
-def _refusals(order: Order, started_ns: int, ring: Ring) -> tuple[Refusal, ...]:
-    rows = decode(_start(order, started_ns), ring.kept.frames, columns.OPENED.empty_table()).to_pylist()
-    return tuple(
-        Refusal(
-            seq=row["seq"],
-            call=str(row["call"]).rpartition(".")[2],
-            target=row["target"],
-            rule=row["rule_id"],
-            reason=row["reason"],
-        )
-        for row in rows
-        if row["decision"] != columns.Decision.ALLOW
     )
 
 

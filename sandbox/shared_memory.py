@@ -7,6 +7,7 @@ pages, and what was written outlives the cell whatever killed it. Nothing here k
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import mmap
 import os
 
@@ -25,10 +26,27 @@ _MAP_FAILED = ctypes.c_void_p(-1).value
 
 
 def make_shared(name: str, size: int) -> int:
-    """A descriptor of an anonymous file of `size` bytes, all zero; closed on exec."""
-    fd = os.memfd_create(name, os.MFD_CLOEXEC)
+    """A descriptor of an anonymous file of `size` bytes, all zero, that stays as large; closed on exec."""
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(fd, size)
+    # SECURITY: a cell that cut the file short would end the supervisor, which maps it, with SIGBUS
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
     return fd
+
+
+def make_readable(name: str, content: bytes) -> int:
+    """A descriptor of an anonymous file of this content, which nobody can change; closed on exec."""
+    fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with os.fdopen(os.dup(fd), "wb") as file:
+        file.write(content)
+    seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)
+    return fd
+
+
+def read_all(fd: int) -> bytes:
+    """What a file holds, wherever its cursor stands."""
+    return os.pread(fd, os.fstat(fd).st_size, 0)
 
 
 def map_shared(address: ctypes.c_void_p, fd: int, size: int) -> None:

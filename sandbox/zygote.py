@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import json
 import os
+import resource
 import select
 import signal
 import socket
 import sys
 
 from sandbox import cell
-from sandbox.job import FDS, MAX_MESSAGE, Job
+from sandbox.job import FDS, MAX_MESSAGE
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LIBC = ctypes.CDLL(None, use_errno=True)
+_STACK_BYTES = 16 << 20  # the guest's, MAX_STACK_BYTES at most, lies on the process's own
 
 
 def _die_with_parent(parent: int) -> None:
@@ -67,17 +70,18 @@ class Zygote:
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self._become_cell(parent, message, given)
+            self._become_cell(parent, given)
         pidfd = os.pidfd_open(pid)
         self._exits[pid] = given.pop("exit")
         for fd in given.values():
             os.close(fd)
         # nothing reaps between fork and here: the number is still this cell's
-        socket.send_fds(self._channel, [json.dumps({"pid": pid}).encode()], [pidfd])
+        with contextlib.suppress(OSError):  # the supervisor is gone: the next look at the socket says so
+            socket.send_fds(self._channel, [json.dumps({"pid": pid}).encode()], [pidfd])
         os.close(pidfd)
         return True
 
-    def _become_cell(self, parent: int, message: bytes, given: dict[str, int]) -> None:
+    def _become_cell(self, parent: int, given: dict[str, int]) -> None:
         """Run the job in the child; never returns."""
         status = 1
         try:
@@ -88,10 +92,10 @@ class Zygote:
                 os.close(fd)
             for fd in self._exits.values():
                 os.close(fd)
-            cell.run(Job.from_json(message), given)
+            cell.run(given)
             status = 0
         except BaseException as err:  # noqa: BLE001  # nothing may run on in a cell
-            cell.lament(given.get("control", -1), err)
+            cell.lament(given["control"], err)
         finally:
             os._exit(status)
 
@@ -113,9 +117,23 @@ class Zygote:
             os.close(fd)
 
 
+def _prepare() -> None:
+    """Set what all cells inherit: no core files, which would hold guests' data, and room for their stacks."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
+    room = _STACK_BYTES if hard == resource.RLIM_INFINITY else min(_STACK_BYTES, hard)
+    if soft != resource.RLIM_INFINITY and soft < room:
+        resource.setrlimit(resource.RLIMIT_STACK, (room, hard))
+    gc.collect()
+    gc.disable()  # a cell makes next to no garbage, and a collection would copy every page it looks at
+    gc.freeze()
+
+
 def main() -> None:
     """Serve the socket whose descriptor is the only argument."""
+    _prepare()
     Zygote(socket.socket(fileno=int(sys.argv[1]))).serve()
+    os._exit(0)  # nothing here needs an orderly end, and the supervisor waits for it
 
 
 if __name__ == "__main__":

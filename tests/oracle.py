@@ -77,7 +77,9 @@ def grants(rule: Document, right: str, scheme: str, root: list[str], path: list[
     space, base = uri_parts(rule["uri"])
     if space == "tmp" or base[-1] == "**":
         base = base[:-1] if base[-1] == "**" else base
-        if (space, base) != (scheme, root) or any(covers(g.split("/"), path) for g in rule.get("exclude", [])):
+        if (space, base) != (scheme, root) or any(
+            covers(g.split("/"), path) for g in rule.get("exclude", [])
+        ):
             return False
         include = [glob.split("/") for glob in rule.get("include", [])]
         if not include:
@@ -101,9 +103,7 @@ def opinion(document: Document, guest: str, path: list[str], right: str) -> Opin
     storage = document["permissions"]["storage"]
     own = [rule for rule in storage["allow"] if guest_root(rule) == guest]
     scheme, root = uri_parts(own[0]["uri"])
-    if root[-1] == "**":
-        root = root[:-1]
-    elif scheme == "fs":
+    if root[-1] == "**" or scheme == "fs":
         root = root[:-1]
     refusing = {
         rule["id"]

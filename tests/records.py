@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from audit.identity import ExecutionId, new_uuid
+from audit.identity import ExecutionId
 from audit.receipt import Outcome, OutcomeKind, Receipt
 from audit.start import ExecutionStart, MountPoint
 from audit.wal import RecordFrame
@@ -53,7 +53,13 @@ def pack(
             arena += bytes(ARENA_BYTES - at)
             at = 0
         arena += text
-        values = {"t_ns": t0 + (first_seq + index) * 1000, "dur_ns": 50, "opener": NO_OPENER, "fd": -1, "fd2": -1}
+        values = {
+            "t_ns": t0 + (first_seq + index) * 1000,
+            "dur_ns": 50,
+            "opener": NO_OPENER,
+            "fd": -1,
+            "fd2": -1,
+        }
         values |= {"call": CALL_CODES[one.call], "target_at": at if text else 0}
         values |= {"target_len": len(one.path), "target2_len": len(one.path2)}
         for name, value in (values | dict(one.fields)).items():
@@ -69,7 +75,7 @@ def frame(calls: Sequence[Call], *, first_seq: int = 0, arena_start: int = 0) ->
 def start(*, number: int = 0, **changes: object) -> ExecutionStart:
     """Give the start of an execution; `number` sets its time, and so its place among others."""
     values: dict[str, object] = {
-        "exec_id": ExecutionId(str(new_uuid(unix_ms=(T0 // 1_000_000) + number))),
+        "exec_id": ExecutionId(f"01a1ee56-5e00-7000-8000-{number:012x}"),
         "started_at_ns": T0 + number * 1_000_000,
         "module_digest": "sha256:" + "ab" * 32,
         "module_name": "sample",

@@ -9,7 +9,23 @@ from hypothesis import strategies as st
 from tests.oracle import RIGHTS
 
 NAMES = ("a", "b", "ab", ".x", "a.c", "é", ".ssh")
-SEGMENT_GLOBS = ("a", "b", "*", "?", "a*", "*b*", "*.c", "[ab]", "[!a]", "[!a]*", ".*", "?b", "**", "a.c", "é")
+SEGMENT_GLOBS = (
+    "a",
+    "b",
+    "*",
+    "?",
+    "a*",
+    "*b*",
+    "*.c",
+    "[ab]",
+    "[!a]",
+    "[!a]*",
+    ".*",
+    "?b",
+    "**",
+    "a.c",
+    "é",
+)
 ROOTS = ("/srv/m", "/srv/m/a", "/home/b", "/", "/etc")
 
 segments = st.lists(st.sampled_from(NAMES), max_size=4)

@@ -92,7 +92,7 @@ def decode(start: ExecutionStart, frames: Sequence[RecordFrame], opened: pa.Tabl
     batch = _batch(frames)
     if not len(batch.seq):
         return SCHEMA.empty_table()
-    targets = resolve(start.mounts, batch.seq, batch.fields, batch.strings, opened)
+    targets = resolve(start.mounts, batch.seq, batch.fields, batch.strings, opened=opened)
     values = _numbers(batch.seq, batch.fields) | _words(start, batch.fields) | _targets(batch.fields, targets)
     return pa.table([values[name] for name in SCHEMA.names], schema=SCHEMA)
 
@@ -144,6 +144,8 @@ def _numbers(seq: Ints, fields: npt.NDArray[np.void]) -> dict[str, pa.Array]:
 def _words(start: ExecutionStart, fields: npt.NDArray[np.void]) -> dict[str, pa.Array]:
     count = len(fields)
     rule, reason, right = (fields[name].astype(np.int64) for name in ("rule", "reason", "right"))
+    # Rule 0 is the default deny: on a call that was allowed it means that no rule was asked.
+    rule = np.where((rule == 0) & (fields["decision"] == Decision.ALLOW), -1, rule)
     return {
         "exec_id": _constant(start.exec_id, count),
         "tenant_id": _constant(TENANT, count),

@@ -23,10 +23,12 @@ AT: dict[str, int] = {name: FIELDS[name][1] for name in FIELDS}
 ERRNO_BADF = 8
 ERRNO_DQUOT = 19
 ERRNO_EXIST = 20
+ERRNO_ISDIR = 31
 ERRNO_LOOP = 32
 ERRNO_MFILE = 33
 ERRNO_NAMETOOLONG = 37
 ERRNO_NOENT = 44
+ERRNO_NOTDIR = 54
 ERRNO_PERM = 63
 ERRNO_NOTCAPABLE = 76
 
@@ -227,6 +229,9 @@ DESCRIPTORS = f"""
   (if (i32.eqz (i32.load $plan offset={plan.KIND} (local.get $at))) (then (return (i32.const 0))))
   (i64.store $ring offset={AT["opener"]} (global.get $rec) (i64.load $plan offset={plan.OPENER} (local.get $at)))
   (local.get $at))
+(func $aligned (param $at i32) (param $mask i32)
+  ;; the host traps on a result pointer that is not aligned, so what is answered in its place does too
+  (if (i32.and (local.get $at) (local.get $mask)) (then (unreachable))))
 (func $badf (result i32)
   ;; SECURITY: a number that this table does not know never reaches the host, whatever the host knows
   (call $publish)

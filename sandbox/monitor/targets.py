@@ -203,6 +203,7 @@ def resolve(
     seq: Ints,
     fields: npt.NDArray[np.void],
     strings: Strings,
+    *,
     opened: pa.Table,
 ) -> Targets:
     """Find the targets of all records; `seq` ascends."""

@@ -35,8 +35,17 @@ def test_fields_are_read_with_their_types():
 
 @pytest.mark.parametrize(
     ("method", "key"),
-    [("text", "i"), ("text", "none"), ("integer", "t"), ("integer", "b"), ("child", "l"), ("children", "o"),
-     ("children", "s"), ("texts", "l"), ("texts", "t")],
+    [
+        ("text", "i"),
+        ("text", "none"),
+        ("integer", "t"),
+        ("integer", "b"),
+        ("child", "l"),
+        ("children", "o"),
+        ("children", "s"),
+        ("texts", "l"),
+        ("texts", "t"),
+    ],
 )
 def test_a_field_of_another_type_is_refused_by_name(method, key):
     with pytest.raises(FormatError, match="it"):

@@ -29,9 +29,13 @@ def test_no_cursor_is_no_position():
 def test_a_cursor_may_go_on_with_another_limit_but_with_no_other_filter():
     cursor = RecordFilter(decision="deny").after(HERE).cursor
     assert RecordFilter(decision="deny", limit=3, cursor=cursor).position() == HERE
-    for other in ({"decision": "allow"}, {"decision": "deny", "ascending": True}, {}):
+    for other in (
+        RecordFilter(decision="allow", cursor=cursor),
+        RecordFilter(decision="deny", ascending=True, cursor=cursor),
+        RecordFilter(cursor=cursor),
+    ):
         with pytest.raises(FilterError, match="cursor"):
-            RecordFilter(**other, cursor=cursor).position()
+            other.position()
 
 
 def cursor_of(value):
@@ -67,7 +71,9 @@ def test_a_cursor_that_was_not_given_out_is_refused(cursor):
 
 
 def test_its_well_formed_twin_is_taken():
-    assert RecordFilter(cursor=cursor_of({"v": 1, "f": DIGEST, "k": [1, ID, 2]})).position() == Position(t_ns=1, exec_id=ID, seq=2)
+    assert RecordFilter(cursor=cursor_of({"v": 1, "f": DIGEST, "k": [1, ID, 2]})).position() == Position(
+        t_ns=1, exec_id=ID, seq=2
+    )
 
 
 @given(st.text(max_size=40))
@@ -78,8 +84,16 @@ def test_any_text_as_a_cursor_is_refused_with_the_same_error(text):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("execution", "x"), ("decision", "DENY"), ("limit", 0), ("limit", 10_001), ("from_ns", 2**63), ("to_ns", -(2**63) - 1),
-     ("call", "x" * 9000), ("path_prefix", "x" * 9000)],
+    [
+        ("execution", "x"),
+        ("decision", "DENY"),
+        ("limit", 0),
+        ("limit", 10_001),
+        ("from_ns", 2**63),
+        ("to_ns", -(2**63) - 1),
+        ("call", "x" * 9000),
+        ("path_prefix", "x" * 9000),
+    ],
 )
 def test_a_wrong_value_is_refused_by_name(field, value):
     with pytest.raises(FilterError, match=field):

@@ -28,7 +28,15 @@ def test_a_new_name_passes_its_own_check():
     assert execution_id(new_execution_id())
 
 
-@pytest.mark.parametrize("text", ["", "../../etc/passwd", "01A20486-6d44-71fa-a66a-5abf52833cf0", "01a20486-6d44-71fa-a66a-5abf52833cf0\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "../../etc/passwd",
+        "01A20486-6d44-71fa-a66a-5abf52833cf0",
+        "01a20486-6d44-71fa-a66a-5abf52833cf0\n",
+    ],
+)
 def test_another_form_is_refused(text):
     with pytest.raises(FormatError):
         execution_id(text)

@@ -53,7 +53,11 @@ def test_how_it_looks(text, shown):
     assert inert(text) == shown
 
 
-@given(st.dictionaries(ANY_TEXT.filter(lambda text: not any(0xD800 <= ord(c) < 0xE000 for c in text)), st.integers()))
+@given(
+    st.dictionaries(
+        ANY_TEXT.filter(lambda text: not any(0xD800 <= ord(c) < 0xE000 for c in text)), st.integers()
+    )
+)
 def test_a_json_line_is_inert_and_parses_to_the_value(value):
     line = json_line(value)
     assert not any(map(is_active, line))

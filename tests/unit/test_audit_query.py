@@ -21,7 +21,11 @@ from audit.writer import AuditWriter
 from sandbox.monitor.decode import decode
 from tests.records import IN, STORY, T0, call, pack, receipt, start, tell
 
-FIRST, SECOND, LIVE = start(), start(number=1, module_digest="sha256:" + "99" * 32, module_name="other"), start(number=2)
+FIRST, SECOND, LIVE = (
+    start(),
+    start(number=1, module_digest="sha256:" + "99" * 32, module_name="other"),
+    start(number=2),
+)
 HOSTILE = b"x'; DROP TABLE segments; --\n\x1b[2J\xff\\"
 
 
@@ -36,7 +40,9 @@ def log(tmp_path_factory):
     recover(root, decode)
     writer = AuditWriter(root)
     tell(writer, LIVE, is_ended=False)
-    made, arena = pack([call("path_open", HOSTILE, opener=IN, fd=3, decision=1, errno=76, reason=1)], first_seq=len(STORY))
+    made, arena = pack(
+        [call("path_open", HOSTILE, opener=IN, fd=3, decision=1, errno=76, reason=1)], first_seq=len(STORY)
+    )
     writer.append(LIVE.exec_id, first_seq=len(STORY), records=made.tobytes(), arena=arena)
     writer.commit()
     with AuditReader(root, decode) as reader:
@@ -55,7 +61,18 @@ def test_sealed_and_unsealed_rows_are_all_there_once(everything):
 
 
 def test_keys_are_the_columns_and_decisions_are_words(everything):
-    assert set(everything[0]) >= {"exec_id", "seq", "t_ns", "call", "decision", "target", "guest_target", "reason", "right", "opener_seq"}
+    assert set(everything[0]) >= {
+        "exec_id",
+        "seq",
+        "t_ns",
+        "call",
+        "decision",
+        "target",
+        "guest_target",
+        "reason",
+        "right",
+        "opener_seq",
+    }
     assert {row["decision"] for row in everything} == {"allow", "deny", "would_deny"}
 
 
@@ -81,10 +98,14 @@ FILTERS = st.builds(
     RecordFilter,
     execution=st.sampled_from([None, None, FIRST.exec_id, LIVE.exec_id]),
     module=st.sampled_from([None, None, "sample", "other", FIRST.module_digest, "nothing"]),
-    call=st.sampled_from([None, None, "path_*", "fd_read", "wasi_snapshot_preview1.fd_*", "*", "fd_?ead", "[pf]*_open"]),
+    call=st.sampled_from(
+        [None, None, "path_*", "fd_read", "wasi_snapshot_preview1.fd_*", "*", "fd_?ead", "[pf]*_open"]
+    ),
     decision=st.sampled_from([None, None, "allow", "deny", "would_deny", "limit"]),
     rule=st.sampled_from([None, None, "default", "in", "nothing"]),
-    path_prefix=st.sampled_from([None, None, "/srv/in", "/in/", "tmp://out", "/etc", "std", "/in/x'; DROP", "%", ""]),
+    path_prefix=st.sampled_from(
+        [None, None, "/srv/in", "/in/", "tmp://out", "/etc", "std", "/in/x'; DROP", "%", ""]
+    ),
     from_ns=st.sampled_from([None, T0 + 3000, T0 + 2_000_000]),
     to_ns=st.sampled_from([None, T0 + 9000, T0 + 2_000_500]),
     limit=st.integers(1, 20),
@@ -95,7 +116,9 @@ FILTERS = st.builds(
 @settings(max_examples=60)
 @given(FILTERS)
 def test_a_filter_gives_what_a_plain_look_gives(log, everything, wanted):
-    digests = {"sample": {FIRST.module_digest}, "other": {SECOND.module_digest}}.get(wanted.module, {wanted.module})
+    digests = {"sample": {FIRST.module_digest}, "other": {SECOND.module_digest}}.get(
+        wanted.module, {wanted.module}
+    )
     expected = list(naive(everything, wanted, digests))
     expected.sort(key=lambda row: (row["t_ns"], row["exec_id"], row["seq"]), reverse=not wanted.is_ascending)
     found, cursor = [], wanted
@@ -105,14 +128,18 @@ def test_a_filter_gives_what_a_plain_look_gives(log, everything, wanted):
         assert len(page.rows) <= wanted.limit
         if page.next is None:
             break
-        cursor = RecordFilter(**{name: getattr(wanted, name) for name in wanted.__dataclass_fields__} | {"cursor": page.next})
+        cursor = RecordFilter(
+            **{name: getattr(wanted, name) for name in wanted.__dataclass_fields__} | {"cursor": page.next}
+        )
     assert found == expected
     stats = log.stats(wanted)
     assert stats.records == len(expected)
     assert stats.executions == len({row["exec_id"] for row in expected})
     assert sum(n for words in stats.calls.values() for n in words.values()) == len(expected)
     assert sum(stats.refusals_by_rule.values()) == sum(row["decision"] != "allow" for row in expected)
-    assert (stats.bytes_in, stats.bytes_out) == tuple(sum(row[name] for row in expected) for name in ("bytes_in", "bytes_out"))
+    assert (stats.bytes_in, stats.bytes_out) == tuple(
+        sum(row[name] for row in expected) for name in ("bytes_in", "bytes_out")
+    )
     assert stats.first_t_ns == min((row["t_ns"] for row in expected), default=None)
 
 
@@ -147,7 +174,9 @@ def test_executions_come_newest_first_and_page_by_page(log):
 
 
 def test_refusals_are_those_of_a_receipt(log):
-    assert [(one.seq, one.call, one.target, one.rule, one.reason) for one in log.refusals(LIVE.exec_id)][:2] == [
+    assert [(one.seq, one.call, one.target, one.rule, one.reason) for one in log.refusals(LIVE.exec_id)][
+        :2
+    ] == [
         (4, "path_open", "/etc/passwd", "default", "escape"),
         (8, "path_unlink_file", "/srv/in/secret", "builtin", "rule"),
     ]
@@ -177,6 +206,7 @@ def test_a_segment_that_is_gone_is_an_error_not_a_smaller_answer(tmp_path):
     tell(writer, start())
     writer.close()
     (sealed,) = recover(tmp_path, decode)
+    assert sealed.segment is not None
     sealed.segment.unlink()
     with AuditReader(tmp_path, decode) as reader, pytest.raises(QueryError):
         reader.records(RecordFilter())
@@ -209,5 +239,8 @@ def test_an_execution_that_was_refused_before_it_began_has_a_receipt_and_no_rows
     assert (sealed.rows, sealed.segment) == (0, None)
     with AuditReader(tmp_path, decode) as reader:
         assert reader.records(RecordFilter()).rows == ()
-        assert reader.execution(of.exec_id).receipt.outcome.kind is OutcomeKind.EXITED
+        found = reader.execution(of.exec_id)
+        assert found is not None
+        assert found.receipt is not None
+        assert found.receipt.outcome.kind is OutcomeKind.EXITED
         assert reader.stats(RecordFilter()).records == 0

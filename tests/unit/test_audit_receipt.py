@@ -28,7 +28,9 @@ RECEIPT = Receipt(
     ),
     records=10,
     refusals=(Refusal(seq=3, call="path_open", target="/etc/passwd", rule="default", reason="rule"),),
-    resources=Resources(wall_ms=1500, cpu_ms=20, peak_memory_bytes=65536, bytes_read=9, bytes_written=8, host_calls=10),
+    resources=Resources(
+        wall_ms=1500, cpu_ms=20, peak_memory_bytes=65536, bytes_read=9, bytes_written=8, host_calls=10
+    ),
     walls=("process",),
 )
 
@@ -42,7 +44,9 @@ def test_it_comes_back():
 
 
 def test_gaps_are_there_when_there_are_any():
-    with_gaps = Receipt.from_json(RECEIPT.to_json().replace(b'"module"', b'"gaps":[{"first":2,"last":4}],"module"'))
+    with_gaps = Receipt.from_json(
+        RECEIPT.to_json().replace(b'"module"', b'"gaps":[{"first":2,"last":4}],"module"')
+    )
     assert with_gaps.gaps == ((2, 4),)
     assert Receipt.from_json(with_gaps.to_json()) == with_gaps
     assert b"gaps" not in RECEIPT.to_json()

@@ -21,7 +21,7 @@ from audit.receipt import OutcomeKind
 from audit.recovery import recover, writer_of
 from audit.sealer import Sealer
 from audit.store import Store
-from audit.wal import Problem
+from audit.wal import Frame, Kind, Problem
 from audit.writer import AuditWriter
 from sandbox.monitor.decode import decode
 from tests.records import IN, STORY, call, pack, start, tell
@@ -74,7 +74,10 @@ def test_a_run_without_an_end_was_killed(tmp_path):
     assert made.outcome.kind is OutcomeKind.KILLED
     assert made.outcome.message == "the supervisor ended before the run did"
     assert made.records == made.resources.host_calls == count == sum(item.count for item in made.calls)
-    assert [(item.seq, item.call, item.reason) for item in made.refusals] == [(4, "path_open", "escape"), (8, "path_unlink_file", "rule")]
+    assert [(item.seq, item.call, item.reason) for item in made.refusals] == [
+        (4, "path_open", "escape"),
+        (8, "path_unlink_file", "rule"),
+    ]
     assert (made.resources.bytes_read, made.resources.bytes_written) == (4096 + 32, 112)
     assert Catalogue(Store(tmp_path)).receipt(of.exec_id) == made
 
@@ -206,7 +209,9 @@ def test_a_sealer_that_dies_is_followed_by_one_that_ends_the_work(tmp_path, monk
 def test_a_run_that_spans_several_files_is_one_run(tmp_path):
     writer, of = AuditWriter(tmp_path, rotate_bytes=1), start()
     writer.begin(of)
-    opens, arena = pack([call("path_open", b"dir", opener=IN, fd2=5), call("path_open", b"f", opener=0, fd2=6)])
+    opens, arena = pack(
+        [call("path_open", b"dir", opener=IN, fd2=5), call("path_open", b"f", opener=0, fd2=6)]
+    )
     writer.append(of.exec_id, first_seq=0, records=opens.tobytes(), arena=arena)
     flying, _ = pack([call("fd_read", opener=1, fd=6, aux=9, errno=-1)], first_seq=2)
     done, _ = pack([call("fd_read", opener=1, fd=6, aux=9)], first_seq=2)
@@ -261,7 +266,7 @@ def test_frames_that_make_no_sense_block_no_other_file(tmp_path):
     writer, of = AuditWriter(tmp_path, shard="a"), start()
     writer.begin(of)
     del writer._starts[of.exec_id]
-    writer._append(__import__("audit.wal").wal.Frame(__import__("audit.wal").wal.Kind.END, of.exec_id, b"{}"))
+    writer._append(Frame(Kind.END, of.exec_id, b"{}"))
     writer.close()
     other = AuditWriter(tmp_path, shard="b")
     tell(other, start(number=1))
@@ -304,7 +309,10 @@ while True:
 def test_what_was_acknowledged_before_a_kill_is_recovered(tmp_path):
     for number in range(4):
         child = subprocess.Popen(
-            [sys.executable, "-c", WRITE, str(tmp_path), str(number)], stdout=subprocess.PIPE, text=True, cwd=ROOT
+            [sys.executable, "-c", WRITE, str(tmp_path), str(number)],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
         )
         assert child.stdout is not None
         acknowledged = [child.stdout.readline() for _ in range(37 * (number + 1))]
@@ -341,4 +349,7 @@ def test_two_processes_write_and_seal_side_by_side(tmp_path):
     assert (stats.executions, stats.records) == (10, 10 * 4 * len(STORY))
     names = [path.name for path in Store(tmp_path).segments.rglob("*.parquet")]
     assert len(names) == 10
-    assert sum(pq.read_metadata(path).num_rows for path in Store(tmp_path).segments.rglob("*.parquet")) == stats.records
+    assert (
+        sum(pq.read_metadata(path).num_rows for path in Store(tmp_path).segments.rglob("*.parquet"))
+        == stats.records
+    )

@@ -15,7 +15,12 @@ from tests.records import start
 TEXT = st.text(max_size=10)
 
 
-@given(TEXT, st.lists(TEXT, max_size=3), st.lists(st.builds(MountPoint, TEXT, TEXT), max_size=3), st.dictionaries(TEXT, TEXT, max_size=3))
+@given(
+    TEXT,
+    st.lists(TEXT, max_size=3),
+    st.lists(st.builds(MountPoint, TEXT, TEXT), max_size=3),
+    st.dictionaries(TEXT, TEXT, max_size=3),
+)
 def test_it_comes_back(name, rules, mounts, host):
     made = start(module_name=name, rules=tuple(rules), mounts=tuple(mounts), host=tuple(sorted(host.items())))
     assert ExecutionStart.from_json(made.to_json()) == made

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,13 +11,18 @@ from audit.filters import Position, RecordFilter
 from audit.identity import new_execution_id
 from audit.statement import conditions
 
+
+def made_of(values: dict[str, Any]) -> RecordFilter:
+    return RecordFilter(**values)
+
+
 FIELDS = ("module", "call", "rule", "path_prefix")
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), st.text(max_size=20), min_size=1))
 def test_values_are_bound(values):
-    plain = conditions(RecordFilter(**dict.fromkeys(values, "x")), module_ids=("x",))
-    made = conditions(RecordFilter(**values), module_ids=("y",))
+    plain = conditions(made_of(dict.fromkeys(values, "x")), module_ids=("x",))
+    made = conditions(made_of(values), module_ids=("y",))
     assert made.text == plain.text
     assert len(made.values) == len(values)
 

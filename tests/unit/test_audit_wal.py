@@ -33,9 +33,10 @@ def written(frames):
 
 
 def same(found, expected):
-    assert [(f.kind, f.exec_id, bytes(f.payload), bytes(f.arena), f.first_seq, f.n_records, f.arena_start) for f in found] == [
-        (f.kind, f.exec_id, f.payload, f.arena, f.first_seq, f.n_records, f.arena_start) for f in expected
-    ]
+    assert [
+        (f.kind, f.exec_id, bytes(f.payload), bytes(f.arena), f.first_seq, f.n_records, f.arena_start)
+        for f in found
+    ] == [(f.kind, f.exec_id, f.payload, f.arena, f.first_seq, f.n_records, f.arena_start) for f in expected]
 
 
 @given(st.lists(FRAMES, max_size=6))
@@ -82,7 +83,12 @@ def test_a_frame_left_out_a_frame_twice_and_frames_swapped_are_seen():
     content, ends = written([frame(number) for number in range(3)])
     first, second, third = content[: ends[0]], content[ends[0] : ends[1]], content[ends[1] :]
     assert read_frames(first + second + third).problem is None
-    for spliced, good in ((first + third, 1), (first + first, 1), (first + third + second, 1), (second + third, 0)):
+    for spliced, good in (
+        (first + third, 1),
+        (first + first, 1),
+        (first + third + second, 1),
+        (second + third, 0),
+    ):
         scan = read_frames(spliced)
         assert (len(scan.frames), scan.problem) == (good, Problem.CORRUPT)
 

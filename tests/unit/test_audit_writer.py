@@ -25,7 +25,9 @@ def test_a_run_is_a_start_records_and_an_end(tmp_path):
     writer, of = AuditWriter(tmp_path), start()
     tell(writer, of, rounds=2)
     assert kinds(writer.path) == [Kind.START, Kind.RECORDS, Kind.RECORDS, Kind.END]
-    assert Receipt.from_json(Store(tmp_path).receipt(of.exec_id).read_bytes()) == receipt(of, records=2 * len(STORY))
+    assert Receipt.from_json(Store(tmp_path).receipt(of.exec_id).read_bytes()) == receipt(
+        of, records=2 * len(STORY)
+    )
     writer.close()
 
 
@@ -33,7 +35,9 @@ def test_records_are_kept_as_they_are(tmp_path):
     writer, of = AuditWriter(tmp_path), start()
     made, arena = pack(STORY)
     writer.begin(of)
-    writer.append(of.exec_id, first_seq=0, records=memoryview(made.tobytes()), arena=bytearray(arena), arena_start=7)
+    writer.append(
+        of.exec_id, first_seq=0, records=memoryview(made.tobytes()), arena=bytearray(arena), arena_start=7
+    )
     frame = read_frames(writer.path).frames[1]
     assert (bytes(frame.payload), bytes(frame.arena), frame.arena_start) == (made.tobytes(), arena, 7)
     assert (frame.first_seq, frame.n_records) == (0, len(STORY))
@@ -102,9 +106,13 @@ def test_a_file_that_somebody_touched_fails_the_commit_and_all_that_follows(tmp_
         writer.path.unlink()
     if harm == "replaced":
         writer.path.write_bytes(b"")
-    with pytest.raises(WriteError, match="removed or replaced|cut|No such file"):
+    with pytest.raises(WriteError, match=r"removed or replaced|cut|No such file"):
         writer.commit()
-    for refused in (writer.commit, writer.rotate, lambda: writer.append(of.exec_id, first_seq=0, records=bytes(64))):
+    for refused in (
+        writer.commit,
+        writer.rotate,
+        lambda: writer.append(of.exec_id, first_seq=0, records=bytes(64)),
+    ):
         with pytest.raises(WriteError):
             refused()
     writer.close()

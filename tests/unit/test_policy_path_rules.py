@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from policy import Plan, PolicyError, Right, compile_policy, load_document
+from policy import Plan, PolicyError, Right, Severity, compile_policy, load_document
 from policy.automaton import automaton_state, is_live, path_class
 from policy.plan import RIGHTS, UNIFORM, Mount, RuleKind
 from tests.oracle import opinion
@@ -27,7 +27,8 @@ def compiled_or_skipped(document: dict[str, Any]) -> Plan:
     try:
         return compiled(document)
     except PolicyError as err:
-        assert {finding.id for finding in err.findings} == {"dead-rule"}
+        errors = {finding.id for finding in err.findings if finding.severity is Severity.ERROR}
+        assert errors == {"dead-rule"}
         assume(False)
         raise
 
@@ -39,11 +40,17 @@ def rights_at(plan: Plan, mount: Mount, path: list[str]) -> int:
 @given(storage_documents(), st.lists(segments, min_size=1, max_size=12))
 def test_the_plan_agrees_with_the_oracle(document, paths):
     plan = compiled_or_skipped(document)
-    for mount, path, (position, right) in itertools.product(plan.mounts, paths, enumerate(RIGHTS)):
+    for mount in plan.mounts:
+        for path in paths:
+            agree(plan, document, mount, path)
+
+
+def agree(plan: Plan, document: dict[str, Any], mount: Mount, path: list[str]) -> None:
+    found = path_class(plan, automaton_state(plan, mount, [part.encode() for part in path]))
+    for right, index in zip(RIGHTS, found.rules, strict=True):
         expected = opinion(document, mount.guest, path, str(right.name).lower())
-        found = path_class(plan, automaton_state(plan, mount, [part.encode() for part in path]))
         assert bool(found.rights & right) == expected.is_allowed, (mount.guest, path, right)
-        rule = plan.rules[found.rules[position]]
+        rule = plan.rules[index]
         name = "builtin" if rule.kind is RuleKind.BUILTIN else rule.id
         assert name in expected.deciders, (mount.guest, path, right)
 
@@ -68,8 +75,9 @@ def test_removing_an_allow_rule_never_allows_more(document, paths, data):
     allow.pop(data.draw(st.integers(0, len(allow) - 1)))
     less = compiled_or_skipped(smaller)
     before = {mount.guest: mount for mount in plan.mounts}
-    for mount, path in itertools.product(less.mounts, paths):
-        assert rights_at(less, mount, path) & ~rights_at(plan, before[mount.guest], path) == 0
+    for mount in less.mounts:
+        for path in paths:
+            assert rights_at(less, mount, path) & ~rights_at(plan, before[mount.guest], path) == 0
 
 
 @given(storage_documents(), st.lists(segments, min_size=1, max_size=8), deny_rules(9))
@@ -78,8 +86,9 @@ def test_adding_a_deny_rule_never_allows_more(document, paths, deny):
     wider = copy.deepcopy(document)
     wider["permissions"]["storage"]["deny"].append(deny)
     less = compiled_or_skipped(wider)
-    for before, after, path in zip(plan.mounts, less.mounts, paths, strict=False):
-        assert rights_at(less, after, path) & ~rights_at(plan, before, path) == 0
+    for before, after in zip(plan.mounts, less.mounts, strict=True):
+        for path in paths:
+            assert rights_at(less, after, path) & ~rights_at(plan, before, path) == 0
 
 
 @given(storage_documents())
@@ -175,7 +184,12 @@ def test_many_deny_rules_stay_a_small_table():
 
 def test_edges_are_sorted_and_do_not_overlap():
     plan = plan_of(
-        {"uri": "fs:///srv/**", "access": ["read"], "include": ["[a-m]*/?.c", "[!b-d]x"], "exclude": ["**/é*"]}
+        {
+            "uri": "fs:///srv/**",
+            "access": ["read"],
+            "include": ["[a-m]*/?.c", "[!b-d]x"],
+            "exclude": ["**/é*"],
+        }
     )
     for first, count, _, _, _ in plan.automaton.states:
         edges = plan.automaton.edges[first : first + count]

@@ -31,6 +31,7 @@ _DECIDE = f"""
 
 _RESOLUTION = f"""{enter("clock_res_get")}{_DECIDE}
 (if (i32.eq (local.get $kind) (i32.const {_FIXED})) (then
+  (call $aligned (local.get $result) (i32.const 7))
   (i64.store $guest (local.get $result) {long(plan.RESOLUTION_NS)})
   (return (call $complete (i32.const 0)))))
 (local.set $errno (call $real.clock_res_get (local.get $id) (local.get $result)))
@@ -41,6 +42,7 @@ _RESOLUTION = f"""{enter("clock_res_get")}{_DECIDE}
 
 _TIME = f"""{enter("clock_time_get")}{_DECIDE}
 (if (i32.eq (local.get $kind) (i32.const {_FIXED})) (then
+  (call $aligned (local.get $result) (i32.const 7))
   (i64.store $guest (local.get $result)
     (if (result i64) (local.get $id) (then {long(plan.MONOTONIC_NS)}) (else {long(plan.WALL_NS)})))
   (return (call $complete (i32.const 0)))))

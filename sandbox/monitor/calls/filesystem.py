@@ -146,10 +146,12 @@ _STAT = f"""{take("path_filestat_get", _STAT_PARAMS)}
   (if (i32.ne (i32.load8_u $scratch (i32.const {BUFFER + 16})) (i32.const {DIRECTORY})) (then
     (if (call $lacks (local.get $class) (i32.const {int(Right.READ)})) {REVOKE})))))
 (call $unhop)
-(drop (call $complete (local.get $errno)))
-(if (i32.eqz (local.get $errno))
-  (then (memory.copy $guest $scratch (local.get $buf) (i32.const {BUFFER}) (i32.const 64))))
-(local.get $errno)"""
+(if (i32.eqz (local.get $errno)) (then (call $aligned (local.get $buf) (i32.const 7))))
+;; SECURITY: not the padding behind the file type: it holds what an earlier call left in the scratch memory
+(if (i32.eqz (local.get $errno)) (then
+  (memory.copy $guest $scratch (i32.add (local.get $buf) (i32.const 24)) (i32.const {BUFFER + 24}) (i32.const 40))
+  (memory.copy $guest $scratch (local.get $buf) (i32.const {BUFFER}) (i32.const 17))))
+(call $complete (local.get $errno))"""
 
 _TIMES_PARAMS = ("fd", "flags", "path", "path_len", "atim", "mtim", "fst_flags")
 _TIMES = f"""{take("path_filestat_set_times", _TIMES_PARAMS)}{_need(Right.WRITE)}{_APPROACH}
@@ -169,11 +171,11 @@ _READLINK = f"""{take("path_readlink", _READLINK_PARAMS)}{_need(Right.READ)}{_AP
 (local.set $errno (call $probe.path_readlink {_NAMED} (i32.const {BUFFER}) (local.get $n) (i32.const {RESULT})))
 (call $unhop)
 (local.set $n (i32.load $scratch (i32.const {RESULT})))
-(drop (call $complete (local.get $errno)))
 (if (i32.eqz (local.get $errno)) (then
   (memory.copy $guest $scratch (local.get $buf) (i32.const {BUFFER}) (local.get $n))
+  (call $aligned (local.get $result) (i32.const 3))
   (i32.store $guest (local.get $result) (local.get $n))))
-(local.get $errno)"""
+(call $complete (local.get $errno))"""
 
 # --- two paths ---------------------------------------------------------------------------------
 _PAIR = f"""{known()}
@@ -232,8 +234,8 @@ _RENAME = f"""{enter("path_rename", "(local.get $fd)")}{_PAIR % real("path_renam
 {_WIDENS}
 (local.set $rule (i32.eqz (i32.and
   (i32.eq (call $rights_of (local.get $class)) (call $rights_of (local.get $class2)))
-  (i32.and (i32.const {int(UNIFORM)})
-    (i32.and (call $flags_of (local.get $state)) (call $flags_of (global.get $state)))))))
+  (i32.eq (i32.const {int(UNIFORM)}) (i32.and (i32.const {int(UNIFORM)})
+    (i32.and (call $flags_of (local.get $state)) (call $flags_of (global.get $state))))))))
 {_APPROACH_PAIR}
 (if (local.get $rule) (then
   ;; a directory takes what is below it along, and descriptors open in it keep what they were granted:

@@ -16,10 +16,12 @@ from sandbox.monitor.kernel import (
     AT,
     ERRNO_DQUOT,
     ERRNO_EXIST,
+    ERRNO_ISDIR,
     ERRNO_LOOP,
     ERRNO_MFILE,
     ERRNO_NOENT,
     ERRNO_NOTCAPABLE,
+    ERRNO_NOTDIR,
     fixed_rule,
     word,
 )
@@ -39,12 +41,14 @@ def _has(local: str, mask: int) -> str:
     return f"(i32.and (local.get ${local}) (i32.const {mask}))"
 
 
-def _open(oflags: str, *, fd: str = "(global.get $op_fd)", raw: bool = False) -> str:
+def _open(
+    oflags: str, *, fd: str = "(global.get $op_fd)", rights: str = "(local.get $rights)", raw: bool = False
+) -> str:
     """Ask the host, with `oflags`, on the name that was approached or on the path as it was given."""
     place = f"(i32.const {RAW[0]}) (local.get $path_len)" if raw else "(global.get $op_at) (global.get $op_len)"
     flags = "(local.get $dirflags)" if raw else "(call $nofollow (local.get $dirflags))"
     return (
-        f"(local.set $errno (call $probe.path_open {fd} {flags} {place} {oflags} (local.get $rights)"
+        f"(local.set $errno (call $probe.path_open {fd} {flags} {place} {oflags} {rights}"
         f" (local.get $inheriting) (local.get $fdflags) (i32.const {RESULT})))"
     )
 
@@ -82,15 +86,27 @@ _ASKED = f"""
     (then (return (call $spent (call $file_rule (local.get $rule)) (i32.const {ERRNO_DQUOT})))))))
 """
 
+# With `creat` the host opens for writing whatever the rights say, and for reading too unless they say to write:
+# without it, the rights must say so for the same to happen. What may be done with it is not decided by this.
+_WITHOUT_CREAT = f"""(select (i64.or (local.get $rights) (i64.const 66)) (local.get $rights)
+  (i32.and {_has("oflags", _CREAT)} (i64.eqz (i64.and (local.get $rights) (i64.const 64)))))"""
+
 # First without making anything, so that what is made is known to be new: it takes a right and a budget.
 _ACT = f"""(call $publish)
 (if (i32.ge_s (local.tee $errno (call $approach1 (local.get $fd) (local.get $at) (local.get $path_len)))
               (i32.const 0)) (then (return (local.get $errno))))
+(if (i32.and (i32.and (global.get $careful) (global.get $slash)) {_has("oflags", _CREAT)})
+  (then (call $unhop) (return (call $complete (i32.const {ERRNO_ISDIR})))))
 (local.set $asked (local.get $oflags))
-(if (i32.and (global.get $careful) (i32.and (global.get $slash) (i32.eqz {_has("oflags", _CREAT)})))
+(if (i32.and (global.get $careful) (global.get $slash))
   (then (local.set $asked (i32.or (local.get $asked) (i32.const {_DIRECTORY})))))
-(if (i32.eqz (local.get $made)) (then (local.set $asked (i32.and (local.get $asked) (i32.const {~_CREAT})))))
-{_open("(local.get $asked)")}
+;; the host refuses to make a directory in this way, so there nothing is to be taken away
+(if (i32.eqz (i32.or (local.get $made) {_has("oflags", _DIRECTORY)}))
+  (then (local.set $asked (i32.and (local.get $asked) (i32.const {~_CREAT})))))
+{_open("(local.get $asked)", rights=_WITHOUT_CREAT)}
+(if (i32.and (i32.eq (local.get $errno) (i32.const {ERRNO_NOTDIR}))
+             (i32.and {_has("oflags", _CREAT)} (global.get $slash)))
+  (then {_open("(local.get $oflags)")}))
 (if (i32.and (i32.eq (local.get $errno) (i32.const {ERRNO_NOENT}))
              (i32.and {_has("oflags", _CREAT)} (i32.eqz (local.get $made)))) (then
   (if (call $lacks (local.get $class) (i32.const {int(Right.CREATE)})) {REVOKE})
@@ -145,9 +161,9 @@ _KEEP = f"""
 (i32.store $plan offset={plan.CLASS} (local.get $slot) (local.get $class))
 (i32.store $ring offset={AT["fd2"]} (global.get $rec) (local.get $new))
 (call $bump (i32.const {ring.OPEN_FILES}) (i64.const 1))
-(drop (call $complete (i32.const 0)))
+(call $aligned (local.get $result) (i32.const 3))
 (i32.store $guest (local.get $result) (local.get $new))
-(i32.const 0)"""
+(call $complete (i32.const 0))"""
 
 _NAMES = ("$reads", "$need", "$append", "$made", "$asked", "$new", "$kind", "$slot")
 

@@ -1,0 +1,93 @@
+"""The command line: which commands there are, and what is common to all of them.
+
+Each group is a file of `commands/`, imported when its command is used, so that help starts fast. What a command
+does lives there. INVARIANT: a reader that goes away ends a command quietly, and no error shows a traceback of
+what the user did wrong.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING, cast
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS = ("demo", "run", "policy", "module", "audit", "serve", "doctor")
+"""In the order in which help shows them; each is `COMMAND` in `api/commands/NAME.py`."""
+
+USAGE = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells count
+PIPE_CLOSED = 141  # 128 + SIGPIPE
+
+
+class _Commands(click.Group):
+    """The commands, imported one by one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Give the names, in our order."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the file of a command."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"api.commands.{cmd_name}")
+        return cast("click.Command", module.COMMAND)
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="wasmgate", prog_name="wasmgate")
+def wasmgate() -> None:
+    """Run WebAssembly that nobody trusts under a reviewed policy, with every host call on record."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Do what the arguments say, and give the exit status."""
+    try:
+        status = wasmgate.main(args=list(arguments), prog_name="wasmgate", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Exit as leaving:
+        return leaving.exit_code
+    except click.Abort:
+        return INTERRUPTED
+    except click.ClickException as wrong:
+        wrong.show()
+        return wrong.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        _forget_output()
+        return PIPE_CLOSED
+    return status if isinstance(status, int) else 0
+
+
+def main() -> None:
+    """The entry point of the program."""
+    _fill_standard_streams()
+    sys.exit(run(sys.argv[1:]))
+
+
+def _fill_standard_streams() -> None:
+    """Open what the caller closed of descriptors 0 to 2."""
+    # SECURITY: else the next file opened gets such a number, and a guest's output would go into it
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
+def _forget_output() -> None:
+    """Let nothing that is still buffered complain when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Files that a person names on the command line: policies and modules, and what is said when they are no good.
+
+What is wrong with a document is found in `policy/`, with a module in `sandbox.admission`. INVARIANT: every
+finding is told, not the first one only, and a path or a text in a message is inert.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from api.policies import plan_of
+from audit.inert import inert
+from policy.errors import Finding, PolicyError, Severity
+
+if TYPE_CHECKING:
+    from policy.plan import Limits, Plan
+
+_MAX_POLICY_BYTES = 2 << 20  # the loader takes 1 MiB, and says so itself
+
+
+class UnreadableError(Exception):
+    """A file that was named cannot be read."""
+
+    def __init__(self, what: str, path: str, problem: str) -> None:
+        """Keep what it was to be, which file it is, and why not."""
+        super().__init__(f"{what} {inert(path)}: {problem}")
+        self.what = what
+        self.path = path
+        self.problem = problem
+
+
+def read_file(path: str, *, what: str, max_bytes: int | None = None) -> bytes:
+    """Give the bytes of a file, `max_bytes` and one at most; raises UnreadableError."""
+    try:
+        with Path(path).open("rb") as file:
+            return file.read() if max_bytes is None else file.read(max_bytes + 1)
+    except (OSError, ValueError) as err:
+        problem = err.strerror if isinstance(err, OSError) and err.strerror else "not a path"
+        raise UnreadableError(what, path, problem.lower()) from err
+
+
+def read_module(path: str, limits: Limits | None = None) -> bytes:
+    """Give the bytes of a module; of one that is larger than the limits allow, no more than shows that."""
+    has_limit = limits is not None and limits.module_bytes >= 0
+    return read_file(path, what="module", max_bytes=limits.module_bytes if limits and has_limit else None)
+
+
+def read_policy(path: str) -> tuple[bytes, str]:
+    """Give the text of a policy, and the folder that its relative paths start from; raises UnreadableError."""
+    text = read_file(path, what="policy", max_bytes=_MAX_POLICY_BYTES)
+    return text, str(Path(path).resolve().parent)
+
+
+def load_plan(path: str) -> Plan:
+    """Compile the policy in a file, now; raises UnreadableError and PolicyError."""
+    text, base_dir = read_policy(path)
+    return plan_of(text, file=path, base_dir=base_dir, is_stored=False)
+
+
+def show_findings(findings: tuple[Finding, ...], stream: TextIO | None = None) -> None:
+    """Print each finding with the line of the document and a caret."""
+    out = stream or sys.stderr
+    for finding in findings:
+        out.write(finding.render_with_source() + "\n")
+    errors = sum(finding.severity is Severity.ERROR for finding in findings)
+    warnings = len(findings) - errors
+    if findings:
+        out.write(f"{_count(errors, 'error')}, {_count(warnings, 'warning')}\n")
+
+
+def show_policy_error(error: PolicyError) -> None:
+    """Print on standard error everything that is wrong with a policy."""
+    show_findings(error.findings)
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" + ("" if number == 1 else "s")

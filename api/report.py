@@ -1,0 +1,171 @@
+"""The report that follows a run: how it ended, what was refused, by which rule, and how to allow it.
+
+What is reported comes from the receipt and the plan; who prints it decides where. INVARIANT: every text that a
+guest could have chosen is inert, so nothing it names can pretend to be a line of the report.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from audit.inert import inert
+from audit.receipt import OutcomeKind
+from policy.fixed import DEFAULT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from api.terminal import Paint
+    from audit.receipt import Receipt
+    from policy.plan import Plan, Rule
+    from sandbox.refused_calls import RefusedCall
+
+_SHOWN_CALLS = 5  # of one rule; the audit log has them all
+_SHOWN_TEXT = 160  # characters of a target
+_PLAIN = re.compile(r"/[A-Za-z0-9._/@+-]*\Z")  # a path that needs no quotes in YAML and is no glob
+
+_REASONS = {
+    "escape": "the path leads out of the directory it starts from",
+    "symlink": "a symbolic link on the path",
+    "handle": "the descriptor was not opened for that",
+    "file_type": "neither a regular file nor a directory",
+    "budget": "a budget is spent",
+    "stopped": "a limit ended the guest",
+    "clock": "a wait on a clock that the policy replaces",
+    "widens": "the file would gain rights there",
+    "too_long": "the path is too long",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalGroup:
+    """The refusals that one rule decided."""
+
+    rule: str
+    count: int
+    summary: str  # what the rule says; empty for a rule that the plan does not know
+    allow: str  # how to allow it
+    calls: tuple[tuple[str, int], ...]  # a line of text for each call and target, and how often
+
+
+def refusal_groups(plan: Plan, refused: Sequence[RefusedCall]) -> tuple[RefusalGroup, ...]:
+    """Sort refusals by rule, in the order in which the rules first decided."""
+    rules = {rule.id: rule for rule in plan.rules}
+    by_rule: dict[str, list[RefusedCall]] = {}
+    for call in refused:
+        by_rule.setdefault(call.rule or "", []).append(call)
+    return tuple(_group(name, calls, rules) for name, calls in by_rule.items())
+
+
+def refused_count(receipt: Receipt) -> int:
+    """How many calls were refused, or would have been."""
+    return sum(item.count for item in receipt.calls if item.decision != "allow")
+
+
+def outcome_line(receipt: Receipt) -> str:
+    """One sentence: how the run ended."""
+    outcome = receipt.outcome
+    message = f": {inert(outcome.message)}" if outcome.message else ""
+    match outcome.kind:
+        case OutcomeKind.EXITED:
+            return f"exited with status {outcome.exit_code or 0}"
+        case OutcomeKind.TRAPPED:
+            return f"the guest trapped{message}"
+        case OutcomeKind.LIMIT:
+            return f"stopped by the limit `{inert(outcome.limit or '?')}`"
+        case OutcomeKind.KILLED:
+            return f"killed{message}"
+        case OutcomeKind.REFUSED:
+            return f"refused{message}"
+
+
+def render_report(
+    receipt: Receipt, plan: Plan, refused: Sequence[RefusedCall], *, paint: Paint, audit_dir: str
+) -> str:
+    """The report as text; empty when there is nothing to say."""
+    total = refused_count(receipt)
+    is_plain_exit = receipt.outcome.kind is OutcomeKind.EXITED
+    if is_plain_exit and not total:
+        return ""
+    verb = "would be refused" if plan.mode.value == "audit" else "refused"
+    calls = f"; {total} of {receipt.resources.host_calls} host calls {verb}" if total else ""
+    lines = [paint.bold(f"wasmgate: {outcome_line(receipt)}{calls}")]
+    for group in refusal_groups(plan, refused):
+        lines += render_group(group, paint)
+    if total > len(refused):
+        lines.append(f"  and {total - len(refused)} more, which the audit log has")
+    if total:
+        command = f"wasmgate audit show --audit-dir {shell_quoted(audit_dir)} {receipt.execution_id}"
+        lines.append(paint.faint(f"  look closer: {command}"))
+    return "\n".join(lines) + "\n"
+
+
+def render_group(group: RefusalGroup, paint: Paint) -> list[str]:
+    """The lines about one rule."""
+    summary = f": {group.summary}" if group.summary else ""
+    lines = [f"  {paint(inert(group.rule or '?'), 'red')} {group.count}x{summary}"]
+    for text, count in group.calls[:_SHOWN_CALLS]:
+        lines.append(f"    {text}" + (f" ({count}x)" if count > 1 else ""))
+    if len(group.calls) > _SHOWN_CALLS:
+        lines.append(f"    and {len(group.calls) - _SHOWN_CALLS} more")
+    if group.allow:
+        lines.append(f"    {paint('to allow it:', 'green')} {group.allow}")
+    return lines
+
+
+def shell_quoted(text: str) -> str:
+    """A word of a command that can be pasted; inert, so an odd folder name gives no surprise."""
+    import shlex
+
+    return shlex.quote(inert(text))
+
+
+def _group(name: str, calls: list[RefusedCall], rules: dict[str, Rule]) -> RefusalGroup:
+    rule = rules.get(name)
+    lines: dict[str, int] = {}
+    for call in calls:
+        text = _call_text(call)
+        lines[text] = lines.get(text, 0) + 1
+    return RefusalGroup(
+        rule=name,
+        count=len(calls),
+        summary=inert(rule.summary) if rule else "",
+        allow=_advice(rule, calls),
+        calls=tuple(lines.items()),
+    )
+
+
+def _call_text(call: RefusedCall) -> str:
+    target = call.target if call.target is not None else call.guest_target
+    shown = f" {cut(target)}" if target else ""
+    if call.guest_target and call.guest_target != target and call.reason == "escape":
+        shown += f", asked for as {cut(call.guest_target)}"
+    why = f"`{inert(call.right)}` is not granted" if call.right else _REASONS.get(call.reason or "", "")
+    return f"{inert(call.call)}{shown}" + (f": {why}" if why else "")
+
+
+def cut(text: str, limit: int = _SHOWN_TEXT) -> str:
+    """Guest text, inert and not longer than `limit`."""
+    shown = inert(text[: limit + 1])
+    return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
+
+
+def _advice(rule: Rule | None, calls: list[RefusedCall]) -> str:
+    if rule is None:
+        return ""
+    if rule.id != DEFAULT:
+        return inert(rule.hint)
+    rights: dict[str, list[str]] = {}
+    for call in calls:
+        if call.right and call.target and _PLAIN.match(call.target):
+            wanted = rights.setdefault(call.target, [])
+            if call.right not in wanted:
+                wanted.append(call.right)
+    if not rights:
+        return inert(rule.hint)
+    target, access = next(iter(rights.items()))
+    line = f'{{uri: "fs://{target}", access: [{", ".join(access)}]}}'
+    more = f", and so on for {len(rights) - 1} more" if len(rights) > 1 else ""
+    return f"add to permissions.storage.allow a rule as {line}{more}"

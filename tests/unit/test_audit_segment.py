@@ -1,0 +1,81 @@
+"""Segments hold the rows they were given, small, and only under their final name when complete."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from audit.columns import OPENED, SCHEMA, plain
+from audit.segment import Written, opened, opened_in, read_rows, segment_writer
+from sandbox.monitor.decode import decode
+from tests.records import IN, STORY, call, frame, start
+
+OF = start()
+
+
+def table(first=0):
+    return decode(OF, [frame(STORY, first_seq=first)], OPENED.empty_table())
+
+
+def test_rows_and_their_times_come_back(tmp_path):
+    path, made = tmp_path / "day" / "x.parquet", Written()
+    with segment_writer(path, made) as writer:
+        writer.add(table(len(STORY)))
+        writer.add(SCHEMA.empty_table())
+        writer.add(table())
+    assert made.rows == 2 * len(STORY)
+    assert (made.file_bytes, made.sha256) == (
+        path.stat().st_size,
+        hashlib.sha256(path.read_bytes()).hexdigest(),
+    )
+    found = pq.ParquetFile(path).read()
+    assert found.column_names == SCHEMA.names
+    assert found.to_pylist() == table(len(STORY)).to_pylist() + table().to_pylist()
+    times = found.column("t_ns").to_pylist()
+    assert (made.t_min_ns, made.t_max_ns) == (min(times), max(times))
+
+
+def test_texts_are_plain_strings_to_other_readers(tmp_path):
+    path = tmp_path / "x.parquet"
+    with segment_writer(path, Written()) as writer:
+        writer.add(table())
+    found = pq.ParquetFile(path).schema_arrow
+    assert found.field("target").type == pa.string()
+    assert found.field("seq").type == pa.int64()
+
+
+def test_no_rows_are_no_file(tmp_path):
+    made = Written()
+    with segment_writer(tmp_path / "x.parquet", made):
+        pass
+    assert (made.rows, list(tmp_path.iterdir())) == (0, [])
+
+
+def test_an_error_leaves_no_file(tmp_path):
+    def fail():
+        with segment_writer(tmp_path / "x.parquet", Written()) as writer:
+            writer.add(table())
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_opened_is_remembered(tmp_path):
+    path = tmp_path / "x.parquet"
+    rows = decode(
+        OF,
+        [frame([call("path_open", b"a", opener=IN, fd2=4), call("fd_read", opener=0, fd=4)])],
+        OPENED.empty_table(),
+    )
+    with segment_writer(path, Written()) as writer:
+        writer.add(rows)
+    expected = [{"seq": 0, "target": "/srv/in/a", "guest_target": "/in/a"}]
+    assert opened(rows).to_pylist() == opened_in([path], OF.exec_id).to_pylist() == expected
+    assert opened(SCHEMA.empty_table()).num_rows == opened_in([], OF.exec_id).num_rows == 0
+    assert opened_in([path], start(number=1).exec_id).num_rows == 0
+    assert plain(read_rows(path, OF.exec_id, ["target"]).column("target")).to_pylist() == ["/srv/in/a"] * 2

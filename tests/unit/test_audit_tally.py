@@ -1,0 +1,51 @@
+"""Counts for a receipt agree with the rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from audit.columns import OPENED, SCHEMA, WORDS
+from audit.tally import Tally, bare
+from sandbox.monitor.decode import decode
+from tests.records import IN, STORY, T0, call, frame, start
+
+OF = start()
+
+
+def tally(*calls):
+    return Tally(decode(OF, [frame(calls)], OPENED.empty_table()))
+
+
+def test_calls_are_counted_by_decision():
+    made = tally(*STORY)
+    plain = Counter((bare(row["call"]), WORDS[row["decision"]]) for row in made.rows.to_pylist())
+    assert {(one.call, one.decision): one.count for one in made.calls()} == plain
+
+
+def test_only_the_first_hundred_refusals_are_listed():
+    made = tally(*(call("path_open", b"x", opener=IN, decision=1, reason=1) for _ in range(150)))
+    assert [one.seq for one in made.refusals()] == list(range(100))
+
+
+def test_a_refusal_without_a_host_path_names_what_the_guest_asked_for():
+    (one,) = tally(call("path_open", b"/etc/passwd", opener=IN, decision=3, reason=2)).refusals()
+    assert one.target == "/etc/passwd"
+
+
+def test_no_rows_make_an_empty_receipt():
+    made = Tally(SCHEMA.empty_table()).receipt(OF, message="gone", gaps=())
+    assert (made.records, made.calls, made.refusals, made.ended_at_ns) == (0, (), (), OF.started_at_ns)
+    assert Tally.of([], OF.exec_id).calls() == ()
+
+
+def test_times_and_counts_that_nobody_can_believe_are_kept_out_of_the_receipt():
+    big = (1 << 63) - 1
+    made = tally(call("fd_read", aux=big), call("fd_read", aux=big), call("sched_yield", t_ns=big)).receipt(
+        OF, message="x", gaps=()
+    )
+    assert made.resources.bytes_read == 0
+    assert made.to_json()
+    assert (
+        tally(call("sched_yield", t_ns=T0 + 5_000_000)).receipt(OF, message="x", gaps=()).resources.wall_ms
+        == 5
+    )
