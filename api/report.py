@@ -26,19 +26,6 @@ _SHOWN_CALLS = 5  # of one rule; the audit log has them all
 _SHOWN_TEXT = 160  # characters of a target
 _PLAIN = re.compile(r"/[A-Za-z0-9._/@+-]*\Z")  # a path that needs no quotes in YAML and is no glob
 
-_REASONS = {
-    "escape": "the path leads out of the directory it starts from",
-    "symlink": "a symbolic link on the path",
-    "handle": "the descriptor was not opened for that",
-    "file_type": "neither a regular file nor a directory",
-    "budget": "a budget is spent",
-    "stopped": "a limit ended the guest",
-    "clock": "a wait on a clock that the policy replaces",
-    "widens": "the file would gain rights there",
-    "too_long": "the path is too long",
-}
-
-
 @dataclass(frozen=True, slots=True)
 class RefusalGroup:
     """The refusals that one rule decided."""
@@ -142,8 +129,8 @@ def _call_text(call: RefusedCall) -> str:
     shown = f" {cut(target)}" if target else ""
     if call.guest_target and call.guest_target != target and call.reason == "escape":
         shown += f", asked for as {cut(call.guest_target)}"
-    why = f"`{inert(call.right)}` is not granted" if call.right else _REASONS.get(call.reason or "", "")
-    return f"{inert(call.call)}{shown}" + (f": {why}" if why else "")
+    why = f": `{inert(call.right)}` is not granted" if call.right else ""
+    return f"{inert(call.call)}{shown}{why}"
 
 
 def cut(text: str, limit: int = _SHOWN_TEXT) -> str:

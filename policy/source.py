@@ -34,7 +34,7 @@ MAX_BYTES = 1_048_576
 MAX_DEPTH = 64
 MAX_ALIASES = 16
 MAX_LINE = 65_536  # characters; the parser needs quadratic time for some longer lines
-MAX_NODES = 150_000  # after aliases are written out; 10,000 short rules need about 80,000
+MAX_NODES = 100_000  # after aliases are written out; 10,000 rules need about 80,000
 MAX_FINDINGS = 100
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from importlib.metadata import version
 
 from policy.plan import UNLIMITED, Engine, Plan
 
@@ -36,6 +35,8 @@ class EngineConfig:
 
 @functools.cache
 def _engine_version() -> str:
+    from importlib.metadata import version  # noqa: PLC0415  # costs milliseconds, which a refused run saves
+
     return version("wasmtime")
 
 

@@ -1,7 +1,8 @@
 """The monitor's three modules, ready to be loaded: generated, assembled, compiled once and cached.
 
 What they say is `sandbox/monitor/generate.py`. They are ours, yet they are compiled and authenticated like any
-guest, so that there is one way in which native code comes to be loaded.
+guest, so that there is one way in which native code comes to be loaded. They are kept under the digest of their
+text: a supervisor that finds them in the cache needs no assembler, and so never loads the engine.
 """
 
 from __future__ import annotations
@@ -11,48 +12,52 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sandbox.artifact import Artifact
+from sandbox.cache import artifact_name
 from sandbox.compiler import CompileLimits, prepare
-from sandbox.engine_wasmtime import engine_key, wat_to_wasm
+from sandbox.engine_config import engine_key
 from sandbox.monitor import generate
 
 if TYPE_CHECKING:
-    from sandbox.artifact import Artifact
     from sandbox.cache import ArtifactCache
-    from sandbox.engine_wasmtime import EngineConfig
+    from sandbox.engine_config import EngineConfig
 
 _COMPILE_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
 class MonitorModules:
-    """Open artifacts; they stay open as long as the process runs."""
+    """Open artifacts, until closed."""
 
     gate: Artifact
     probe: Artifact
     monitor: Artifact
 
+    def close(self) -> None:
+        """Close all three."""
+        for artifact in (self.gate, self.probe, self.monitor):
+            artifact.close()
+
 
 @functools.cache
-def binaries() -> dict[str, bytes]:
-    """The three modules as WebAssembly binaries, by name."""
-    return {
-        "gate": wat_to_wasm(generate.gate()),
-        "probe": wat_to_wasm(generate.probe()),
-        "monitor": wat_to_wasm(generate.monitor()),
-    }
+def _texts() -> dict[str, str]:
+    """The three modules as WebAssembly text, by name."""
+    return {"gate": generate.gate(), "probe": generate.probe(), "monitor": generate.monitor()}
 
 
 def load(config: EngineConfig, cache: ArtifactCache | None) -> MonitorModules:
     """The artifacts for one engine configuration; raises AdmissionRefused when the compiler is broken."""
-    artifacts = {
-        name: prepare(
-            module,
-            digest=f"sha256:{hashlib.sha256(module).hexdigest()}",
-            config=config,
-            engine_key=engine_key(config),
-            limits=CompileLimits(wall_ms=_COMPILE_MS),
-            cache=cache,
-        ).artifact
-        for name, module in binaries().items()
-    }
-    return MonitorModules(**artifacts)
+    return MonitorModules(**{name: _load(text, config, cache) for name, text in _texts().items()})
+
+
+def _load(text: str, config: EngineConfig, cache: ArtifactCache | None) -> Artifact:
+    digest = f"text-sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    key = engine_key(config)
+    if cache is not None and isinstance(found := cache.load(artifact_name(digest, key)), Artifact):
+        return found
+    from sandbox.engine_wasmtime import wat_to_wasm  # noqa: PLC0415  # the engine, which takes 0.3 s to import
+
+    limits = CompileLimits(wall_ms=_COMPILE_MS)
+    return prepare(
+        wat_to_wasm(text), digest=digest, config=config, engine_key=key, limits=limits, cache=cache
+    ).artifact

@@ -112,7 +112,7 @@ def opinion(document: Document, guest: str, path: list[str], right: str) -> Opin
         and uri_parts(rule["uri"])[0] == scheme
         and covers(uri_parts(rule["uri"])[1], root + path)
     }
-    if scheme == "fs" and any(covers(glob.split("/"), root + path) for glob in BUILT_IN):
+    if scheme == "fs" and any(covers(list[str](glob.split("/")), root + path) for glob in BUILT_IN):
         refusing.add("builtin")
     if refusing:
         return Opinion(is_allowed=False, deciders=frozenset(refusing))

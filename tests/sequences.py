@@ -12,6 +12,8 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+from hypothesis import strategies as st
+
 from policy.calls import CALLS
 from tests.guests import END_OF_MEMORY, OUTSIDE, Script, Slot
 
@@ -61,6 +63,7 @@ def plant(top: Path) -> tuple[Path, Path]:
         ("to_outside", "../outside"),
         ("to_root", "/etc/passwd"),
         ("to_link", "to_file"),
+        ("to_deep", "dir/deep"),
         ("dir/up", "../file"),
         ("dir/away", "../../outside"),
     ):
@@ -256,7 +259,7 @@ def times(s: Script) -> None:
         s.call("fd_filestat_get", fd, at, window=(at, 64))
     for path in ("file", "dir", "to_file", "to_nothing", "missing", "to_outside", "", "/file", "../outside", "dir/"):
         for follow in (0, 1):
-            for flags in (5, 1, 4, 10, 3, 0):
+            for flags in (5, 1, 4, 10, 0) if path.startswith((".", "/")) else (5, 1, 4, 10, 3, 0):
                 s.call("path_filestat_set_times", 3, follow, *s.text(path), 7_000_000_000, 8_000_000_001, flags)
         s.stat(path, follow=False)
 
@@ -270,7 +273,7 @@ PATHS = (
     "FILE", "dir\\inner", " ", "...", "..x", "~", "emptydir", "emptydir/..", "many/000-", "dir/./inner", "dir/deep/../inner",
     "./" * 2_000 + "file", "dir/../" * 500 + "file",
 )  # fmt: skip
-LONG_PATHS = ("y" * 4_094, "y" * 4_095, "y" * 4_096, "y" * 5_000, "./" * 2_045 + "file", "./" * 2_046 + "file", "z/" * 2_048)
+LONG_PATHS = ("y" * 4_094, "y" * 4_095, "y" * 4_096, "y" * 5_000, "./" * 2_045 + "file", "z/" * 2_047 + "z")
 
 
 @sequence
@@ -429,7 +432,8 @@ def renames_of_what_is_open(s: Script) -> None:
 def links(s: Script) -> None:
     for old, new in RENAMES:
         s.link(old, new)
-        s.link(old, new, flags=1)
+        if not any(part in (str(old), str(new)) for part in ("../outside", "../x", "/file", "/x")):
+            s.link(old, new, flags=1)
     s.link("file", "linked", 3, 4)
     s.write(s.open("linked", 4, rights=WRITE), b"through")
     s.stat("file")
@@ -673,3 +677,61 @@ for _name, _before in (
     ("fd_seek", (5, 0, 0)), ("path_filestat_get", (3, 0, b"file")),
 ):  # fmt: skip
     _trap(_name, *_before, 1_028)
+
+
+# --- random sequences -------------------------------------------------------------------------------
+
+_NAMES = ("file", "dir", "dir/inner", "empty", "new", "dir/new", "to_file", "to_dir", "to_dir/inner", "to_nothing", "emptydir", "..", ".", "to_outside", "missing/x")
+_fds = st.sampled_from((0, 1, 3, 4, 5, 6, 7, 8, 9, 12, 4_200))
+_paths = st.sampled_from(_NAMES)
+_rights = st.sampled_from((0, READ, WRITE, READ | WRITE, EVERYTHING))
+_bool = st.booleans()
+_small = st.integers(0, 20)
+
+
+def _do(name: str, *arguments: st.SearchStrategy[object], **keywords: st.SearchStrategy[object]) -> st.SearchStrategy[Builder]:
+    def apply(drawn: tuple[tuple[object, ...], dict[str, object]]) -> Builder:
+        def run(s: Script) -> object:
+            method = getattr(s, name, None)
+            return method(*drawn[0], **drawn[1]) if method else s.call(name, *drawn[0])  # type: ignore[arg-type]  # drawn for it
+
+        return run
+
+    return st.tuples(st.tuples(*arguments), st.fixed_dictionaries(keywords)).map(apply)
+
+
+_STEPS = st.one_of(
+    _do("open", _paths, _fds, oflags=st.integers(0, 15), rights=_rights, fdflags=st.sampled_from((0, APPEND)), follow=_bool),
+    _do("open", _paths, st.just(3), oflags=st.sampled_from((0, CREAT, DIRECTORY, CREAT | TRUNC)), rights=_rights),
+    _do("read", _fds, _small),
+    _do("write", _fds, st.binary(max_size=9)),
+    _do("pwrite", _fds, st.binary(max_size=9), _small),
+    _do("stat", _paths, _fds, follow=_bool),
+    _do("rename", _paths, _paths, _fds, _fds),
+    _do("rename", _paths, _paths, st.sampled_from((3, 4)), st.sampled_from((3, 4))),
+    _do("link", _paths, _paths, st.sampled_from((3, 4)), _fds),
+    _do("symlink", _paths, _paths, _fds),
+    _do("readlink", _paths, _fds),
+    _do("readdir", _fds, st.integers(0, 200), st.integers(0, 5)),
+    _do("on", st.sampled_from(("path_create_directory", "path_remove_directory", "path_unlink_file")), _paths, _fds),
+    _do("fd_close", _fds),
+    _do("fd_renumber", _fds, _fds),
+    _do("fd_fdstat_set_flags", _fds, st.sampled_from((0, APPEND))),
+    _do("fd_filestat_set_size", _fds, _small),
+    _do("fd_sync", _fds),
+    _do("fd_advise", _fds, _small, _small, st.integers(0, 5)),
+    _do("sched_yield"),
+)
+
+
+def random_sequences() -> st.SearchStrategy[Builder]:
+    """Up to thirty calls, drawn from those that files and descriptors are about."""
+
+    def join(steps: list[Builder]) -> Builder:
+        def build(s: Script) -> None:
+            for step in steps:
+                step(s)
+
+        return build
+
+    return st.lists(_STEPS, min_size=1, max_size=30).map(join)

@@ -122,6 +122,49 @@ def test_merge_keys_are_no_way_in():
     assert "merge keys are not read" in findings_of(text)
 
 
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("audit: {on_full: drop}", 'expected block, block:<duration>, or kill, found "drop"'),
+        (
+            "audit: {on_full: 'block:1us'}",
+            "expected block:<duration> of whole milliseconds, at least 1ms; or kill",
+        ),
+        (
+            "resources: {limits: {cpu: 1500us}}",
+            "expected a duration of whole milliseconds, at least 1ms, or unlimited",
+        ),
+        (
+            "resources: {limits: {memory: [1]}}",
+            "expected a size such as 64Mi, 1G or 4096, or unlimited, found a list",
+        ),
+        ("resources: []", "expected a mapping of keys, found an empty list"),
+        ("permissions: {random: seed}", "expected one of real, none, seeded:<…>"),
+        (
+            "permissions: {environment: {allow: [{key: 'A*', value: x}]}}",
+            "expected one name: wildcards are not granted",
+        ),
+        (
+            'permissions: {environment: {allow: [{key: A, value: "a\\0b"}]}}',
+            "a NUL byte: the guest would see",
+        ),
+        ("permissions: {network: {tcp: [{to: x, ports: [0]}]}}", "expected a port 1-65535"),
+        ("permissions: {network: {tcp: [{to: x, ports: [9-8]}]}}", "expected a port 1-65535"),
+        (
+            "permissions: {network: {tcp: [{to: x, ports: [12:30]}]}}",
+            'expected a port 1-65535, or a range such as 8000-8010, found "12:30"',
+        ),
+        ("metadata: {name: x}", "stands here for the second time"),
+        ("audit: {level: 7}", "expected one of counts, summary, calls"),
+        ("matched: 1", 'unknown key "matched" (did you mean "match"?)'),
+        ("zzz: 1", "known here: audit, extends,"),
+    ],
+)
+def test_a_fault_says_what_was_expected(body, expected):
+    found = findings_of(f"version: 1\nmetadata: {{name: x}}\n{body}\n".encode(), is_stored=False)
+    assert expected in found
+
+
 # --- every field changes the plan, or is refused ------------------------------------------------
 
 DESCRIPTIVE = {

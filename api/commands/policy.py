@@ -1,0 +1,158 @@
+"""`wasmgate policy`: what is wrong with a policy, what it compiles to, and what it says in plain sentences.
+
+All of that is found out in `policy/`; here it is only asked for and printed. Nothing is run. INVARIANT: what is
+explained is the plan that would be enforced, and a policy with an error is never explained.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from api.tables import output_option, write_json
+
+if TYPE_CHECKING:
+    from policy.errors import Finding
+    from policy.plan import Plan, Right
+
+_BAD = 1
+
+
+@click.group(short_help="Check, show and explain policies.")
+def COMMAND() -> None:  # noqa: N802  # the name that every command file gives its command
+    """Check a policy, show the plan it compiles to, or explain what it allows."""
+
+
+@COMMAND.command()
+@output_option("table", "json", "ndjson")
+@click.option("--stored", is_flag=True, help="Check it as one that the service keeps: `match` is required.")
+@click.argument("file")
+def check(*, file: str, output: str, stored: bool) -> int:
+    """Print everything that is wrong with FILE; exit status 1 if any of it is an error."""
+    from api.loading import UnreadableError, read_policy, show_findings
+    from api.policies import findings_of
+    from policy.errors import PolicyError, Severity
+
+    try:
+        text, base_dir = read_policy(file)
+        findings = findings_of(text, file=file, base_dir=base_dir, is_stored=stored)
+    except UnreadableError as err:
+        raise click.ClickException(str(err)) from err
+    except PolicyError as err:
+        findings = err.findings
+    has_errors = any(finding.severity is Severity.ERROR for finding in findings)
+    if output == "table":
+        show_findings(findings, sys.stdout)
+        if not findings:
+            click.echo("no findings")
+    elif output == "json":
+        write_json({"is_valid": not has_errors, "findings": [_as_json(each) for each in findings]})
+    else:
+        for each in findings:
+            write_json(_as_json(each))
+    return _BAD if has_errors else 0
+
+
+@COMMAND.command()
+@output_option("table", "json")
+@click.argument("file")
+def show(*, file: str, output: str) -> int:
+    """Print the plan that FILE compiles to."""
+    from policy.show import plan_as_json, render_plan
+
+    plan = _plan(file)
+    if plan is None:
+        return _BAD
+    if output == "json":
+        write_json(plan_as_json(plan))
+    else:
+        click.echo(render_plan(plan), nl=False)
+    return 0
+
+
+@COMMAND.command()
+@click.option("--call", metavar="NAME", help="Explain what happens to this host call, as `path_open`.")
+@click.option("--target", metavar="PATH", help="Its path as the guest names it, or `stdin`, `wall` and so on.")
+@click.option("--target2", metavar="PATH", help="Where a rename or a link leads.")
+@click.option("--access", "access", multiple=True, metavar="RIGHT", help="What `path_open` asks for, as `read`.")
+@output_option("table", "json")
+@click.argument("file")
+def explain(  # noqa: PLR0913  # one for each option
+    *, file: str, call: str | None, target: str | None, target2: str | None, access: tuple[str, ...], output: str
+) -> int:
+    """Say in sentences what FILE allows, or what it says about one call and why."""
+    from policy.decide import UnknownCallError
+    from policy.explain import explain_plan
+
+    plan = _plan(file)
+    if plan is None:
+        return _BAD
+    if call is None:
+        lines = explain_plan(plan)
+        if output == "json":
+            write_json({"policy": plan.name, "sentences": lines})
+        else:
+            click.echo("\n".join(lines))
+        return 0
+    try:
+        _explain_call(plan, call, target, target2, wants=_rights(access), output=output)
+    except UnknownCallError as err:
+        raise click.UsageError(str(err)) from err
+    return 0
+
+
+def _explain_call(
+    plan: Plan, call: str, target: str | None, target2: str | None, *, wants: Right | None, output: str
+) -> None:
+    from policy.decide import decide
+    from policy.explain import explain_decision
+
+    decision = decide(plan, call, target=target, target2=target2, wants=wants)
+    lines = explain_decision(decision)
+    if output == "json":
+        verdict = lines[0].partition(":")[0]
+        rule, reason, chain = decision.rule_id or None, decision.reason, list(decision.chain)
+        hint = getattr(decision, "hint", "") or None
+        write_json({"decision": verdict, "rule": rule, "reason": reason, "steps": chain, "hint": hint})
+    else:
+        click.echo("\n".join(lines))
+
+
+def _rights(access: tuple[str, ...]) -> Right | None:
+    from policy.plan import RIGHTS, Right
+
+    known = {str(right.name).lower(): right for right in RIGHTS}
+    wanted = Right(0)
+    for word in access:
+        if word not in known:
+            raise click.UsageError(f"--access: expected one of {', '.join(known)}")
+        wanted |= known[word]
+    return wanted or None
+
+
+def _plan(file: str) -> Plan | None:
+    from api.loading import UnreadableError, load_plan, show_policy_error
+    from policy.errors import PolicyError
+
+    try:
+        return load_plan(file)
+    except UnreadableError as err:
+        raise click.ClickException(str(err)) from err
+    except PolicyError as err:
+        show_policy_error(err)
+        return None
+
+
+def _as_json(finding: Finding) -> dict[str, object]:
+    return {
+        "id": finding.id,
+        "severity": finding.severity.value,
+        "file": finding.file,
+        "line": finding.line,
+        "column": finding.column,
+        "field": finding.field,
+        "message": finding.sentence,
+        "suggestion": finding.suggestion or None,
+    }

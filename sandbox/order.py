@@ -1,0 +1,157 @@
+"""One run that somebody asked for, and what follows from it alone: its beginning on record, its job.
+
+Carrying it out is `runner.py`. Nothing here touches the disk or starts anything. INVARIANT: what a cell is told
+comes from the plan and the caller; of the module it is told sizes and names of exports only.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from audit.identity import new_execution_id
+from audit.start import ExecutionStart, MountPoint
+from audit.text import from_host
+from policy.plan import UNLIMITED, StdinMode
+from sandbox.admission import digest_of
+from sandbox.engine_config import EngineConfig
+from sandbox.guest import StoreLimits, World
+from sandbox.job import Job
+from sandbox.monitor import layout
+from sandbox.outlet import ignore
+from sandbox.wasm.shape import PAGE_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from audit.identity import ExecutionId
+    from policy.plan import Plan
+    from sandbox.admission import Admitted
+    from sandbox.outlet import OnOutput
+    from sandbox.preopens import Preopens
+    from sandbox.wasm.shape import MemoryType
+
+# Linux passes 128 KiB as one argument and 2 MiB as all of them; a guest's memory is the limit that matters.
+MAX_ARGUMENT_BYTES = 8 << 20
+
+
+class OrderRefused(Exception):  # noqa: N818  # an outcome of a run, shown as `refused`, not a mistake of ours
+    """The caller asked for what the policy, or the engine, does not take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One run that somebody asked for."""
+
+    plan: Plan
+    module: bytes
+    module_name: str
+    extra_args: tuple[str, ...] = ()
+    invoke: str | None = None
+    stdin_fd: int | None = None  # read by the guest when the plan grants it; stays the caller's
+    on_stdout: OnOutput = ignore
+    on_stderr: OnOutput = ignore
+    on_progress: Callable[[str], None] | None = None  # `compile`, `run`: for people who wait
+    cancelled: threading.Event = field(default_factory=threading.Event)  # set it to end the run, at any time
+    exec_id: ExecutionId = field(default_factory=new_execution_id)
+
+    def tell(self, step: str) -> None:
+        """Say what is being done now, to whoever waits."""
+        if self.on_progress is not None:
+            self.on_progress(step)
+
+
+def check_order(order: Order) -> None:
+    """Refuse arguments that the policy does not take, or that would reach the guest changed; OrderRefused."""
+    if order.extra_args and not order.plan.is_extra_args_allowed:
+        raise OrderRefused("the policy takes no arguments from the caller (`extra_args: false`)")
+    size = 0
+    for text in (order.module_name, *order.extra_args):
+        # SECURITY: the engine cuts an argument at NUL without a word
+        if "\0" in text:
+            raise OrderRefused("an argument holds a NUL character")
+        try:
+            size += len(text.encode())
+        except UnicodeEncodeError as err:
+            raise OrderRefused("an argument is no valid UTF-8, which WASI requires") from err
+    if size > MAX_ARGUMENT_BYTES:
+        raise OrderRefused(f"the arguments have {size} bytes, more than {MAX_ARGUMENT_BYTES}")
+
+
+def start_of(order: Order, started_ns: int) -> ExecutionStart:
+    """What the audit log is told before the first host call."""
+    plan = order.plan
+    return ExecutionStart(
+        exec_id=order.exec_id,
+        started_at_ns=started_ns,
+        module_digest=digest_of(order.module),
+        module_name=from_host(order.module_name),
+        policy_name=plan.name,
+        policy_digest=plan.policy_digest,
+        plan_digest=plan.plan_digest,
+        mode=plan.mode.value,
+        layout_version=layout.VERSION,
+        record_bytes=layout.RECORD_BYTES,
+        rules=tuple(rule.id for rule in plan.rules),
+        mounts=tuple(MountPoint.of(guest=mount.guest, base=mount.base) for mount in plan.mounts),
+        retain_days=plan.audit.retain_days,
+    )
+
+
+def job_of(order: Order, admitted: Admitted, preopens: Preopens) -> Job:
+    """What the cell is told."""
+    plan = order.plan
+    return Job(
+        config=EngineConfig.of(plan),
+        limits=_store_limits(plan, admitted.shape.memories),
+        world=World(
+            argv=(order.module_name, *plan.args, *order.extra_args),
+            environment=plan.environment,
+            preopens=preopens,
+            has_stdin=plan.stdio.stdin is not StdinMode.NONE,
+        ),
+        entries=("_initialize", admitted.entry) if admitted.has_initializer else (admitted.entry,),
+        fuel=max(plan.limits.fuel, 0),
+        cpu_ms=plan.limits.cpu_ms,
+        wall_ms=plan.limits.wall_ms,
+        full_ms=plan.audit.on_full_ms,
+        ring_bytes=layout.RING_BYTES,
+    )
+
+
+def memory_share(memories: Sequence[MemoryType], limit_bytes: int) -> int | None:
+    """How far each of several memories may grow, so that all of them stay within a limit; None: no matter.
+
+    The engine has one limit for each memory, the policy one for all: what a memory does not need by its own
+    maximum goes to the others, in equal parts.
+    """
+    if limit_bytes == UNLIMITED or len(memories) < 2:
+        return None
+    low, high = 0, limit_bytes // PAGE_BYTES
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if _grown(memories, middle) <= limit_bytes else (low, middle - 1)
+    return low * PAGE_BYTES
+
+
+def _grown(memories: Sequence[MemoryType], pages: int) -> int:
+    """Bytes of all memories, each grown to `pages` where it can be."""
+    return sum(
+        max(memory.minimum, pages if memory.maximum is None else min(pages, memory.maximum)) * memory.page_bytes
+        for memory in memories
+    )
+
+
+def _store_limits(plan: Plan, memories: Sequence[MemoryType]) -> StoreLimits:
+    limits = plan.limits
+    share = memory_share(memories, limits.memory_bytes)
+    largest = max((memory.minimum_bytes for memory in memories), default=0)
+    return StoreLimits(
+        memory_bytes=limits.memory_bytes if share is None else max(share, largest),
+        table_elements=limits.table_elements,
+        instances=limits.instances,
+        tables=limits.tables,
+        memories=limits.memories,
+        share_bytes=share,
+    )

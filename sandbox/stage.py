@@ -1,0 +1,176 @@
+"""One run, from its job to its last record: the ring, the pipes and the cell, set up, watched and taken down.
+
+What comes before (admission, compiling) and after (the receipt) is `runner.py`; the loop is `executor.py`.
+INVARIANT: once a cell was asked for, its ring is emptied into the audit log, whatever happens in between.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from audit.errors import AuditError
+from audit.receipt import Outcome, OutcomeKind
+from policy.plan import StdinMode, StdoutMode
+from sandbox.executor import Ended, Supervision, Watch
+from sandbox.monitor import tables
+from sandbox.outcome import judge
+from sandbox.outlet import Outlet
+from sandbox.ring import Ring, Totals
+from sandbox.shared_memory import make_readable
+from sandbox.summary import resources_of
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Mapping
+
+    from audit.receipt import Resources
+    from audit.wal import RecordFrame
+    from audit.writer import AuditWriter
+    from sandbox.artifact import Artifact
+    from sandbox.cells import Cell, Cells
+    from sandbox.job import Job
+    from sandbox.monitor_modules import MonitorModules
+    from sandbox.order import Order
+
+_LOST = "the audit log could not be written"
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """The artifacts that a cell loads."""
+
+    monitor: MonitorModules
+    guest: Artifact
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What became of a run."""
+
+    outcome: Outcome
+    totals: Totals
+    kept: tuple[RecordFrame, ...]  # records that the receipt names
+    resources: Resources
+    stdout: Outlet
+    stderr: Outlet
+    failure: BaseException | None  # ours, to be raised once the end is on record
+
+    def pass_on(self, abandoned: threading.Event) -> None:
+        """Wait until the last output is passed on; raises what failed, unless it was a reader that went away."""
+        for outlet in (self.stdout, self.stderr):
+            outlet.finish(abandoned)
+        for failure in (self.failure, self.stdout.error, self.stderr.error):
+            if failure is not None and (failure is self.failure or not isinstance(failure, OSError)):
+                raise failure
+
+
+@dataclass(slots=True)
+class Stage:
+    """Where cells are run."""
+
+    cells: Cells
+    writer: AuditWriter
+
+    def play(self, order: Order, job: Job, code: Code) -> Played:
+        """Run a job to its end; raises CellError or OSError when it could not be started."""
+        with contextlib.ExitStack() as stack:
+            ring = Ring(order.exec_id)
+            stack.callback(ring.close)
+            watch = self._set_up(order, job, code, (stack, ring))
+            begun = time.monotonic()
+            ended = Supervision(watch, self.writer).follow()
+            wall_ms = int((time.monotonic() - begun) * 1_000)
+            return self._finish(watch, ended, wall_ms=wall_ms)
+
+    def _set_up(
+        self, order: Order, job: Job, code: Code, held: tuple[contextlib.ExitStack, Ring]
+    ) -> Watch:
+        stack, ring = held
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        stack.callback(ours.close)
+        with contextlib.ExitStack() as lent:
+            lent.callback(theirs.close)
+            readers, writers = _pipes(stack, lent)
+            fds = {
+                "job": _lend(lent, make_readable("wasmgate-job", job.to_json())),
+                "control": theirs.fileno(),
+                "ring": ring.fd,
+                "tables": _lend(lent, make_readable("wasmgate-tables", tables.encode(order.plan).content)),
+                "gate": code.monitor.gate.fd,
+                "probe": code.monitor.probe.fd,
+                "monitor": code.monitor.monitor.fd,
+                "guest": code.guest.fd,
+                "stdin": _stdin(order, lent),
+                **writers,
+            }
+            cell = self._start(fds, stack)
+        return Watch(
+            cell=cell,
+            control=ours,
+            ring=ring,
+            streams=_streams(order, readers),
+            wall_ms=order.plan.limits.wall_ms,
+            host_calls=order.plan.limits.host_calls,
+            cancelled=order.cancelled,
+        )
+
+    def _start(self, fds: Mapping[str, int], stack: contextlib.ExitStack) -> Cell:
+        cell = self.cells.start(fds)
+        stack.callback(cell.close)
+        return cell
+
+    def _finish(self, watch: Watch, ended: Ended, *, wall_ms: int) -> Played:
+        """Take the last records."""
+        ring, failure = watch.ring, ended.failure
+        try:
+            totals = ring.finish(self.writer)
+            outcome = judge(ended.signs, is_sound=totals.is_sound)
+        except AuditError as err:
+            totals, failure = Totals({}, is_sound=True), failure or err
+            outcome = Outcome(kind=OutcomeKind.LIMIT, limit="audit", message=_LOST)
+        return Played(
+            outcome=outcome,
+            totals=totals,
+            kept=tuple(ring.kept.frames),
+            resources=resources_of(ring, totals, ended, wall_ms=wall_ms),
+            stdout=watch.streams[0][2],
+            stderr=watch.streams[1][2],
+            failure=failure,
+        )
+
+
+def _lend(lent: contextlib.ExitStack, fd: int) -> int:
+    lent.callback(os.close, fd)
+    return fd
+
+
+def _pipes(stack: contextlib.ExitStack, lent: contextlib.ExitStack) -> tuple[list[int], dict[str, int]]:
+    """Pipes for the guest's output: the ends that are read here, and those that are written there."""
+    readers, writers = [], {}
+    for name in ("stdout", "stderr"):
+        reader, writers[name] = os.pipe()
+        stack.callback(os.close, reader)
+        lent.callback(os.close, writers[name])
+        os.set_blocking(reader, False)
+        readers.append(reader)
+    return readers, writers
+
+
+def _stdin(order: Order, lent: contextlib.ExitStack) -> int:
+    if order.plan.stdio.stdin is not StdinMode.NONE and order.stdin_fd is not None:
+        return order.stdin_fd
+    return _lend(lent, os.open(os.devnull, os.O_RDONLY))
+
+
+def _streams(order: Order, readers: list[int]) -> tuple[tuple[str, int, Outlet], ...]:
+    stdio, limits = order.plan.stdio, order.plan.limits
+    kept = (stdio.stdout is StdoutMode.CAPTURE, stdio.stderr is StdoutMode.CAPTURE)
+    return (
+        ("stdout", readers[0], Outlet(order.on_stdout, is_kept=kept[0], max_bytes=limits.stdout_bytes)),
+        ("stderr", readers[1], Outlet(order.on_stderr, is_kept=kept[1], max_bytes=limits.stderr_bytes)),
+    )

@@ -1,0 +1,89 @@
+"""The receipt of a run, put together from its order, its outcome and what it left behind.
+
+What a receipt is says `audit/receipt.py`; which calls were refused, `refused_calls.py`. INVARIANT: the counts are
+of the records that were handed to the audit log, one for one, and agree with the monitor's own or say so.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from audit.receipt import CallCount, Outcome, Receipt, Resources
+from audit.text import from_host
+from policy.calls import CALLS
+from sandbox.admission import digest_of
+from sandbox.monitor import layout
+from sandbox.monitor.layout import Decision
+
+if TYPE_CHECKING:
+    from sandbox.executor import Ended
+    from sandbox.order import Order
+    from sandbox.refused_calls import RefusedCall
+    from sandbox.ring import Ring, Totals
+
+WALLS = ("wasm", "monitor", "process")
+"""What confines a run today: the engine's sandbox, the reference monitor, and a process of its own."""
+
+_DECISIONS = {
+    Decision.ALLOW: "allow",
+    Decision.DENY: "deny",
+    Decision.WOULD_DENY: "would_deny",
+    Decision.LIMIT: "limit",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """What a run left behind."""
+
+    totals: Totals
+    refused: tuple[RefusedCall, ...]
+    resources: Resources
+
+
+def receipt_of(order: Order, started_ns: int, outcome: Outcome, trail: Trail | None = None) -> Receipt:
+    """The receipt; without a trail, of a run whose guest never started."""
+    plan = order.plan
+    return Receipt(
+        execution_id=order.exec_id,
+        module_digest=digest_of(order.module),
+        module_name=from_host(order.module_name),
+        policy_name=plan.name,
+        policy_digest=plan.policy_digest,
+        plan_digest=plan.plan_digest,
+        started_at_ns=started_ns,
+        ended_at_ns=max(time.time_ns(), started_ns),
+        outcome=outcome,
+        calls=_counts(trail.totals) if trail else (),
+        records=trail.totals.records if trail else 0,
+        refusals=tuple(one.refusal() for one in trail.refused) if trail else (),
+        resources=trail.resources if trail else Resources(),
+        walls=WALLS if trail else (),
+    )
+
+
+def resources_of(ring: Ring, totals: Totals, ended: Ended, *, wall_ms: int) -> Resources:
+    """What a run used; bytes by the monitor's account."""
+    end = ended.signs.end
+    return Resources(
+        wall_ms=wall_ms,
+        cpu_ms=ended.cpu_ms,
+        peak_memory_bytes=end.memory_bytes if end else ended.rss_bytes,
+        bytes_read=ring.total(layout.BYTES_READ),
+        bytes_written=ring.total(layout.BYTES_WRITTEN),
+        host_calls=totals.records,
+    )
+
+
+def _counts(totals: Totals) -> tuple[CallCount, ...]:
+    """Counts by call and decision, sorted; codes that do not exist are named as the decoder names them."""
+    found: dict[tuple[str, str], int] = {}
+    for (code, decision), count in totals.counts.items():
+        call = CALLS[code].name if code < len(CALLS) else "?"
+        word = _DECISIONS[Decision(decision)] if decision in iter(Decision) else "none"
+        found[call, word] = found.get((call, word), 0) + count
+    return tuple(
+        CallCount(call=call, decision=word, count=count) for (call, word), count in sorted(found.items())
+    )
