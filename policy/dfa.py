@@ -41,6 +41,11 @@ class Meaning(Protocol):
         """The rights that each allow rule grants, by its index."""
         ...
 
+    @property
+    def hard(self) -> Mapping[int, int]:
+        """Those of `deny` that no other rule may stand in for."""
+        ...
+
     def classify(self, marks: frozenset[int]) -> PathClass:
         """The class of a path with these marks."""
         ...
@@ -67,6 +72,8 @@ class _Subsets:
         self._certain = nfa.certain(meaning.deny)
         self._certain_nodes = frozenset(self._certain)
         self._node_reach = nfa.reach({**meaning.deny, **meaning.allow})
+        self._hard = frozenset(meaning.hard)
+        self._hard_reach = nfa.reach(meaning.hard)
         self.classes: dict[PathClass, int] = {self.classify(frozenset()): 0}
         self._kinds: dict[frozenset[int], int] = {frozenset(): 0}
         self.states = [State(frozenset(), 0)]
@@ -93,17 +100,21 @@ class _Subsets:
 
         Without this, each set of deny rules that a path has met would be a state of its own. Which of
         several deny rules is named for a path depends on it; that one of them refuses does not.
+        SECURITY: a built-in deny is refused in audit mode too, so no rule of the document stands in for it.
         """
         kept = set[int]()
-        refused = 0
+        refused = hard_refused = 0
         for node in sorted(self._certain_nodes & threads, key=lambda node: (self._certain[node][0], node)):
             rights = self._certain[node][1]
             if rights & ~refused:
                 kept.add(node)
                 refused |= rights
-        reach = self._node_reach
+                hard_refused |= rights if self._certain[node][0] in self._hard else 0
+        reach, hard = self._node_reach, self._hard_reach
         others = threads - self._certain_nodes
-        return frozenset(kept.union(node for node in others if reach[node] & ~refused))
+        return frozenset(
+            kept.union(node for node in others if reach[node] & ~refused or hard[node] & ~hard_refused)
+        )
 
     def _kind(self, threads: Threads) -> int:
         marks = self.nfa.marks(threads)

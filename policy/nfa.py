@@ -212,11 +212,11 @@ class Nfa:
         return found
 
     def reach(self, rights: Mapping[int, int]) -> list[int]:
-        """For each node, the rights of all owners whose marks can still be met from it."""
+        """For each node, the rights of all owners in `rights` whose marks can still be met from it."""
         reach = [0] * len(self.nodes)
         for number, node in enumerate(self.nodes):
             for code in node.marks:
-                reach[number] |= rights[code >> 2]
+                reach[number] |= rights.get(code >> 2, 0)
         # INVARIANT: a node leads to itself, to younger nodes, and to sticky nodes, which lead nowhere else.
         for number in range(len(self.nodes) - 1, -1, -1):
             node = self.nodes[number]

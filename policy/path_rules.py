@@ -32,6 +32,7 @@ class DenyRule:
     rights: Right
     space: Space
     glob: Glob  # over absolute host paths, or over `/name/…` for scratch
+    is_hard: bool = False  # built in: refused in every mode, so no other rule may stand in for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ def compile_paths(mounts: tuple[MountRules, ...], denies: tuple[DenyRule, ...]) 
     meaning = _Classifier(
         {deny.index: int(deny.rights) for deny in denies},
         {rule.index: int(rule.rights) for mount in mounts for rule in mount.rules},
+        {deny.index: int(deny.rights) for deny in denies if deny.is_hard},
     )
     starts = [
         nfa.closure(root) | nfa.run(spaces[mount.space], _base(mount))
@@ -111,6 +113,7 @@ class _Classifier:
 
     deny: dict[int, int]
     allow: dict[int, int]
+    hard: dict[int, int]
 
     def classify(self, marks: frozenset[int]) -> PathClass:
         """The class of a path that carries `marks`; indices rise in the order of evaluation."""

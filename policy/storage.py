@@ -134,7 +134,7 @@ class Storage:
     def denies(self, base_dir: str, first_builtin: int) -> tuple[DenyRule, ...]:
         """Built-in denies, which count from `first_builtin`, and those of the document after them."""
         found = [
-            DenyRule(first_builtin + offset, ALL_RIGHTS, Space.HOST, glob)
+            DenyRule(first_builtin + offset, ALL_RIGHTS, Space.HOST, glob, is_hard=True)
             for offset, deny in enumerate(BUILTIN_DENIES)
             for glob in deny.parsed()
         ]

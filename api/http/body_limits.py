@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from starlette.requests import ClientDisconnect
 
 from api.http.problems import Problem
-from api.http.request_log import request_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,10 +44,15 @@ class _Body:
     wire: Receive
     limit: BodyLimit
     deadline: float
+    promised: int  # what the head of the request says; 0 if it says nothing
     is_over: bool
     size: int = 0
 
     async def receive(self) -> Message:
+        if self.is_over:
+            return await self.wire()  # who waits for the caller to go away may wait long
+        if self.promised > self.limit.max_bytes:
+            raise self._too_large()
         try:
             async with asyncio.timeout_at(self.deadline):
                 message = await self.wire()
@@ -58,15 +62,19 @@ class _Body:
             self.size += len(message.get("body", b""))
             self.is_over = not message.get("more_body", False)
             if self.size > self.limit.max_bytes:
-                raise too_large(self.limit)
+                raise self._too_large()
         return message
 
     async def read_rest(self) -> None:
         self.deadline = min(self.deadline, asyncio.get_running_loop().time() + _REST_S)
         self.limit = BodyLimit(self.size + _REST_BYTES, self.limit.max_s)
+        self.promised = 0
         with contextlib.suppress(Problem, ClientDisconnect):
             while not self.is_over and (await self.receive())["type"] == "http.request":
                 pass
+
+    def _too_large(self) -> Problem:
+        return Problem("too-large", f"at most {self.limit.max_bytes} bytes are taken here")
 
 
 @dataclass(slots=True)
@@ -84,8 +92,9 @@ class BodyLimits:
         limit = self.by_path.get(scope["path"], DEFAULT)
         headers: dict[bytes, bytes] = dict(scope["headers"])
         deadline = asyncio.get_running_loop().time() + limit.max_s
-        has_body = b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
-        body = _Body(receive, limit, deadline, is_over=not has_body)
+        promised = headers.get(b"content-length", b"0")
+        size = int(promised[:20]) if promised.isdigit() else 0
+        body = _Body(receive, limit, deadline, size, is_over=not size and b"transfer-encoding" not in headers)
 
         async def send_after_body(message: Message) -> None:
             if message["type"] == "http.response.start" and not body.is_over:
@@ -95,14 +104,4 @@ class BodyLimits:
                     message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
             await send(message)
 
-        promised = headers.get(b"content-length", b"")
-        if promised.isdigit() and int(promised[:20]) > limit.max_bytes:
-            problem = too_large(limit)
-            await problem.response(request_id_of(scope))(scope, receive, send_after_body)
-            return
         await self.app(scope, body.receive, send_after_body)
-
-
-def too_large(limit: BodyLimit) -> Problem:
-    """Say that a body is larger than its limit."""
-    return Problem("too-large", f"at most {limit.max_bytes} bytes are taken here")

@@ -142,6 +142,19 @@ def _index(plan: Plan, rule_id: RuleId) -> int:
     return next((index for index, rule in enumerate(plan.rules) if rule.id == rule_id), 0)
 
 
+def _refusing(plan: Plan, rule_id: str, *, is_none: bool) -> int:
+    """The index of the rule that refuses a stream, or 0 when it is granted.
+
+    SECURITY: 0 is the default deny, which no stream can name: a plan that refuses one without a rule is an error.
+    """
+    if not is_none:
+        return 0
+    index = _index(plan, RuleId(rule_id))
+    if not index:
+        raise ValueError(rule_id)
+    return index
+
+
 def _limit(value: int) -> int:
     return _FOREVER if value == UNLIMITED else value
 
@@ -162,9 +175,9 @@ def _configure(memory: bytearray, plan: Plan) -> None:
         RANDOM_KIND: plan.random.kind,
         MAX_OPEN_FILES: min(_limit(plan.limits.open_files), MAX_DESCRIPTORS),
         HARD_LINKS: links,
-        STDIN_RULE: _index(plan, RuleId("stdio.stdin")) if plan.stdio.stdin is StdinMode.NONE else 0,
-        STDOUT_RULE: _index(plan, RuleId("stdio.stdout")) if plan.stdio.stdout is StdoutMode.NONE else 0,
-        STDERR_RULE: _index(plan, RuleId("stdio.stderr")) if plan.stdio.stderr is StdoutMode.NONE else 0,
+        STDIN_RULE: _refusing(plan, "stdio.stdin", is_none=plan.stdio.stdin is StdinMode.NONE),
+        STDOUT_RULE: _refusing(plan, "stdio.stdout", is_none=plan.stdio.stdout is StdoutMode.NONE),
+        STDERR_RULE: _refusing(plan, "stdio.stderr", is_none=plan.stdio.stderr is StdoutMode.NONE),
     }
     for place, word in words.items():
         struct.pack_into("<I", memory, place, int(word))

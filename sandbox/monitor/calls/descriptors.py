@@ -92,11 +92,13 @@ _STREAMS = _stream(
 
 
 def _writes(name: str, *params: str) -> Lowering:
+    # SECURITY: a write that names its own place ignores that the descriptor was opened to append
+    need = f"(i32.const {int(Right.WRITE)})" if "offset" in params else "(call $may_write (local.get $at))"
     body = f"""{enter(name, "(local.get $fd)")}{known()}{_KIND}
 (local.set $n (call $first_length (local.get $iovs) (local.get $iovs_len)))
 {_STREAMS}
 (if (i32.eq (local.get $kind) (i32.const {plan.K_FILE})) (then
-  (if (call $forbids (local.get $at) (call $may_write (local.get $at))) {_REFUSE})
+  (if (call $forbids (local.get $at) {need}) {_REFUSE})
   (local.set $rule (i32.load $plan offset={plan.RULE} (local.get $at)))
   (if (i32.eqz (call $has_disk (local.get $rule) (local.get $n)))
     (then (return (call $spent (call $disk_rule (local.get $rule) (local.get $n)) (i32.const {ERRNO_DQUOT})))))))

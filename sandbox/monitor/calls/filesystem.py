@@ -17,6 +17,7 @@ from sandbox.monitor.kernel import (
     ERRNO_NOTCAPABLE,
     ERRNO_PERM,
     fixed_rule,
+    word,
 )
 from sandbox.monitor.layout import Reason
 from sandbox.monitor.paths import BUFFER, NORMAL, RAW, RESULT
@@ -217,6 +218,13 @@ _APPROACH_PAIR = """(call $publish)
   (then (call $unhop2) (return (local.get $errno))))
 """
 
+# SECURITY: nor may it bring a symbolic link to where the guest may make none
+_BRINGS = f"""(if (i32.eqz (i32.and (call $rights_of (local.get $class2)) (i32.const {int(Right.SYMLINK)}))) (then
+  (if (call $is_link {_NAMED}) (then
+    (if (call $lacks (local.get $class2) (i32.const {int(Right.SYMLINK)}))
+      (then (call $unhop2) (call $unhop) (return (call $revoke (i32.const {ERRNO_NOTCAPABLE})))))))))
+"""
+
 _NAMED2 = "(global.get $op2_fd) (global.get $op2_at) (global.get $op2_len)"
 _PAIR_LOCALS = (
     *LOCALS,
@@ -236,14 +244,17 @@ _RENAME = f"""{enter("path_rename", "(local.get $fd)")}{_PAIR % real("path_renam
   (i32.eq (call $rights_of (local.get $class)) (call $rights_of (local.get $class2)))
   (i32.eq (i32.const {int(UNIFORM)}) (i32.and (i32.const {int(UNIFORM)})
     (i32.and (call $flags_of (local.get $state)) (call $flags_of (global.get $state))))))))
-{_APPROACH_PAIR}
+{_APPROACH_PAIR}{_BRINGS}
 (if (local.get $rule) (then
   ;; a directory takes what is below it along, and descriptors open in it keep what they were granted:
   ;; it may move only between places that have the same rights throughout
   (if (i32.eqz (call $probe.path_filestat_get (global.get $op_fd) (i32.const 0) (global.get $op_at)
         (global.get $op_len) (i32.const {BUFFER}))) (then
     (if (i32.eq (i32.load8_u $scratch (i32.const {BUFFER + 16})) (i32.const {DIRECTORY})) (then
-      (if (call $deny {fixed_rule("no-widening")} (i32.const {int(Reason.WIDENS)}) (i32.const 0) (i32.const 0))
+      ;; a directory that may hold what is denied to every policy does not move in audit mode either
+      (if (call $deny {fixed_rule("no-widening")} (i32.const {int(Reason.WIDENS)}) (i32.const 0)
+            (i32.and {word(plan.HARD_LINKS)} (i32.ne (i32.const {int(UNIFORM)})
+              (i32.and (i32.const {int(UNIFORM)}) (call $flags_of (local.get $state))))))
         (then (call $unhop2) (call $unhop) (return (call $revoke (i32.const {ERRNO_NOTCAPABLE})))))))))))
 (if (i32.eqz (i32.and (call $rights_of (local.get $class2)) (i32.const {int(Right.WRITE | Right.DELETE)}))) (then
   ;; what lies at the target would be lost: that takes a right of its own
@@ -264,7 +275,7 @@ _LINK = f"""{enter("path_link", "(local.get $fd)")}{_PAIR % real("path_link", _L
 (local.set $rule (call $class_rule (local.get $class2) (i32.const {CREATE_BIT})))
 (if (i32.eqz (call $has_file (local.get $rule)))
   (then (return (call $spent (call $file_rule (local.get $rule)) (i32.const {ERRNO_DQUOT})))))
-{_APPROACH_PAIR}
+{_APPROACH_PAIR}{_BRINGS}
 (local.set $errno (call $probe.path_link (global.get $op_fd) (local.get $flags) (global.get $op_at)
   (global.get $op_len) {_NAMED2}))
 (call $unhop2)

@@ -1,0 +1,160 @@
+"""`wasmgate audit`: questions to the log, answered from what is sealed and what is not sealed yet.
+
+What can be asked is `audit.filters`, who answers `audit.query`. INVARIANT: nothing that a question finds is
+changed; what an ended supervisor left behind is sealed first, where the log can be written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from api.tables import output_option, write_json, write_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from audit.filters import RecordFilter
+    from audit.query import AuditReader
+
+_COLUMNS = ("time", "seq", "call", "decision", "errno", "target", "rule_id")
+_TABLE_LIMIT = 100
+_UNKNOWN = 1
+
+
+@click.group(short_help="Query the audit log.")
+def COMMAND() -> None:  # noqa: N802  # the name that every command file gives its command
+    """Ask what ran, what it called, and what was refused."""
+
+
+def _filter_options(command: Callable[..., object]) -> Callable[..., object]:
+    """The options that say which records are meant."""
+    options = (
+        click.option("--audit-dir", metavar="DIR", type=click.Path(path_type=Path), help="Folder of the log."),
+        click.option("--execution", metavar="ID", help="Of this execution."),
+        click.option("--module", metavar="M", help="Of a module, by digest or name."),
+        click.option("--call", metavar="GLOB", help="Of these calls, as `path_*`."),
+        click.option("--decision", metavar="D", help="`allow`, `deny`, `would_deny` or `limit`."),
+        click.option("--rule", metavar="ID", help="Decided by this rule."),
+        click.option("--path-prefix", metavar="P", help="About a path that starts so, on the host or in the guest."),
+        click.option("--from", "from_", metavar="T", help="Not before: RFC 3339, or nanoseconds since 1970."),
+        click.option("--to", metavar="T", help="Before: as --from."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@COMMAND.command()
+@_filter_options
+@click.option("--limit", metavar="N", type=click.IntRange(min=1), help="At most so many; 100 in a table, else all.")
+@output_option("table", "json", "ndjson")
+def query(*, audit_dir: Path | None, limit: int | None, output: str, **wanted: str | None) -> None:
+    """Print records, oldest first within one execution, else newest first."""
+    with _reader(audit_dir) as reader:
+        chosen = _filter(wanted)
+        if output != "table":
+            write_rows(reader.stream(chosen, limit=limit), columns=(), output=output)
+            return
+        most = limit or _TABLE_LIMIT
+        rows = [_with_time(dict(row)) for row in reader.stream(chosen, limit=most + 1)]
+        if not write_rows(rows[:most], columns=_COLUMNS, output=output):
+            click.echo("no records", err=True)
+        if len(rows) > most:
+            click.echo(f"there are more: these are the first {most}, see --limit", err=True)
+
+
+@COMMAND.command()
+@_filter_options
+@output_option("table", "json")
+def stats(*, audit_dir: Path | None, output: str, **wanted: str | None) -> None:
+    """Count records by call and decision, and refusals by rule."""
+    with _reader(audit_dir) as reader:
+        found = reader.stats(_filter(wanted))
+    if output == "json":
+        write_json(asdict(found))
+        return
+    click.echo(f"{found.records} records of {found.executions} executions")
+    click.echo(f"{found.bytes_in} bytes in, {found.bytes_out} bytes out\n")
+    decisions = sorted({word for counts in found.calls.values() for word in counts})
+    rows = [{"call": call} | {word: counts.get(word, 0) for word in decisions} for call, counts in found.calls.items()]
+    write_rows(rows, columns=("call", *decisions), output="table")
+    if found.refusals_by_rule:
+        click.echo()
+        write_rows(
+            [{"refused by": rule, "count": count} for rule, count in found.refusals_by_rule.items()],
+            columns=("refused by", "count"),
+            output="table",
+        )
+
+
+@COMMAND.command()
+@click.option("--audit-dir", metavar="DIR", type=click.Path(path_type=Path), help="Folder of the log.")
+@output_option("table", "json")
+@click.argument("execution")
+def show(*, audit_dir: Path | None, output: str, execution: str) -> int:
+    """Show one execution: its receipt, and a timeline of its calls by kind."""
+    from api.showing import render_execution
+    from api.terminal import Paint
+    from api.timeline import MAX_ROWS, timeline
+    from audit.filters import RecordFilter
+
+    with _reader(audit_dir) as reader:
+        wanted = RecordFilter(execution=execution)
+        found = reader.execution(execution)
+        if found is None:
+            click.echo(f"no execution {execution} in this log", err=True)
+            return _UNKNOWN
+        picture = timeline(reader.stream(wanted, limit=MAX_ROWS + 1))
+        if output == "json":
+            receipt = None if found.receipt is None else json.loads(found.receipt.to_json())
+            write_json({"execution_id": execution, "receipt": receipt, "timeline": picture.as_json()})
+        else:
+            encoding = (sys.stdout.encoding or "").lower()
+            text = render_execution(
+                found, picture, paint=Paint(sys.stdout), is_unicode=encoding.startswith("utf")
+            )
+            click.echo(text, nl=False)
+    return 0
+
+
+@contextlib.contextmanager
+def _reader(audit_dir: Path | None) -> Iterator[AuditReader]:
+    from api.sealing import open_reader, seal_left
+    from api.settings import SettingsError, load_settings
+    from audit.errors import AuditError
+
+    try:
+        root = load_settings(audit_dir=audit_dir).audit_dir
+        with contextlib.suppress(AuditError, OSError):  # a log that can't be written can still be read
+            seal_left(root)
+        with open_reader(root) as reader:
+            yield reader
+    except (SettingsError, AuditError) as err:
+        raise click.ClickException(str(err)) from err
+
+
+def _filter(wanted: dict[str, str | None]) -> RecordFilter:
+    from audit.filters import RecordFilter, time_filter
+
+    from_text, to_text = wanted.pop("from_"), wanted.pop("to")
+    return RecordFilter(
+        **cast("dict[str, str]", {name: value for name, value in wanted.items() if value is not None}),
+        from_ns=None if from_text is None else time_filter("from", from_text),
+        to_ns=None if to_text is None else time_filter("to", to_text),
+    )
+
+
+def _with_time(row: dict[str, object]) -> dict[str, object]:
+    from audit.times import to_rfc3339
+
+    row["time"] = to_rfc3339(cast("int", row["t_ns"]))[:23] + "Z"
+    row["call"] = str(row["call"]).rpartition(".")[2]
+    row["target"] = row["target"] if row["target"] is not None else row["guest_target"]
+    return row

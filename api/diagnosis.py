@@ -1,0 +1,170 @@
+"""What this machine can enforce: each wall tried, not guessed.
+
+What a wall stops stands in the threat model. Nothing of a guest is run here. INVARIANT: a check that fails says
+so in its result; none raises.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audit.inert import inert
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from api.settings import Settings
+
+_SYS_LANDLOCK_CREATE_RULESET = 444  # the same on every architecture: unified system call numbers
+_LANDLOCK_VERSION = 1
+_SHOWN = 200
+
+
+class State(StrEnum):
+    """Whether a wall stands."""
+
+    STANDS = "stands"
+    UNUSED = "not used"  # the machine may have it; this version does not build on it yet
+    BROKEN = "broken"  # runs need it
+
+
+@dataclass(frozen=True, slots=True)
+class Wall:
+    """One wall, or one thing that walls rest on."""
+
+    name: str
+    state: State
+    summary: str
+
+
+def diagnose(settings: Settings) -> tuple[Wall, ...]:
+    """Try everything that a run rests on; makes the state's folders if they are missing."""
+    needed: tuple[tuple[str, Callable[[], str]], ...] = (
+        ("engine", _engine),
+        ("monitor", lambda: _monitor(settings)),
+        ("process", _process),
+        ("shared memory", _memory),
+        ("audit log", lambda: _durable(settings)),
+        ("cache", lambda: _cache(settings)),
+    )
+    unused = (
+        ("landlock", _landlock()),
+        ("seccomp", _seccomp()),
+        ("cgroup", _cgroup()),
+        ("namespaces", _namespaces()),
+    )
+    return (
+        *(_tried(name, check) for name, check in needed),
+        *(Wall(name, State.UNUSED, f"not used yet; {has}") for name, has in unused),
+    )
+
+
+def _tried(name: str, check: Callable[[], str]) -> Wall:
+    try:
+        return Wall(name, State.STANDS, check())
+    except Exception as err:  # noqa: BLE001  # whatever it is, this wall does not stand
+        return Wall(name, State.BROKEN, inert(f"{type(err).__name__}: {err}"[:_SHOWN]))
+
+
+def _engine() -> str:
+    from sandbox.engine_wasmtime import EngineConfig, engine_key, make_engine
+
+    config = EngineConfig()
+    make_engine(config)
+    return f"{engine_key(config)} loads: guests reach the host through imports only"
+
+
+def _monitor(settings: Settings) -> str:
+    from audit.store import make_directory
+    from sandbox import monitor_modules
+    from sandbox.cache import ArtifactCache
+    from sandbox.engine_wasmtime import EngineConfig
+
+    make_directory(settings.home)
+    start = time.monotonic()
+    with ArtifactCache(settings.cache_dir, max_bytes=settings.cache_max_bytes) as cache:
+        modules = monitor_modules.load(EngineConfig(), cache)
+        for artifact in (modules.gate, modules.probe, modules.monitor):
+            artifact.close()
+    return f"compiled, in {(time.monotonic() - start) * 1_000:.0f} ms: every host call is decided and recorded"
+
+
+def _process() -> str:
+    fd = os.pidfd_open(os.getpid())
+    try:
+        signal.pidfd_send_signal(fd, 0)
+    finally:
+        os.close(fd)
+    return "each run has a process of its own, killed through a descriptor (pidfd)"
+
+
+def _memory() -> str:
+    from sandbox.shared_memory import make_shared
+
+    os.close(make_shared("wasmgate-doctor", 4_096))
+    return "anonymous files (memfd): what a killed guest did stays readable"
+
+
+def _durable(settings: Settings) -> str:
+    from audit.store import make_directory
+
+    make_directory(settings.audit_dir)
+    path = settings.audit_dir / f".doctor.{os.getpid()}.part"
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(fd, bytes(4_096))
+        start = time.monotonic()
+        os.fdatasync(fd)
+        spent = time.monotonic() - start
+    finally:
+        os.close(fd)
+        path.unlink()
+    return f"{inert(str(settings.audit_dir))} can be written, durably in {spent * 1_000:.1f} ms"
+
+
+def _cache(settings: Settings) -> str:
+    from sandbox.cache import ArtifactCache
+
+    with ArtifactCache(settings.cache_dir, max_bytes=settings.cache_max_bytes):
+        return f"{inert(str(settings.cache_dir))} is ours alone, and what it holds is authenticated"
+
+
+def _landlock() -> str:
+    if sys.platform != "linux":
+        return "the kernel has none"
+    libc = ctypes.CDLL(None, use_errno=True)
+    version = libc.syscall(_SYS_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), _LANDLOCK_VERSION)
+    return f"the kernel has it, ABI {version}" if version > 0 else "the kernel has none"
+
+
+def _seccomp() -> str:
+    actions = Path("/proc/sys/kernel/seccomp/actions_avail")
+    return "the kernel has it" if actions.is_file() else "the kernel has none, or does not say so"
+
+
+def _cgroup() -> str:
+    if not Path("/sys/fs/cgroup/cgroup.controllers").is_file():
+        return "no cgroup 2 is mounted"
+    try:
+        own = Path("/proc/self/cgroup").read_text(encoding="utf-8").strip().rpartition("::")[2]
+    except OSError:
+        return "cgroup 2 is mounted"
+    is_ours = os.access(Path("/sys/fs/cgroup") / own.lstrip("/"), os.W_OK)
+    return f"cgroup 2 is mounted, and is {'' if is_ours else 'not '}delegated to us"
+
+
+def _namespaces() -> str:
+    limit = Path("/proc/sys/user/max_user_namespaces")
+    try:
+        count = int(limit.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "the kernel has no user namespaces"
+    return "the kernel has user namespaces" if count > 0 else "user namespaces are switched off"

@@ -1,0 +1,32 @@
+"""What the routers work with, and how a route gets at it.
+
+It is made in `app.py`. INVARIANT: nothing here is kept between requests but what `service` and `runs` keep.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from api.http.runs import Runs
+from api.service import Service
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The service and the runs that were started over HTTP."""
+
+    service: Service
+    runs: Runs
+    uploading: threading.Lock = field(default_factory=threading.Lock)  # one upload at a time is in memory
+
+
+def _gateway(request: Request) -> Gateway:
+    return cast("Gateway", request.app.state.gateway)
+
+
+Within = Annotated[Gateway, Depends(_gateway)]
+"""Type of a route's parameter that holds the gateway."""

@@ -1,0 +1,119 @@
+"""The runs that this service has started: each in a thread of its own, no more of them than the settings allow.
+
+What a run is, and that it is recorded, is the matter of `api/service.py`. Who asked may wait or come back later.
+INVARIANT: a run that was started is ended, here or by the end of the service, and its outcome is on record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from api.http.problems import Problem
+from sandbox.shared_memory import make_readable
+
+if TYPE_CHECKING:
+    from api.service import Service
+    from sandbox.runner import Execution, Order
+
+_LOOK_EVERY_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run that was started."""
+
+    order: Order
+    begun: Future[None] = field(default_factory=Future)  # on record, or failed to get there
+    ended: Future[Execution] = field(default_factory=Future)
+
+
+class Runs:
+    """Starts runs and knows those that go on; thread-safe."""
+
+    def __init__(self, service: Service) -> None:
+        """Run with `service`, which stays the caller's."""
+        self._service = service
+        self._limit = service.settings.max_concurrent_runs
+        self._threads = ThreadPoolExecutor(self._limit, thread_name_prefix="wasmgate-run")
+        self._lock = threading.Lock()
+        self._going: dict[str, Run] = {}
+        self._is_ending = False
+
+    def start(self, order: Order, *, stdin: bytes | None) -> Run:
+        """Start a run; raises Problem when there is no room for it, and nothing is recorded then."""
+        run = Run(order)
+        with self._lock:
+            if self._is_ending:
+                raise Problem("busy", "the service is ending", headers={"Retry-After": "10"})
+            if len(self._going) >= self._limit:
+                detail = f"{self._limit} runs are going on"
+                raise Problem("too-many-runs", detail, headers={"Retry-After": "1"})
+            self._going[order.exec_id] = run
+        self._threads.submit(self._work, run, stdin)
+        return run
+
+    def is_going(self, exec_id: str) -> bool:
+        """Say whether a run goes on here, or its output is still being kept."""
+        return exec_id in self._going
+
+    def cancel(self, exec_id: str) -> bool:
+        """End a run as `killed`; says whether it was there to be ended."""
+        run = self._going.get(exec_id)
+        if run is not None:
+            run.order.cancelled.set()
+        return run is not None
+
+    async def end(self, *, grace_s: float, kill_s: float) -> bool:
+        """Start nothing more, let runs go on for `grace_s`, then end them; says whether all are over."""
+        with self._lock:
+            self._is_ending = True
+        if not await self._is_quiet_within(grace_s):
+            for exec_id in tuple(self._going):
+                self.cancel(exec_id)
+        is_over = await self._is_quiet_within(kill_s)
+        self._threads.shutdown(wait=is_over)
+        return is_over
+
+    async def _is_quiet_within(self, seconds: float) -> bool:
+        until = asyncio.get_running_loop().time() + seconds
+        while self._going and asyncio.get_running_loop().time() < until:
+            await asyncio.sleep(_LOOK_EVERY_S)
+        return not self._going
+
+    def _work(self, run: Run, stdin: bytes | None) -> None:
+        fd: int | None = None
+        try:
+            if stdin is not None:
+                fd = make_readable("wasmgate-stdin", stdin)
+                os.lseek(fd, 0, os.SEEK_SET)
+            order = replace(run.order, stdin_fd=fd, on_progress=lambda _step: _settle(run.begun))
+            execution = self._service.run(order, wait_s=1.0)
+        except BaseException as err:  # noqa: BLE001  # it is raised again where the answer is made
+            self._forget(run)
+            _fail(run.begun, err)
+            _fail(run.ended, err)
+        else:
+            self._forget(run)
+            _settle(run.begun)
+            run.ended.set_result(execution)
+        finally:
+            if fd is not None:
+                os.close(fd)
+
+    def _forget(self, run: Run) -> None:
+        self._going.pop(run.order.exec_id, None)
+
+
+def _settle(future: Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+def _fail(future: Future[None] | Future[Execution], err: BaseException) -> None:
+    if not future.done():
+        future.set_exception(err)
