@@ -8,7 +8,7 @@ A decision is a value to match on: it has no truth value.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import NoReturn, cast
 
@@ -47,6 +47,7 @@ class Deny(_Decided):
     """The call is refused."""
 
     hint: str = ""  # how to allow it
+    is_final: bool = False  # refused in audit mode too
     __bool__ = _Decided.__bool__
 
 
@@ -92,7 +93,7 @@ def decide(
     host_call = CALLS[CALL_CODES[call]]
     decision = _decide(plan, host_call, target, target2, wants=wants)
     match decision:
-        case Deny() if plan.mode is Mode.AUDIT:
+        case Deny(is_final=False) if plan.mode is Mode.AUDIT:
             return WouldDeny(decision.rule_id, decision.reason, decision.chain, decision.hint)
         case _:
             return decision
@@ -184,11 +185,13 @@ def _decide_stream(plan: Plan, target: str) -> Allow | Deny:
 
 def _decide_path(plan: Plan, target: str, needs: Callable[[int], Right]) -> Allow | Deny:
     if len(target.encode("utf-8", "surrogateescape")) >= MAX_PATH:
-        return _refused(plan, fixed.PATH_LENGTH, "the path is too long")
+        return replace(_refused(plan, fixed.PATH_LENGTH, "the path is too long"), is_final=True)
     places = resolve(plan, target)
     if not places:
         chain = (f"mounts: none holds {quoted(target)}", "default: refused")
-        return _refused(plan, fixed.DEFAULT, f"no mount holds {quoted(target)}", chain)
+        return replace(
+            _refused(plan, fixed.DEFAULT, f"no mount holds {quoted(target)}", chain), is_final=True
+        )
     decisions = [_decide_place(plan, place, needs) for place in places]
     return next((found for found in decisions if isinstance(found, Allow)), decisions[0])
 
@@ -211,7 +214,9 @@ def _decide_place(plan: Plan, place: Place, needs: Callable[[int], Right]) -> Al
     if not needed:
         if is_live(plan, state):
             return Allow(NOTHING_DECIDES, "something is granted here or below", tuple(chain))
-        return _refused(plan, plan.rules[found.rules[0]].id, "nothing is granted here or below", tuple(chain))
+        rule = plan.rules[found.rules[0]]
+        refusal = _refused(plan, rule.id, "nothing is granted here or below", tuple(chain))
+        return replace(refusal, is_final=rule.kind is RuleKind.BUILTIN)
     decider = NOTHING_DECIDES
     for right, index in zip(RIGHTS, found.rules, strict=True):
         if needed & right:
@@ -219,9 +224,10 @@ def _decide_place(plan: Plan, place: Place, needs: Callable[[int], Right]) -> Al
             decider = rule.id
             chain.extend(_steps(rule.kind, rule.id, _words(right)))
             if not found.rights & right:
-                return _refused(
-                    plan, rule.id, f"{_words(right)} is not granted: {rule.summary}", tuple(chain)
-                )
+                reason = f"{_words(right)} is not granted: {rule.summary}"
+                refusal = _refused(plan, rule.id, reason, tuple(chain))
+                # SECURITY: what is denied by nature is denied in every mode, as the monitor does
+                return replace(refusal, is_final=rule.kind is RuleKind.BUILTIN)
     return Allow(decider, f"{_words(needed)} is granted by {decider}", tuple(chain))
 
 

@@ -70,7 +70,10 @@ def make_engine(config: EngineConfig) -> wasmtime.Engine:
     settings = wasmtime.Config()
     settings.epoch_interruption = True
     settings.consume_fuel = config.has_fuel
-    settings.max_wasm_stack = min(config.stack_bytes, MAX_STACK_BYTES)
+    stack_bytes = min(config.stack_bytes, MAX_STACK_BYTES)
+    # WORKAROUND: the engine panics on a stack above its 2 MiB for asynchronous calls, which nobody makes here
+    ffi.wasmtime_config_async_stack_size_set(settings.ptr(), 2 * MAX_STACK_BYTES)
+    settings.max_wasm_stack = stack_bytes
     settings.wasm_multi_memory = True
     settings.wasm_threads = False
     settings.wasm_memory64 = False

@@ -1,0 +1,51 @@
+"""From what a caller asks to the order of a run.
+
+What may be asked is in `models.py`; running it is `runs.py`. INVARIANT: a policy with one error gives no order, and
+nothing is on record then.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING
+
+from api.http.bodies import refused
+from api.modules import module_digest
+from policy.plan import StdinMode
+from sandbox.runner import Order
+
+if TYPE_CHECKING:
+    from api.http.models import RunRequest
+    from api.service import Service
+    from policy import Plan
+
+_DIGITS_SHOWN = 12
+
+
+def order_of(service: Service, wanted: RunRequest) -> tuple[Order, bytes | None]:
+    """Give the order, and the guest's standard input.
+
+    Raises ModuleMissingError, PolicyMissingError and PolicyError, and Problem for input that the policy does not
+    grant.
+    """
+    digest = module_digest(wanted.module)
+    module = service.modules.get(digest)
+    plan = _plan(service, wanted)
+    stdin = base64.b64decode(wanted.stdin) if wanted.stdin else None
+    if stdin and plan.stdio.stdin is StdinMode.NONE:
+        raise refused("stdin", expected="no input: the policy does not grant it (`stdio: {stdin: caller}`)")
+    name = wanted.name or service.modules.about(digest).name
+    order = Order(
+        plan=plan,
+        module=module,
+        module_name=name or f"{digest.removeprefix('sha256:')[:_DIGITS_SHOWN]}.wasm",
+        extra_args=wanted.args,
+        invoke=wanted.invoke,
+    )
+    return order, stdin
+
+
+def _plan(service: Service, wanted: RunRequest) -> Plan:
+    if wanted.policy is not None:
+        return service.policies.plan(wanted.policy)
+    return service.policies.plan_inline((wanted.policy_document or "").encode())
