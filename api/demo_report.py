@@ -73,10 +73,10 @@ def _allowed(receipt: Receipt) -> list[str]:
     counts = [f"{item.call} {item.count}" for item in receipt.calls if item.decision == "allow"]
     lines: list[str] = []
     for text in counts:
-        if lines and len(lines[-1]) + len(text) + 2 <= _SHOWN_COLUMNS - 2:
+        if lines and len(lines[-1]) + len(text) + 3 <= _SHOWN_COLUMNS - 2:
             lines[-1] += f", {text}"
         else:
-            lines.append(text)
+            lines[-1:] = [*(f"{last}," for last in lines[-1:]), text]
     return lines
 
 
@@ -87,9 +87,9 @@ def _refused(plan: Plan, execution: Execution, paint: Paint) -> list[str]:
 def _tried(stage: Stage, execution: Execution, paint: Paint) -> list[str]:
     lines = [_verdict(attempt, execution, paint) for attempt in ATTEMPTS]
     lines += [
-        f"  {paint('empty   ', 'yellow')}look for secrets in the environment: it finds REGION, which the policy sets",
-        f"  {paint('unasked ', 'yellow')}open /etc/passwd by its name, and make a socket: its C library knows of no"
-        " mount and no call for that, so it never asked",
+        f"  {paint('empty  ', 'yellow')} look for secrets in the environment: it finds what the policy sets, REGION",
+        f"  {paint('unasked', 'yellow')} open /etc/passwd by its name, and make a new socket: its own C library knows",
+        "          no mount and no host call for that, so the host was never asked",
     ]
     mark = paint("as expected", "green") if is_as_expected(stage, execution) else paint("NOT as expected", "red")
     return [*lines, f"  {mark}"]

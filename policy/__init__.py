@@ -2,14 +2,20 @@
 
 What is done with a plan lives in `sandbox/`; this package knows nothing of execution. A document
 that can't be enforced in full never becomes a plan.
+
+Names are imported when they are first used: a cell needs `policy.plan` only, and neither YAML nor the schema.
 """
 
 from __future__ import annotations
 
-from policy.compiler import check_policy, compile_policy, rule_index
-from policy.document import PolicyDocument, load_document
-from policy.errors import Finding, PolicyError, Severity
-from policy.plan import Plan, Right, RuleId
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from policy.compiler import check_policy, compile_policy, rule_index
+    from policy.document import PolicyDocument, load_document
+    from policy.errors import Finding, PolicyError, Severity
+    from policy.plan import Plan, Right, RuleId
 
 __all__ = [
     "Finding",
@@ -24,3 +30,18 @@ __all__ = [
     "load_document",
     "rule_index",
 ]
+
+_PLACES = {
+    "compiler": ("check_policy", "compile_policy", "rule_index"),
+    "document": ("PolicyDocument", "load_document"),
+    "errors": ("Finding", "PolicyError", "Severity"),
+    "plan": ("Plan", "Right", "RuleId"),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from where it lives."""
+    for module, names in _PLACES.items():
+        if name in names:
+            return getattr(import_module(f"policy.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
