@@ -1,8 +1,8 @@
 """The command line: which commands there are, and what is common to all of them.
 
-Each group is a file of `commands/`, imported when its command is used, so that help starts fast. What a command
-does lives there. INVARIANT: a reader that goes away ends a command quietly, and no error shows a traceback of
-what the user did wrong.
+Each group is a file of `commands/`, imported when its command is used, so that help starts fast. What a
+command does lives there. INVARIANT: a reader that goes away ends a command quietly, and nothing that the user
+did wrong shows a traceback.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def run(arguments: Sequence[str]) -> int:
         return wrong.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # click leaves so when it meets a closed pipe
         _forget_output()
         return PIPE_CLOSED
     return status if isinstance(status, int) else 0
@@ -82,11 +82,14 @@ def _fill_standard_streams() -> None:
             os.fstat(fd)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
+    sys.stdin = sys.stdin or open(0, encoding="utf-8", closefd=False)  # noqa: PTH123, SIM115  # a descriptor
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: PTH123, SIM115  # as above
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: PTH123, SIM115  # as above
 
 
 def _forget_output() -> None:
     """Let nothing that is still buffered complain when the interpreter ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 if __name__ == "__main__":

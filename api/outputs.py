@@ -1,7 +1,7 @@
 """What guests wrote to their standard streams, kept as files until somebody asks for it.
 
-What is captured is the policy's matter, and how much of it there may be; records are in `audit/`. The bytes are
-the guest's, hostile, and kept as they came. INVARIANT: a name is made of a checked execution id only.
+What is captured is the policy's matter, and how much of it there may be; records are in `audit/`. The bytes
+are the guest's, hostile, and kept as they came. INVARIANT: a name is made of a checked execution id only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Policies that the service knows: by name from a folder that people keep, by digest when they were handed over.
+"""Policies that the service knows: by name from a folder of people, by digest when they were handed over.
 
 What a document means is `policy/`. A stored policy says which modules it is for. INVARIANT: a policy that
 cannot be read, or has one error, gives no plan: it is never taken for an empty or an older one.
@@ -90,7 +90,9 @@ class PolicyStore:
             return self._read(reference, path, file=reference)
         # SECURITY: a name is one segment of a path, so it leads nowhere else
         if not _NAME.match(reference):
-            raise PolicyMissingError(reference, "expected a name of letters, digits, `.`, `_` and `-`, or a digest")
+            raise PolicyMissingError(
+                reference, "expected a name of letters, digits, `.`, `_` and `-`, or a digest"
+            )
         for ending in _ENDINGS:
             path = self._named / f"{reference}{ending}"
             if path.is_file():

@@ -1,7 +1,7 @@
 """The report that follows a run: how it ended, what was refused, by which rule, and how to allow it.
 
-What is reported comes from the receipt and the plan; who prints it decides where. INVARIANT: every text that a
-guest could have chosen is inert, so nothing it names can pretend to be a line of the report.
+What is reported comes from the receipt and the plan; who prints it decides where. INVARIANT: every text that
+a guest could have chosen is inert, so nothing it names can pretend to be a line of the report.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from api.invocation import command
 from audit.inert import inert
 from audit.receipt import OutcomeKind
 from policy.fixed import DEFAULT
+from policy.plan import RuleId
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 _SHOWN_CALLS = 5  # of one rule; the audit log has them all
 _SHOWN_TEXT = 160  # characters of a target
 _PLAIN = re.compile(r"/[A-Za-z0-9._/@+-]*\Z")  # a path that needs no quotes in YAML and is no glob
+
 
 @dataclass(frozen=True, slots=True)
 class RefusalGroup:
@@ -84,8 +87,8 @@ def render_report(
     if total > len(refused):
         lines.append(f"  and {total - len(refused)} more, which the audit log has")
     if total:
-        command = f"wasmgate audit show --audit-dir {shell_quoted(audit_dir)} {receipt.execution_id}"
-        lines.append(paint.faint(f"  look closer: {command}"))
+        closer = command("audit", "show", "--audit-dir", audit_dir, receipt.execution_id)
+        lines.append(paint.faint(f"  look closer: {closer}"))
     return "\n".join(lines) + "\n"
 
 
@@ -102,15 +105,8 @@ def render_group(group: RefusalGroup, paint: Paint) -> list[str]:
     return lines
 
 
-def shell_quoted(text: str) -> str:
-    """A word of a command that can be pasted; inert, so an odd folder name gives no surprise."""
-    import shlex
-
-    return shlex.quote(inert(text))
-
-
-def _group(name: str, calls: list[RefusedCall], rules: dict[str, Rule]) -> RefusalGroup:
-    rule = rules.get(name)
+def _group(name: str, calls: list[RefusedCall], rules: dict[RuleId, Rule]) -> RefusalGroup:
+    rule = rules.get(RuleId(name))
     lines: dict[str, int] = {}
     for call in calls:
         text = _call_text(call)

@@ -1,7 +1,7 @@
 """The audit log as this program uses it: opened for queries, and sealed from time to time.
 
-How either is done is `audit/`, to which the decoder of `sandbox/` is handed here. INVARIANT: a failure to seal loses nothing, since the
-write-ahead log stays until its segment is durable, and is reported once.
+How either is done is `audit/`, to which the decoder of `sandbox/` is handed here. INVARIANT: a failure to
+seal loses nothing, since the write-ahead log stays until its segment is durable, and is reported once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The composition root: opens the state, and puts policy, sandbox and audit together for every surface.
 
-Surfaces live beside this file (`cli.py`, `http/`); what they show is theirs. Nothing here knows of HTTP or of a
-terminal. INVARIANT: what is found half done in the audit log is finished before the first new run.
+Surfaces live beside this file (`cli.py`, `http/`); what they show is theirs. Nothing here knows of HTTP or of
+a terminal. INVARIANT: what is found half done in the audit log is finished before the first new run.
 """
 
 from __future__ import annotations
@@ -204,4 +204,3 @@ class Service:
         """Give the receipt of an execution that is over."""
         found = self.execution(exec_id)
         return found.receipt if found else None
-

@@ -1,7 +1,8 @@
 """Settings of this program: read once from the environment, checked, and frozen.
 
-What a policy says is no setting; it lives in `policy/`. This is the only reader of the environment. INVARIANT:
-a `WASMGATE_` variable that is misspelt or out of range is an error that says how to fix it, never a default.
+What a policy says is no setting; it lives in `policy/`. This is the only reader of the environment.
+INVARIANT: a `WASMGATE_` variable that is misspelt or out of range is an error that says how to fix it, never
+a default.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ def _loopback(host: str) -> str:
     except ValueError:
         is_loopback = False
     if not is_loopback:
-        # SECURITY: there is one key and no TLS yet; put a proxy with both in front to be reached from outside.
+        # SECURITY: there is one key and no TLS yet; a proxy in front can add what is missing.
         raise ValueError("a loopback address, as 127.0.0.1 or ::1")
     return host
 
@@ -48,18 +49,18 @@ Folder = Annotated[Path, AfterValidator(_absolute)]
 
 
 class Settings(BaseModel):
-    """Every setting, with its unit, default and bounds; the variable is the name in capitals after `WASMGATE_`."""
+    """Every setting, with unit, default and bounds; the variable is `WASMGATE_` and the name in capitals."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     home: Folder = Field(
-        description="Folder of all state, made private when it is missing; the default is `wasmgate` in the data"
-        " directory of the platform, `$XDG_DATA_HOME` or `~/.local/share`."
+        description="Folder of all state, made private when it is missing; the default is `wasmgate` in the"
+        " data directory of the platform, `$XDG_DATA_HOME` or `~/.local/share`."
     )
     audit_dir: Folder = Field(description="Folder of the audit log; the default is `audit` in the home.")
     policies_dir: Folder = Field(
-        description="Folder of the policies that the service knows by name, one YAML file each; the default is"
-        " `policies` in the home."
+        description="Folder of the policies that the service knows by name, one YAML file each; the default"
+        " is `policies` in the home."
     )
     host: Annotated[str, AfterValidator(_loopback)] = Field(
         "127.0.0.1", description="Loopback address that `serve` listens on."
@@ -71,7 +72,8 @@ class Settings(BaseModel):
         64 * _MIB, ge=_KIB, le=_GIB, description="Bytes of the largest module that the service takes."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least severity that the service writes to its own log; the audit log has no levels."
+        "info",
+        description="Least severity that the service writes to its own log; the audit log has no levels.",
     )
     cache_max_bytes: int = Field(
         2 * _GIB, ge=0, le=_TIB, description="Bytes of compiled modules that are kept on disk between runs."
@@ -142,18 +144,17 @@ def load_settings(
     try:
         settings = Settings.model_validate_strings(values)
     except ValidationError as err:
-        # a home that is wrong makes the folders in it wrong: one fault is enough
-        wrong = [each for each in err.errors(include_url=False) if each["loc"][0] in {*known, "home", "audit_dir"}]
-        is_home_wrong = any(each["loc"][0] == "home" for each in wrong)
-        faults += [_fault(each) for each in wrong if each["loc"][0] in known or not is_home_wrong or each["loc"][0] == "home"]
-        raise SettingsError(tuple(faults)) from None
+        raise SettingsError((*faults, *_faults(err, known))) from None
     if faults:
         raise SettingsError(tuple(faults))
     return settings
 
 
 def default_home(variables: Mapping[str, str]) -> Path:
-    """The state's folder when nobody names one; SPEC: XDG base directories, a relative path there is ignored."""
+    """The state's folder when nobody names one.
+
+    SPEC: XDG base directories: a relative path in the variable is ignored.
+    """
     named = variables.get("XDG_DATA_HOME", "")
     if named.startswith("/"):
         return Path(named) / "wasmgate"
@@ -183,6 +184,12 @@ def _unknown(name: str) -> str:
     near = get_close_matches(name[:_SHOWN].upper(), names, n=1, cutoff=0.6)
     advice = f"did you mean {near[0]}?" if near else f"known: {', '.join(names)}"
     return f"{inert(name[:_SHOWN])}: unknown setting ({advice})"
+
+
+def _faults(err: ValidationError, known: Mapping[str, str]) -> list[str]:
+    found = {str(each["loc"][0]): _fault(each) for each in err.errors(include_url=False)}
+    # a home that is wrong makes the folders in it wrong: one fault is enough
+    return [fault for name, fault in found.items() if name in known or name == "home" or "home" not in found]
 
 
 def _fault(error: ErrorDetails) -> str:

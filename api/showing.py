@@ -1,6 +1,7 @@
 """One execution as a person reads it: what ran, how it ended, what it used, what it called, what was refused.
 
-Everything comes from the receipt and the records. INVARIANT: text that a guest or a caller chose comes out inert.
+Everything comes from the receipt and the records. INVARIANT: text that a guest or a caller chose comes out
+inert.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ def render_execution(found: Execution, picture: Timeline, *, paint: Paint, is_un
 
 def _facts(receipt: Receipt) -> list[list[str]]:
     used = receipt.resources
-    times = f"{to_rfc3339(receipt.started_at_ns)[:23]}Z, for {used.wall_ms if used.wall_ms is not None else '?'} ms"
+    wall_ms = "?" if used.wall_ms is None else used.wall_ms
+    times = f"{to_rfc3339(receipt.started_at_ns)[:23]}Z, for {wall_ms} ms"
     memory = "?" if used.peak_memory_bytes is None else f"{used.peak_memory_bytes / (1 << 20):.1f} MiB"
     facts = [
         ["execution", receipt.execution_id],
@@ -45,7 +47,10 @@ def _facts(receipt: Receipt) -> list[list[str]]:
         ["policy", f"{inert(receipt.policy_name)}  {receipt.policy_digest}"],
         ["started", times],
         ["outcome", outcome_line(receipt)],
-        ["used", f"{used.cpu_ms if used.cpu_ms is not None else '?'} ms of processor time, {memory} of memory"],
+        [
+            "used",
+            f"{used.cpu_ms if used.cpu_ms is not None else '?'} ms of processor time, {memory} of memory",
+        ],
         ["moved", f"{used.bytes_read} bytes read, {used.bytes_written} bytes written"],
         ["records", str(receipt.records)],
         ["walls", ", ".join(receipt.walls) or "none: it did not start"],
@@ -63,13 +68,21 @@ def _calls(receipt: Receipt) -> tuple[list[list[str]], list[str]]:
     words = [word for word in _DECISIONS if any(word in each for each in counts.values())]
     if not counts:
         return [], []
-    rows = [[inert(call), *(str(each.get(word, 0)) for word in words)] for call, each in sorted(counts.items())]
+    rows = [
+        [inert(call), *(str(each.get(word, 0)) for word in words)] for call, each in sorted(counts.items())
+    ]
     return rows, ["call", *words]
 
 
 def _refusals(receipt: Receipt) -> str:
     rows = [
-        [str(one.seq), inert(one.call), inert(one.rule or "-"), inert(one.reason or "-"), cut(one.target or "-")]
+        [
+            str(one.seq),
+            inert(one.call),
+            inert(one.rule or "-"),
+            inert(one.reason or "-"),
+            cut(one.target or "-"),
+        ]
         for one in receipt.refusals
     ]
     return "refused, the first ones\n" + render_table(rows, ["seq", "call", "rule", "reason", "target"])

@@ -1,7 +1,7 @@
 """Rows and values as people and scripts read them: a table, JSON, or one JSON document a line.
 
-Which rows there are is the commands' matter. INVARIANT: in every form, text that a guest could have chosen comes
-out inert, and JSON parses to exactly the stored value.
+Which rows there are is the commands' matter. INVARIANT: in every form, text that a guest could have chosen
+comes out inert, and JSON parses to exactly the stored value.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ def output_option(*forms: str) -> Callable[[Callable[..., object]], Callable[...
     """The `--output` option of a command; the first form is the default."""
     chosen = forms or FORMS
     return click.option(
-        "--output", type=click.Choice(chosen), default=chosen[0], show_default=True, help="Form of the output."
+        "--output",
+        type=click.Choice(chosen),
+        default=chosen[0],
+        show_default=True,
+        help="Form of the output.",
     )
 
 

@@ -1,8 +1,8 @@
 """Spans for whoever watches this service from outside: one for each execution, with its counts.
 
-The evidence of a run is its records and its receipt (`audit/`); telemetry may be sampled, late or lost. This is
-the only importer of OpenTelemetry, and it is imported only when an exporter is wanted. INVARIANT: an execution
-never waits for a collector, and never fails because of one.
+The evidence of a run is its records and its receipt (`audit/`); telemetry may be sampled, late or lost. This
+is the only importer of OpenTelemetry, and it is imported only when an exporter is wanted. INVARIANT: an
+execution never waits for a collector, and never fails because of one.
 """
 
 from __future__ import annotations
@@ -60,9 +60,7 @@ class Spans:
         """Make the span of an execution, from its beginning to its end."""
         from opentelemetry.trace import Status, StatusCode
 
-        span = self._tracer.start_span(
-            SPAN, start_time=receipt.started_at_ns, attributes=attributes(receipt)
-        )
+        span = self._tracer.start_span(SPAN, start_time=receipt.started_at_ns, attributes=attributes(receipt))
         if receipt.outcome.kind.value != "exited":
             span.set_status(Status(StatusCode.ERROR, receipt.outcome.message))
         span.end(end_time=receipt.ended_at_ns)

@@ -86,7 +86,7 @@ def timeline(rows: Iterable[Row], *, columns: int = COLUMNS) -> Timeline:
 
 
 def render_timeline(picture: Timeline, *, paint: Paint, is_unicode: bool) -> list[str]:
-    """The picture as lines; a height counts within its lane, and a mark below shows where calls were refused."""
+    """The picture as lines; heights compare within a lane, marks below show where calls were refused."""
     if not picture.lanes:
         return ["no host calls"]
     width = len(picture.lanes[0].counts)

@@ -8,6 +8,8 @@ text that it would print.
 from __future__ import annotations
 
 import ctypes
+import os
+import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -266,9 +268,19 @@ def _wasi(world: World) -> wasmtime.WasiConfig:
     wasi.argv = list(world.argv)
     wasi.env = list(world.environment)
     if world.has_stdin:
-        wasi.stdin_file = "/proc/self/fd/0"
+        _give_stdin(wasi)
     wasi.stdout_file = "/proc/self/fd/1"
     wasi.stderr_file = "/proc/self/fd/2"
     for host, guest, is_mutable in world.preopens:
         wasi.preopen_dir(host, guest, is_mutable)
     return wasi
+
+
+def _give_stdin(wasi: wasmtime.WasiConfig) -> None:
+    """Let the guest read standard input from where it stands."""
+    status = os.fstat(0)
+    if stat.S_ISSOCK(status.st_mode) or (stat.S_ISREG(status.st_mode) and os.lseek(0, 0, os.SEEK_CUR)):
+        # opened anew, a file would be read from its start again, and a socket cannot be opened at all
+        wasi.inherit_stdin()
+    else:
+        wasi.stdin_file = "/proc/self/fd/0"

@@ -130,8 +130,8 @@ class Ring:
         SPEC: layout.py: a kill between a record's counter and `done` leaves the counters one ahead.
         """
         counters = self.counters()
-        done = self.long(layout.DONE)
-        self._take(sink, done + (int(counters.sum()) == done + 1))
+        done, head = self.long(layout.DONE), self.long(layout.HEAD)
+        self._take(sink, done + (int(counters.sum()) == head == done + 1))
         completed = Counter({code: int(count) for code, count in enumerate(counters.flat) if count})
         # the account kept here is by bytes, the monitor's by table
         ours = Counter(

@@ -49,14 +49,17 @@ class Zygote:
 
     def serve(self) -> None:
         """Work until the supervisor is gone."""
-        watch = [self._channel, self._wake]
+        watch = select.poll()  # `select` knows no descriptor above 1023, and the channel has our parent's number
+        channel, wake = self._channel.fileno(), self._wake.fileno()
+        for fd in (channel, wake):
+            watch.register(fd, select.POLLIN)
         while True:
-            ready, _, _ = select.select(watch, [], [])
-            if self._wake in ready:
+            ready = {fd for fd, _ in watch.poll()}
+            if wake in ready:
                 with contextlib.suppress(BlockingIOError):
                     self._wake.recv(4_096)
                 self._reap()
-            if self._channel in ready and not self._spawn():
+            if channel in ready and not self._spawn():
                 break
         for pid in self._exits:
             with contextlib.suppress(ProcessLookupError):

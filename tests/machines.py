@@ -24,7 +24,7 @@ from policy.plan import UNLIMITED, Clocks, Plan, StdinMode
 from sandbox import engine_wasmtime as engine
 from sandbox.engine_wasmtime import Artifacts, EndKind, EngineConfig, GuestError, Machine, StoreLimits, World
 from sandbox.monitor import generate, layout, tables
-from sandbox.monitor.layout import RECORD, Decision, Reason, Stop
+from sandbox.monitor.layout import IN_FLIGHT, RECORD, Decision, Reason, Stop
 from sandbox.ring import Ring
 from tests.guests import LOG, Script, Seen, script_text
 
@@ -320,13 +320,18 @@ def run_watched(
                     log = bytes(memory.read(store, LOG, int(place.value(store))))
             except GuestError as err_:
                 end = err_.end
-            counters = ring.finish(sink)
+            counters, totals = ring.counters().copy(), ring.finish(sink)
             header = {name: ring.long(at) for name, at in _HEADER.items()}
             header["stop"], header["exited"] = ring.word(layout.STOP), ring.word(layout.EXITED)
             header["exit_code"] = struct.unpack("<i", struct.pack("<I", ring.word(layout.EXIT_CODE)))[0]
+            named = sink.named(plan)
+            # INVARIANT: records = counters, after every run of every test
+            assert totals.is_sound
+            assert totals.records == len(named)
+            assert int(counters.sum()) == sum(record.errno != IN_FLIGHT for record in named)
             return Watched(
                 script.seen(log), end.kind, end.message, end.exit_code, _content(out), _content(err),
-                sink.named(plan), counters, header, unarmed,
+                named, counters, header, unarmed,
             )  # fmt: skip
     finally:
         ring.close()

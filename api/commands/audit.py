@@ -28,6 +28,11 @@ _TABLE_LIMIT = 100
 _UNKNOWN = 1
 
 
+_AUDIT_DIR = click.option(
+    "--audit-dir", metavar="DIR", type=click.Path(path_type=Path), help="Folder of the log."
+)
+
+
 @click.group(short_help="Query the audit log.")
 def COMMAND() -> None:  # noqa: N802  # the name that every command file gives its command
     """Ask what ran, what it called, and what was refused."""
@@ -36,13 +41,15 @@ def COMMAND() -> None:  # noqa: N802  # the name that every command file gives i
 def _filter_options(command: Callable[..., object]) -> Callable[..., object]:
     """The options that say which records are meant."""
     options = (
-        click.option("--audit-dir", metavar="DIR", type=click.Path(path_type=Path), help="Folder of the log."),
+        _AUDIT_DIR,
         click.option("--execution", metavar="ID", help="Of this execution."),
         click.option("--module", metavar="M", help="Of a module, by digest or name."),
         click.option("--call", metavar="GLOB", help="Of these calls, as `path_*`."),
         click.option("--decision", metavar="D", help="`allow`, `deny`, `would_deny` or `limit`."),
         click.option("--rule", metavar="ID", help="Decided by this rule."),
-        click.option("--path-prefix", metavar="P", help="About a path that starts so, on the host or in the guest."),
+        click.option(
+            "--path-prefix", metavar="P", help="About paths that start so, on the host or in the guest."
+        ),
         click.option("--from", "from_", metavar="T", help="Not before: RFC 3339, or nanoseconds since 1970."),
         click.option("--to", metavar="T", help="Before: as --from."),
     )
@@ -53,7 +60,9 @@ def _filter_options(command: Callable[..., object]) -> Callable[..., object]:
 
 @COMMAND.command()
 @_filter_options
-@click.option("--limit", metavar="N", type=click.IntRange(min=1), help="At most so many; 100 in a table, else all.")
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(min=1), help="At most so many; 100 in a table, else all."
+)
 @output_option("table", "json", "ndjson")
 def query(*, audit_dir: Path | None, limit: int | None, output: str, **wanted: str | None) -> None:
     """Print records, oldest first within one execution, else newest first."""
@@ -83,7 +92,10 @@ def stats(*, audit_dir: Path | None, output: str, **wanted: str | None) -> None:
     click.echo(f"{found.records} records of {found.executions} executions")
     click.echo(f"{found.bytes_in} bytes in, {found.bytes_out} bytes out\n")
     decisions = sorted({word for counts in found.calls.values() for word in counts})
-    rows = [{"call": call} | {word: counts.get(word, 0) for word in decisions} for call, counts in found.calls.items()]
+    rows = [
+        {"call": call} | {word: counts.get(word, 0) for word in decisions}
+        for call, counts in found.calls.items()
+    ]
     write_rows(rows, columns=("call", *decisions), output="table")
     if found.refusals_by_rule:
         click.echo()
@@ -95,7 +107,7 @@ def stats(*, audit_dir: Path | None, output: str, **wanted: str | None) -> None:
 
 
 @COMMAND.command()
-@click.option("--audit-dir", metavar="DIR", type=click.Path(path_type=Path), help="Folder of the log.")
+@_AUDIT_DIR
 @output_option("table", "json")
 @click.argument("execution")
 def show(*, audit_dir: Path | None, output: str, execution: str) -> int:
@@ -143,9 +155,14 @@ def _reader(audit_dir: Path | None) -> Iterator[AuditReader]:
 def _filter(wanted: dict[str, str | None]) -> RecordFilter:
     from audit.filters import RecordFilter, time_filter
 
-    from_text, to_text = wanted.pop("from_"), wanted.pop("to")
+    from_text, to_text = wanted["from_"], wanted["to"]
     return RecordFilter(
-        **cast("dict[str, str]", {name: value for name, value in wanted.items() if value is not None}),
+        execution=wanted["execution"],
+        module=wanted["module"],
+        call=wanted["call"],
+        decision=wanted["decision"],
+        rule=wanted["rule"],
+        path_prefix=wanted["path_prefix"],
         from_ns=None if from_text is None else time_filter("from", from_text),
         to_ns=None if to_text is None else time_filter("to", to_text),
     )

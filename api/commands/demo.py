@@ -1,7 +1,7 @@
 """`wasmgate demo`: the main job on a real guest, with a picture of what happened.
 
-What it does and shows is `api.demo`. INVARIANT: status 0 means that what should be refused was refused, and that
-the job was done.
+What it does and shows is `api.demo`. INVARIANT: status 0 means that what should be refused was refused, and
+that the job was done.
 """
 
 from __future__ import annotations

@@ -6,13 +6,11 @@ compiled here, and never run.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from api.exits import REFUSED
 from api.tables import cell, output_option, render_table, write_json
 
 if TYPE_CHECKING:
@@ -34,6 +32,7 @@ def COMMAND() -> None:  # noqa: N802  # the name that every command file gives i
 @click.argument("module_file", metavar="MODULE")
 def inspect(*, module_file: str, policy_file: str | None, invoke: str | None, output: str) -> int:
     """Show what MODULE imports and exports, and whether it would be run; exit status 125 if not."""
+    from api.exits import REFUSED
     from api.loading import UnreadableError, read_module
     from sandbox import inspection
     from sandbox.refusal import AdmissionRefused
@@ -58,12 +57,15 @@ def inspect(*, module_file: str, policy_file: str | None, invoke: str | None, ou
 
 
 @COMMAND.command(name="compile")
-@click.option("--policy", "policy_file", metavar="FILE", help="Compile it for the engine this policy asks for.")
+@click.option(
+    "--policy", "policy_file", metavar="FILE", help="Compile it for the engine this policy asks for."
+)
 @output_option("table", "json")
 @click.argument("module_file", metavar="MODULE")
 def compile_command(*, module_file: str, policy_file: str | None, output: str) -> int:
     """Compile MODULE and keep the result, so that its first run starts at once."""
     from api.compiling import compile_and_keep
+    from api.exits import REFUSED
     from api.loading import UnreadableError, read_module
     from api.settings import SettingsError, load_settings
     from api.terminal import Progress
@@ -107,7 +109,7 @@ def _plan(file: str) -> Plan:
         return load_plan(file)
     except PolicyError as err:
         show_policy_error(err)
-        sys.exit(1)
+        raise click.exceptions.Exit(1) from err
 
 
 def _render(found: Inspection, *, has_policy: bool) -> str:
@@ -133,7 +135,10 @@ def _memory(minimum_bytes: int) -> str:
 
 
 def _import_row(view: ImportView, *, has_policy: bool) -> list[str]:
-    row = [f"{view.module}.{view.name}" if view.provided_by != view.module else view.name, view.provision.value]
+    row = [
+        f"{view.module}.{view.name}" if view.provided_by != view.module else view.name,
+        view.provision.value,
+    ]
     if has_policy and view.grant:
         row.append(view.grant.standing.value)
         row.append(cell(" ".join(part for part in (view.grant.rule_id, view.grant.note) if part) or None))
@@ -151,7 +156,12 @@ def _as_json(found: Inspection) -> dict[str, object]:
         "imports": [_import_as_json(each) for each in found.imports],
         "not_granted": [each.name for each in found.not_granted],
         "exports": [
-            {"name": each.name, "kind": each.kind, "signature": each.signature, "is_callable": each.is_callable}
+            {
+                "name": each.name,
+                "kind": each.kind,
+                "signature": each.signature,
+                "is_callable": each.is_callable,
+            }
             for each in found.exports
         ],
         "exports_total": found.exports_total,

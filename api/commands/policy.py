@@ -1,7 +1,7 @@
 """`wasmgate policy`: what is wrong with a policy, what it compiles to, and what it says in plain sentences.
 
-All of that is found out in `policy/`; here it is only asked for and printed. Nothing is run. INVARIANT: what is
-explained is the plan that would be enforced, and a policy with an error is never explained.
+All of that is found out in `policy/`; here it is only asked for and printed. INVARIANT: what is the plan that
+would be enforced, and a policy with an error is never explained.
 """
 
 from __future__ import annotations
@@ -74,13 +74,19 @@ def show(*, file: str, output: str) -> int:
 
 @COMMAND.command()
 @click.option("--call", metavar="NAME", help="Explain what happens to this host call, as `path_open`.")
-@click.option("--target", metavar="PATH", help="Its path as the guest names it, or `stdin`, `wall` and so on.")
+@click.option("--target", metavar="PATH", help="Its path in the guest, or `stdin`, `wall` and so on.")
 @click.option("--target2", metavar="PATH", help="Where a rename or a link leads.")
-@click.option("--access", "access", multiple=True, metavar="RIGHT", help="What `path_open` asks for, as `read`.")
+@click.option("--access", multiple=True, metavar="RIGHT", help="What `path_open` asks for, as `read`.")
 @output_option("table", "json")
 @click.argument("file")
-def explain(  # noqa: PLR0913  # one for each option
-    *, file: str, call: str | None, target: str | None, target2: str | None, access: tuple[str, ...], output: str
+def explain(
+    *,
+    file: str,
+    call: str | None,
+    target: str | None,
+    target2: str | None,
+    access: tuple[str, ...],
+    output: str,
 ) -> int:
     """Say in sentences what FILE allows, or what it says about one call and why."""
     from policy.decide import UnknownCallError

@@ -1,7 +1,7 @@
 """`wasmgate run`: one module under one policy, its streams passed through, a report of refusals afterwards.
 
-How a run is carried out is `sandbox.runner`; what the report says is `api.report`. INVARIANT: whatever happens
-after the run began, including a signal, its record and its receipt are complete before this program ends.
+How a run is carried out is `sandbox.runner`; what the report says is `api.report`. INVARIANT: whatever
+happens after the run began, including a signal, its record and its receipt are complete before this ends.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
-
-from api.exits import REFUSED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,10 +52,10 @@ def COMMAND(  # noqa: N802  # the name that every command file gives its command
     module_file: str,
     args: tuple[str, ...],
 ) -> int:
-    """Run MODULE under a policy; what follows `--` are its arguments.
+    """Run MODULE under a policy; what follows `--` goes to it as arguments.
 
-    The guest's standard output and error are passed through byte for byte. Exit status: the guest's own; 125 if
-    it was refused or could not start; 134 if it trapped; 137 if a limit stopped it.
+    The guest's standard output and error are passed through byte for byte. Exit status: the guest's own;
+    125 if it was refused or could not start; 134 if it trapped; 137 if a limit stopped it.
     """
     from sandbox.cells import Cells
 
@@ -89,6 +87,7 @@ class _Wanted:
 
 
 def _run(wanted: _Wanted, cells: Cells, *, quiet: bool, output: str) -> int:
+    from api.exits import REFUSED
     from api.loading import UnreadableError, load_plan, read_module, show_policy_error
     from api.service import Service
     from api.settings import SettingsError, load_settings
@@ -112,7 +111,7 @@ def _run(wanted: _Wanted, cells: Cells, *, quiet: bool, output: str) -> int:
 
 
 def _open_receipt(path: str | None, stack: contextlib.ExitStack) -> BinaryIO | None:
-    """Open the receipt's file before anything runs: a run without the receipt that was asked for is no use."""
+    """Open the receipt's file before anything runs: a run without the receipt asked for is no use."""
     return None if path is None else stack.enter_context(Path(path).open("wb"))
 
 
@@ -164,10 +163,9 @@ class _Session:
                 execution = self._service.run(order)
             finally:
                 self._progress.stop()
-            for relay in (stdout, stderr):
-                relay.finish(lambda: self._signal != 0)
-                if relay.problem:
-                    click.echo(f"wasmgate: the guest's output was not written: {relay.problem}", err=True)
+        for relay in (stdout, stderr):
+            if relay.problem:
+                click.echo(f"wasmgate: the guest's output was not written: {relay.problem}", err=True)
         return execution
 
     def _on_progress(self, step: str) -> None:

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Start the HTTP service on a loopback address.")
 @click.option("--audit-dir", metavar="DIR", type=click.Path(path_type=Path), help="Folder of the audit log.")
-def COMMAND(*, audit_dir: Path | None) -> int:  # noqa: N802  # the name that every command file gives its command
+@click.option("--new-key", is_flag=True, help="Make a new key; the old one is good for nothing any more.")
+def COMMAND(*, audit_dir: Path | None, new_key: bool) -> int:  # noqa: N802  # the name of every file's command
     """Start the HTTP service; `WASMGATE_HOST` and `WASMGATE_PORT` say where.
 
     Every route but the health check needs the key that is made, and shown once, at the first start.
     """
-    from api.http.server import serve
+    from api.http.keys import KeyFileError
+    from api.http.server import ListenError, serve
     from api.logs import configure_logs, logger
     from api.service import Service
     from api.settings import SettingsError, load_settings
@@ -41,9 +43,9 @@ def COMMAND(*, audit_dir: Path | None) -> int:  # noqa: N802  # the name that ev
             settings.log_level, sys.stderr, is_terminal=paint.is_terminal, has_colours=paint.is_coloured
         )
         with Service(settings, on_seal_failure=on_seal_failure) as service:
-            serve(service)
+            serve(service, say=click.echo, is_key_wanted=new_key)
     except SettingsError as err:
         raise click.UsageError(str(err)) from err
-    except (Failure, CacheError, OSError) as err:
+    except (Failure, CacheError, KeyFileError, ListenError, OSError) as err:
         raise click.ClickException(str(err)) from err
     return 0

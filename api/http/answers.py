@@ -1,7 +1,8 @@
 """Answers as bytes: JSON that stays harmless wherever it is pasted, and nothing that a browser would run.
 
-What is in an answer is the matter of `views.py` and of the routers. INVARIANT: JSON from here has no character
-that drives a terminal, and none that could begin or end markup, and parses to the value it was made from.
+What is in an answer is the matter of `views.py` and of the routers. INVARIANT: JSON from here has no
+character that drives a terminal, and none that could begin or end markup, and parses to the value it was made
+from.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ SECURITY_HEADERS: tuple[tuple[str, str], ...] = (
 
 
 def harmless(document: str) -> str:
-    """Give a JSON document in which markup and control characters are spelt `\\uXXXX`."""
+    r"""Give a JSON document in which markup and control characters are spelt `\uXXXX`."""
     # SECURITY: `</script>` in a guest's path stays inert if somebody writes the document into a page
     spelt = document.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     return inert_json(spelt)

@@ -1,7 +1,7 @@
 """The audit log: records by filter, page by page, and totals.
 
-How a question is answered is `audit/query.py`. INVARIANT: following `next` gives each record once and leaves none
-out, however the log grows meanwhile.
+How a question is answered is `audit/query.py`. INVARIANT: following `next` gives each record once and leaves
+none out, however the log grows meanwhile.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from audit.filters import DEFAULT_LIMIT, RecordFilter, time_filter
 if TYPE_CHECKING:
     from audit.query import Page
 
-router = APIRouter(prefix="/audit", tags=["audit"])
+router = APIRouter(prefix="/v1/audit", tags=["audit"])
 
 NEXT_CURSOR = "X-Next-Cursor"
 """Where the cursor is when the answer has a record a line; absent at the end."""

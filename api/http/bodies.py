@@ -1,7 +1,7 @@
 """Bodies of requests, read into what they should be.
 
-How much may be sent is limited in `body_limits.py`, what may be in a body is said in `models.py`. INVARIANT: a
-body that is not of the declared type is refused before it is read.
+How much may be sent is limited in `body_limits.py`, what may be in a body is said in `models.py`. INVARIANT:
+a body that is not of the declared type is refused before it is read.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def invalid(errors: Sequence[ErrorDetails]) -> Problem:
 def refused(field: str, *, expected: str, found: str = "") -> Problem:
     """Say what is wrong with one value."""
     message = f"{field}: expected {expected}" + (f", found `{inert(found[:_SHOWN])}`" if found else "")
-    return Problem("invalid", errors=[Fault(message=message, field=field, expected=expected, found=found[:_SHOWN])])
+    return Problem(
+        "invalid", errors=[Fault(message=message, field=field, expected=expected, found=found[:_SHOWN])]
+    )
 
 
 def _fault(error: ErrorDetails) -> Fault:

@@ -1,7 +1,7 @@
 """How much may be sent, and how long that may take.
 
-What a body means is read in `bodies.py`; the head of a request is limited in `connection.py`. INVARIANT: no body
-is read beyond its limit, and none is waited for beyond its time, whatever its headers promise.
+What a body means is read in `bodies.py`; the head of a request is limited in `connection.py`. INVARIANT: no
+body is read beyond its limit, and none is waited for beyond its time, whatever its headers promise.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Executions as they are shown, one or a page of them.
 
-They come from the log; which of them go on here is known by `runs.py`. INVARIANT: a cursor belongs to the filter it
-was made for, and pages never overlap.
+They come from the log; which of them go on here is known by `runs.py`. INVARIANT: a cursor belongs to the
+filter it was made for, and pages never overlap.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def execution_view(found: Execution, *, is_going: bool) -> ExecutionView:
         policy=NamedDigest(digest=about.policy_digest, name=about.policy_name),
         started_at=to_rfc3339(about.started_at_ns),
         receipt=None if receipt is None or is_going else ReceiptView.model_validate_json(receipt.to_json()),
-        links=LinksView(self=path, records=f"{path}/records", stdout=f"{path}/stdout", stderr=f"{path}/stderr"),
+        links=LinksView(
+            self=path, records=f"{path}/records", stdout=f"{path}/stdout", stderr=f"{path}/stderr"
+        ),
     )
 
 
@@ -55,9 +57,14 @@ class ExecutionPages:
         """Give one page; raises Problem for a cursor that is none of this query's."""
         before = None if query.cursor is None else _position(query.cursor, query.module)
         found = self.within.service.executions(limit=query.limit + 1, module=query.module, before=before)
-        kept = [execution_view(each, is_going=self.within.runs.is_going(each.exec_id)) for each in found[: query.limit]]
+        kept = [
+            execution_view(each, is_going=self.within.runs.is_going(each.exec_id))
+            for each in found[: query.limit]
+        ]
         has_more = len(found) > query.limit
-        return ExecutionsView(executions=tuple(kept), next=_cursor(kept[-1], query.module) if has_more else None)
+        return ExecutionsView(
+            executions=tuple(kept), next=_cursor(kept[-1], query.module) if has_more else None
+        )
 
 
 def _cursor(last: ExecutionView, module: str | None) -> str:

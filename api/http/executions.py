@@ -1,7 +1,7 @@
 """Executions: start one, list them, look at one, read its records and its output, cancel it.
 
-Starting and watching is done in `runs.py`, what a run is by `sandbox/`. Receipts and records come out of the log as
-they are there. INVARIANT: an answer that names an execution is given when the log knows it.
+Starting and watching is done in `runs.py`, what a run is by `sandbox/`. Receipts and records come out of the
+log as they are there. INVARIANT: an answer that names an execution is given when the log knows it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from api.http import examples
 from api.http.answers import BYTES, answer, attachment
 from api.http.audit import RECORDS, page
-from api.http.bodies import read_model, refused
+from api.http.bodies import read_model
 from api.http.execution_pages import ExecutionPages, execution_view
 from api.http.gateway import Gateway, Within
 from api.http.models import DenseQuery, ExecutionIdText, ExecutionsQuery, RunRequest
@@ -23,9 +23,10 @@ from api.http.openapi import body, shown
 from api.http.orders import order_of
 from api.http.problems import Problem, problems
 from api.http.record_pages import dense_page
-from api.http.views import ExecutionsView, ExecutionView
+from api.http.views import ExecutionsView, ExecutionView, RecordsView
+from audit.errors import FilterError
 
-router = APIRouter(prefix="/executions", tags=["executions"])
+router = APIRouter(prefix="/v1/executions", tags=["executions"])
 
 MAX_WAIT_S = 300.0
 """A caller who waits is answered `202` after this; the run goes on."""
@@ -42,7 +43,9 @@ ExecutionId = Annotated[ExecutionIdText, Path(description="A UUID in lower case.
     responses={
         **problems("not-found", "unsupported-type", "policy-invalid", "too-many-runs"),
         201: shown("The run is over; `receipt.outcome` says how it ended.", examples.EXECUTION),
-        202: shown("The run goes on; `Location` is where to ask for it.", examples.RUNNING, model=ExecutionView),
+        202: shown(
+            "The run goes on; `Location` is where to ask for it.", examples.RUNNING, model=ExecutionView
+        ),
     },
     openapi_extra=body(
         {"application/json": {"$ref": "#/components/schemas/RunRequest"}}, example=examples.RUN_REQUEST
@@ -113,15 +116,15 @@ def cancel_execution(execution_id: ExecutionId, within: Within) -> Response:
     "/{execution_id}/records",
     operation_id="list_execution_records",
     summary="Read the records of an execution",
-    response_model=None,
+    response_model=RecordsView,
     responses={**problems("not-found", "bad-filter"), 200: RECORDS},
 )
 def list_execution_records(
     request: Request, execution_id: ExecutionId, within: Within, query: Annotated[DenseQuery, Query()]
 ) -> Response:
-    """In the order of their sequence numbers, without a gap; go on with `next`, or come back with `after_seq`."""
+    """In the order of their sequence numbers; go on with `next`, or come back with `after_seq`."""
     if query.after_seq is not None and query.cursor is not None:
-        raise refused("after_seq", expected="either `after_seq` or `cursor`")
+        raise FilterError("after_seq", "not together with `cursor`", query.after_seq)
     _view(within, execution_id)
     return page(request, dense_page(within.service, execution_id, query))
 

@@ -1,7 +1,8 @@
 """Who may enter: whoever asks for this service by its own name, and has the key.
 
-What the key is lives in `keys.py`. There is no CORS: no page of another site may read an answer. INVARIANT: every
-path but the open ones asks for the key, known or not, so nobody without it learns which paths there are.
+What the key is lives in `keys.py`. There is no CORS: no page of another site may read an answer. INVARIANT:
+every path but the open ones asks for the key, known or not, so nobody without it learns which paths there
+are.
 """
 
 from __future__ import annotations

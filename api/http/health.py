@@ -1,7 +1,7 @@
 """Whether the service answers.
 
-The only route without a key: it says nothing about modules, policies, runs or the machine. INVARIANT: answering
-touches neither the disk nor the log.
+The only route without a key: it says nothing about modules, policies, runs or the machine. INVARIANT:
+answering touches neither the disk nor the log.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from api.http.openapi import shown
 from api.http.problems import problems
 from api.http.views import HealthView
 
-router = APIRouter(tags=["health"])
+router = APIRouter(prefix="/v1", tags=["health"])
 
 
 def program_version() -> str:

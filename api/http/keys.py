@@ -73,8 +73,8 @@ class KeyCheck:
 def digest_of(key: str) -> bytes:
     """Hash a key.
 
-    SHA-256 and no slow hash: a key has 256 random bits, so nobody finds it by trying, however fast; a slow hash
-    protects short secrets that people choose, and would make each request slow.
+    SHA-256 and no slow hash: a key has 256 random bits, so nobody finds it by trying, however fast; a slow
+    hash protects short secrets that people choose, and would make each request slow.
     """
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
@@ -91,7 +91,7 @@ class KeyFile:
         return os.path.lexists(self.path)
 
     def make(self) -> str:
-        """Make a key in the place of the one before, and give it: it cannot be read again. Raises KeyFileError."""
+        """Make a key in the place of the one before, and give it, this once. Raises KeyFileError."""
         key = PREFIX + secrets.token_urlsafe(_KEY_BYTES)
         content = json.dumps({"version": 1, "algorithm": _ALGORITHM, "hash": digest_of(key).hex()})
         try:
@@ -107,10 +107,13 @@ class KeyFile:
         except (ValueError, RecursionError):
             raise KeyFileError(self.path, "holds no hash of a key") from None
         match document:
-            case {"version": 1, "algorithm": "sha256", "hash": str(text), **rest} if not rest and _HASH.match(text):
-                return KeyCheck(bytes.fromhex(text))
+            case {"version": 1, "algorithm": "sha256", "hash": str(text), **rest} if not rest:
+                pass
             case _:
-                raise KeyFileError(self.path, "holds no hash of a key")
+                text = ""
+        if not _HASH.match(text):
+            raise KeyFileError(self.path, "holds no hash of a key")
+        return KeyCheck(bytes.fromhex(text))
 
     def _read(self) -> bytes:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic.config import JsonDict
 from pydantic.json_schema import SkipJsonSchema
 
 from audit.columns import CODES
@@ -48,7 +49,7 @@ Limit = Annotated[int, Field(strict=False, ge=1, le=MAX_LIMIT, description="Reco
 Decision = Literal["none", "allow", "deny", "would_deny", "modified", "limit"]
 
 _ONE_POLICY = "exactly one of `policy` and `policy_document`"
-_ONE_POLICY_SCHEMA = {
+_ONE_POLICY_SCHEMA: JsonDict = {
     "oneOf": [
         {
             "required": ["policy"],
@@ -79,10 +80,11 @@ class RunRequest(Edge):
         None, description="A policy document, YAML or JSON, for this run only."
     )
     args: Annotated[tuple[Argument, ...], Field(max_length=MAX_ARGS)] = Field(
-        (), description=f"The guest's arguments after the policy's own; {MAX_ARGS_BYTES} bytes in all at most."
+        (), description=f"The guest's arguments after the policy's own; {MAX_ARGS_BYTES} bytes at most."
     )
     stdin: Base64 | None = Field(
-        None, description=f"Standard input in base64, {MAX_STDIN_BYTES} bytes at most; the policy must grant it."
+        None,
+        description=f"Standard input in base64, {MAX_STDIN_BYTES} bytes at most, if the policy grants it.",
     )
     invoke: Annotated[str, Field(min_length=1, max_length=200, pattern=NO_NUL)] | None = Field(
         None, description="Export to call instead of `_start`."
@@ -102,7 +104,9 @@ class RunRequest(Edge):
 class UploadQuery(Edge):
     """How a module is handed over."""
 
-    name: ModuleName | SkipJsonSchema[None] = Field(None, description="Name that policies may match; the first one stays.")
+    name: ModuleName | SkipJsonSchema[None] = Field(
+        None, description="Name that policies may match; the first one stays."
+    )
 
 
 class ModuleQuery(Edge):
@@ -124,8 +128,12 @@ class CheckQuery(Edge):
 class ExecutionsQuery(Edge):
     """Which executions are wanted."""
 
-    module: FilterText | SkipJsonSchema[None] = Field(None, description="Digest, or a name a module was run under.")
-    limit: Annotated[int, Field(strict=False, ge=1, le=MAX_LISTED, description="Executions in one answer.")] = 100
+    module: FilterText | SkipJsonSchema[None] = Field(
+        None, description="Digest, or a name a module was run under."
+    )
+    limit: Annotated[
+        int, Field(strict=False, ge=1, le=MAX_LISTED, description="Executions in one answer.")
+    ] = 100
     cursor: Cursor | SkipJsonSchema[None] = None
 
 
@@ -143,10 +151,16 @@ class StatsQuery(Edge):
     """Which records are counted; all that is given must hold."""
 
     execution: ExecutionIdText | SkipJsonSchema[None] = None
-    module: FilterText | SkipJsonSchema[None] = Field(None, description="Digest, or a name a module was run under.")
-    call: FilterText | SkipJsonSchema[None] = Field(None, description="Glob over the call's name, as `path_*`.")
+    module: FilterText | SkipJsonSchema[None] = Field(
+        None, description="Digest, or a name a module was run under."
+    )
+    call: FilterText | SkipJsonSchema[None] = Field(
+        None, description="Glob over the call's name, as `path_*`."
+    )
     decision: Decision | SkipJsonSchema[None] = None
-    path_prefix: FilterText | SkipJsonSchema[None] = Field(None, description="Beginning of a path that was touched.")
+    path_prefix: FilterText | SkipJsonSchema[None] = Field(
+        None, description="Beginning of a path that was touched."
+    )
     from_: Moment | SkipJsonSchema[None] = Field(
         None, alias="from", description="First time, RFC 3339 or nanoseconds since 1970."
     )

@@ -1,7 +1,7 @@
 """Modules: hand one over, list them, look into one.
 
-Whether a module may run is decided at each run, so any bytes are taken. Nothing is compiled here. INVARIANT: a
-module is named by the digest of its bytes, so handing it over again changes nothing.
+Whether a module may run is decided at each run, so any bytes are taken. Nothing is compiled here. INVARIANT:
+a module is named by the digest of its bytes, so handing it over again changes nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from api.http.bodies import read_to_file, require_type
 from api.http.gateway import Gateway, Within
 from api.http.models import DigestText, ModuleQuery, UploadQuery
 from api.http.openapi import body, shown
-from api.http.problems import Problem, problems
+from api.http.problems import problems
 from api.http.views import (
     ExportView,
     ImportView,
@@ -30,14 +30,19 @@ from api.http.views import (
 )
 from api.modules import ModuleMissingError, StoredModule, module_digest
 from audit.times import to_rfc3339
-from sandbox.inspection import Inspection, inspect
+from sandbox.admission import digest_of
 from sandbox.inspection import ImportView as InspectedImport
+from sandbox.inspection import Inspection, inspect
 from sandbox.refusal import AdmissionRefused
 
-router = APIRouter(prefix="/modules", tags=["modules"])
+router = APIRouter(prefix="/v1/modules", tags=["modules"])
 
 TYPES = ("application/wasm", "application/octet-stream")
-_UPLOAD = {**problems("unsupported-type"), 201: shown("It is kept now.", examples.MODULE), 200: shown("It was kept already.", examples.MODULE)}
+_UPLOAD = {
+    **problems("unsupported-type"),
+    200: shown("It was kept already.", examples.MODULE, model=ModuleView),
+    201: shown("It is kept now.", examples.MODULE),
+}
 
 
 @router.post(
@@ -103,7 +108,7 @@ def get_module(digest: DigestText, within: Within, query: Annotated[ModuleQuery,
         refusal = err
     return answer(
         InspectedModuleView(
-            **_view(stored).model_dump(),
+            **dict(_view(stored)),
             policy=query.policy,
             refusal=RefusalView(reason=refusal.reason.value, message=refusal.message) if refusal else None,
             inspection=_inspection(found) if found else None,
@@ -123,9 +128,18 @@ def _keep(within: Gateway, file: IO[bytes], name: str) -> tuple[StoredModule, bo
     modules = within.service.modules
     with within.uploading:
         file.seek(0)
-        before = {stored.digest for stored in modules.list()}
-        digest = modules.put(file.read(), name=name)
-    return modules.about(digest), digest not in before
+        module = file.read()
+        is_new = not _is_kept(within, digest_of(module))
+        digest = modules.put(module, name=name)
+    return modules.about(digest), is_new
+
+
+def _is_kept(within: Gateway, digest: str) -> bool:
+    try:
+        within.service.modules.about(module_digest(digest))
+    except ModuleMissingError:
+        return False
+    return True
 
 
 def _view(stored: StoredModule) -> ModuleView:

@@ -1,7 +1,7 @@
 """From what a caller asks to the order of a run.
 
-What may be asked is in `models.py`; running it is `runs.py`. INVARIANT: a policy with one error gives no order, and
-nothing is on record then.
+What may be asked is in `models.py`; running it is `runs.py`. INVARIANT: a policy with one error gives no
+order, and nothing is on record then.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _DIGITS_SHOWN = 12
 def order_of(service: Service, wanted: RunRequest) -> tuple[Order, bytes | None]:
     """Give the order, and the guest's standard input.
 
-    Raises ModuleMissingError, PolicyMissingError and PolicyError, and Problem for input that the policy does not
-    grant.
+    Raises ModuleMissingError, PolicyMissingError and PolicyError, and Problem for input that the policy does
+    not grant.
     """
     digest = module_digest(wanted.module)
     module = service.modules.get(digest)

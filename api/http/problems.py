@@ -1,7 +1,7 @@
 """Everything that can go wrong with a request, as problems of RFC 9457.
 
-Which request meets which is decided by the routers and the middleware. INVARIANT: a problem says what the caller
-can know and do; a traceback, a path of this machine or a query of the log never is in one.
+Which request meets which is decided by the routers and the middleware. INVARIANT: a problem says what the
+caller can know and do; a traceback, a path of this machine or a query of the log never is in one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The records of one execution, page by page, in the order of their sequence numbers.
 
-Queries over the whole log are in `audit.py`. INVARIANT: sequence numbers have no gap, so a page that begins after
-`n` begins with `n + 1`, or says that there is none yet.
+Queries over the whole log are in `audit.py`. INVARIANT: sequence numbers have no gap, so a page that begins
+after `n` begins with `n + 1`, or says that there is none yet.
 """
 
 from __future__ import annotations

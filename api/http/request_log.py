@@ -1,7 +1,7 @@
 """Names each request, notes how it went in the service's own log, and answers for what nobody caught.
 
-Who may enter is `guard.py`, how large a body may be `body_limits.py`. SECURITY: neither a query nor a path as it
-was sent is logged, only the route's template: they hold text of callers. INVARIANT: every answer has the
+Who may enter is `guard.py`, how large a body may be `body_limits.py`. SECURITY: neither a query nor a path as
+it was sent is logged, only the route's template: they hold text of callers. INVARIANT: every answer has the
 security headers and the request's id.
 """
 

@@ -1,7 +1,8 @@
-"""The runs that this service has started: each in a thread of its own, no more of them than the settings allow.
+"""The runs that were started over HTTP: each in its own thread, no more than the settings allow.
 
-What a run is, and that it is recorded, is the matter of `api/service.py`. Who asked may wait or come back later.
-INVARIANT: a run that was started is ended, here or by the end of the service, and its outcome is on record.
+What a run is, and that it is recorded, is the matter of `api/service.py`. Who asked may wait or come back
+later. INVARIANT: a run that was started is ended, here or by the end of the service, and its outcome is on
+record.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from api.http.problems import Problem
 from sandbox.shared_memory import make_readable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from api.service import Service
     from sandbox.runner import Execution, Order
 
@@ -68,20 +71,31 @@ class Runs:
             run.order.cancelled.set()
         return run is not None
 
-    async def end(self, *, grace_s: float, kill_s: float) -> bool:
-        """Start nothing more, let runs go on for `grace_s`, then end them; says whether all are over."""
+    @property
+    def count(self) -> int:
+        """How many runs go on."""
+        return len(self._going)
+
+    async def end(
+        self, *, grace_s: float, kill_s: float, is_hurried: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Start nothing more, let runs go on for `grace_s`, then end them; says whether all are over.
+
+        They are ended early when `is_hurried` says so.
+        """
         with self._lock:
             self._is_ending = True
-        if not await self._is_quiet_within(grace_s):
+        if not await self._is_quiet_within(grace_s, is_hurried):
             for exec_id in tuple(self._going):
                 self.cancel(exec_id)
-        is_over = await self._is_quiet_within(kill_s)
+        is_over = await self._is_quiet_within(kill_s, lambda: False)
         self._threads.shutdown(wait=is_over)
         return is_over
 
-    async def _is_quiet_within(self, seconds: float) -> bool:
-        until = asyncio.get_running_loop().time() + seconds
-        while self._going and asyncio.get_running_loop().time() < until:
+    async def _is_quiet_within(self, seconds: float, is_hurried: Callable[[], bool]) -> bool:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while self._going and loop.time() < until and not is_hurried():  # noqa: ASYNC110  # threads end them
             await asyncio.sleep(_LOOK_EVERY_S)
         return not self._going
 

@@ -78,7 +78,9 @@ class InspectionView(Edge):
     """A module laid open."""
 
     imports: tuple[ImportView, ...]
-    not_granted: tuple[str, ...] = Field(description="Imports that the policy refuses whatever their arguments.")
+    not_granted: tuple[str, ...] = Field(
+        description="Imports that the policy refuses, whatever the arguments."
+    )
     exports: tuple[ExportView, ...]
     exports_total: int
     functions: int

@@ -10,6 +10,7 @@ import pytest
 
 from sandbox.cache import ArtifactCache
 from sandbox.cells import Cells
+from tests.commands import Shell
 from tests.runs import Log, open_log
 
 
@@ -47,3 +48,16 @@ def cells() -> Iterator[Cells]:
     made = Cells()
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """State of the command line; tests name logs of their own, and share what is compiled."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "home"
+
+
+@pytest.fixture
+def shell(tmp_path: Path, home: Path) -> Shell:
+    """The command line in an empty folder."""
+    return Shell(tmp_path, home)

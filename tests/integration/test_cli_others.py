@@ -1,0 +1,118 @@
+"""The other commands: help, policies, modules, settings, the doctor, and the demo."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.commands import FUNCTIONS, Shell, exiting
+from tests.programs import program
+
+HELPS = (
+    "", "demo", "run", "policy", "policy check", "policy show", "policy explain", "module", "module inspect",
+    "module compile", "audit", "audit query", "audit show", "audit stats", "serve", "doctor",
+)  # fmt: skip
+GRANT = 'permissions: {storage: {allow: [{id: in, uri: "fs:///srv/in/**", mount: /in, access: [read]}]}}\n'
+
+
+def test_help_is_as_a_person_accepted_it(golden):
+    from click.testing import CliRunner
+
+    from api.cli import wasmgate
+
+    texts = []
+    for command in HELPS:
+        done = CliRunner().invoke(wasmgate, [*command.split(), "--help"], prog_name="wasmgate")
+        assert done.exit_code == 0
+        texts.append(done.output)
+    golden("help.txt", "\n".join(texts))
+
+
+def test_help_imports_nothing_heavy(shell: Shell):
+    script = "import sys, api.cli; api.cli.run(['run', '--help']); print([m for m in sys.modules if m in {HEAVY}])"
+    heavy = {"pydantic", "wasmtime", "numpy", "pyarrow", "duckdb", "opentelemetry", "ruamel.yaml", "fastapi"}
+    import subprocess
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, "-c", script.replace("{HEAVY}", repr(heavy))], capture_output=True, check=True, cwd=shell.folder,
+        env={"PYTHONPATH": ":".join(path for path in sys.path if path)},
+    )  # fmt: skip
+    assert done.stdout.decode().splitlines()[-1] == "[]"
+
+
+def test_checking_a_policy(shell: Shell):
+    good = shell.ask("policy", "check", shell.policy(GRANT), "--output", "json")
+    assert (good.status, good.json["is_valid"]) == (0, True)
+    bad = shell.ask("policy", "check", shell.policy("mode: enforc\n"), "--output", "json")
+    assert (bad.status, bad.json["is_valid"]) == (1, False)
+    (finding,) = bad.json["findings"]
+    assert (finding["id"], finding["line"], finding["column"], finding["field"]) == ("bad-value", 3, 7, "mode")
+    shown = shell.ask("policy", "check", "policy.yaml")
+    assert shown.status == 1
+    assert "  3 | mode: enforc\n    |       ^\n" in shown.text
+    stored = shell.ask("policy", "check", "--stored", shell.policy(GRANT))
+    assert (stored.status, "match" in stored.text) == (1, True)
+
+
+def test_showing_and_explaining_a_policy(shell: Shell):
+    policy = shell.policy(GRANT)
+    plan = shell.ask("policy", "show", policy, "--output", "json").json
+    assert plan["mounts"][0]["guest"] == "/in"
+    assert "The network is not granted." in shell.ask("policy", "explain", policy).text
+    question = ("policy", "explain", policy, "--call", "path_open", "--target", "/in/a", "--output", "json")
+    assert shell.ask(*question).json["decision"] == "allow"
+    refused = shell.ask(*question, "--access", "write").json
+    assert (refused["decision"], refused["rule"]) == ("deny", "default")
+    assert shell.ask("policy", "explain", policy, "--call", "no_such").status == 2
+
+
+def test_inspecting_and_compiling_a_module(shell: Shell):
+    (shell.folder / "m.wasm").write_bytes(exiting(0))
+    found = shell.ask("module", "inspect", "m.wasm", "--policy", shell.policy(), "--output", "json").json
+    assert [each["name"] for each in found["imports"]] == list(FUNCTIONS)
+    assert set(found["not_granted"]) == {"path_open", "sock_send"}
+    assert found["refusal"] is None
+    assert "would run  yes" in shell.ask("module", "inspect", "m.wasm").text
+    (shell.folder / "t.wasm").write_bytes(b"(module)")
+    text = shell.ask("module", "inspect", "t.wasm")
+    assert (text.status, "refused (text)" in text.text) == (125, True)
+    compiled = shell.ask("module", "compile", "m.wasm", "--output", "json").json
+    assert compiled["digest"] == found["digest"]
+    assert shell.ask("module", "compile", "m.wasm", "--output", "json").json["is_cached"]
+
+
+def test_a_misspelt_setting_is_told(shell: Shell):
+    (shell.folder / "m.wasm").write_bytes(exiting(0))
+    wrong = {"WASMGATE_AUDITDIR": "/x"}
+    done = shell("run", "--policy", shell.policy(), "m.wasm", environment=wrong)
+    assert (done.status, "did you mean WASMGATE_AUDIT_DIR?" in done.said) == (125, True)
+    assert shell.ask("doctor", environment=wrong).status == 1
+
+
+def test_the_doctor_says_which_walls_stand(shell: Shell):
+    done = shell.ask("doctor", "--output", "json")
+    walls = {each["name"]: each["state"] for each in done.json["walls"]}
+    assert (done.status, done.json["can_run"]) == (0, True)
+    assert {walls[name] for name in ("engine", "monitor", "process", "audit log", "cache")} == {"stands"}
+    assert {walls[name] for name in ("landlock", "seccomp", "cgroup", "namespaces")} == {"not used"}
+    # nothing can be written below a file
+    broken = shell.ask("doctor", environment={"WASMGATE_AUDIT_DIR": str(shell.policy() / "x")})
+    assert (broken.status, "cannot be run" in broken.text) == (1, True)
+
+
+@pytest.mark.timeout(180)
+def test_the_demo_shows_what_was_refused_and_its_commands_work(shell: Shell):
+    assert program("cpython")
+    done = shell("demo")
+    assert (done.status, done.err) == (0, b"")
+    assert "as expected" in done.text
+    assert "\x1b" not in done.text
+    assert "| region,total" in done.text
+    commands = re.findall(r"^  (?:\S*python\S* -m api\.cli|wasmgate) (.*)$", done.text, re.MULTILINE)
+    assert len(commands) == 4
+    for command in commands[:2] + commands[3:]:
+        again = shell(*command.split())
+        assert (again.status, again.err) == (0, b"")
+        assert again.out
