@@ -33,7 +33,7 @@ class Paint:
 
     def __call__(self, text: str, colour: str, *, bold: bool = False) -> str:
         """Give `text` in a colour, or as it is."""
-        return click.style(text, fg=colour, bold=bold) if self.is_coloured else text
+        return click.style(text, fg=colour, bold=bold or None) if self.is_coloured else text
 
     def faint(self, text: str) -> str:
         """Give `text` as something of less weight."""

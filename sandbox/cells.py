@@ -1,7 +1,7 @@
 """Starts cells, through a zygote that is started when the first one is needed.
 
-What the zygote and a cell do is in `zygote.py` and `cell.py`. INVARIANT: a cell is named by a descriptor, never
-by a number that another process could get: kills reach the cell that was started here or nothing.
+What the zygote and a cell do is in `zygote.py` and `cell.py`. INVARIANT: a cell is named by a descriptor,
+never by a number that another process could get: kills reach the cell that was started here or nothing.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Cells:
     def start(self, fds: Mapping[str, int]) -> Cell:
         """Fork a cell, with copies of `fds` (all of `FDS` but `exit`); raises CellError.
 
-        It does nothing for the guest before its supervisor answers it, so one that is lost here ends by itself.
+        It does nothing for the guest before its supervisor answers it: one that is lost here ends by itself.
         """
         exit_fd, wait_fd = os.pipe()
         try:
@@ -155,7 +155,7 @@ class Cells:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
-                # SECURITY: the zygote gets no environment of ours: a cell has nothing to leak that it never had
+                # SECURITY: the zygote gets no environment of ours: a cell cannot leak what it never had
                 process = subprocess.Popen(
                     [sys.executable, "-P", "-m", "sandbox.zygote", str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,

@@ -1,7 +1,7 @@
 """What decides the code of an artifact, and the name under which such artifacts are kept.
 
-The engine itself is behind `engine_wasmtime.py`, which alone imports it; a supervisor that finds everything in
-the cache never loads it. INVARIANT: two configurations with one key can load each other's artifacts.
+The engine itself is behind `engine_wasmtime.py`, which alone imports it; a supervisor that finds everything
+in the cache never loads it. INVARIANT: two configurations with one key can load each other's artifacts.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The one door to wasmtime: engines, compilation, and the wiring of gate, guest and monitor.
 
-What goes in and comes out are the plain values of `engine_config.py` and `guest.py`; what the monitor does is
-generated in `sandbox/monitor`. No function here reads a policy document, and nothing here is called with guest
-text that it would print.
+What goes in and comes out are the plain values of `engine_config.py` and `guest.py`; what the monitor does
+is generated in `sandbox/monitor`. No function here reads a policy document, and nothing here is called with
+guest text that it would print.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ __all__ = [
 
 WASI = "wasi_snapshot_preview1"
 _PAGE = 65_536
-_TRAPS = {
+_TRAPS: dict[object, EndKind] = {
     wasmtime.TrapCode.INTERRUPT: EndKind.CPU,
     wasmtime.TrapCode.OUT_OF_FUEL: EndKind.FUEL,
     wasmtime.TrapCode.STACK_OVERFLOW: EndKind.STACK,
 }
 _T = TypeVar("_T")
-_AFTER_NO_MEMORY = {wasmtime.TrapCode.UNREACHABLE, wasmtime.TrapCode.MEMORY_OUT_OF_BOUNDS}
+_AFTER_NO_MEMORY: set[object] = {wasmtime.TrapCode.UNREACHABLE, wasmtime.TrapCode.MEMORY_OUT_OF_BOUNDS}
 """How a guest ends that was refused memory: it gives up, or uses the -1 as an address."""
 
 
@@ -208,9 +208,7 @@ class Machine:
             memories=-1 if limits.memories < 0 else limits.memories + 4,
         )
 
-    def _place(
-        self, monitor: Mapping[str, object], *, ring_fd: int, ring_bytes: int, tables: bytes
-    ) -> None:
+    def _place(self, monitor: Mapping[str, object], *, ring_fd: int, ring_bytes: int, tables: bytes) -> None:
         """Map the shared ring over the monitor's memory, and copy the plan's tables into its own."""
         ring, plan = (_expect(monitor[name], wasmtime.Memory) for name in ("ring", "plan"))
         if ring.data_len(self._store) != ring_bytes:
@@ -256,9 +254,8 @@ def _export(store: wasmtime.Store, instance: wasmtime.Instance, name: str) -> ob
     item = ffi.wasmtime_extern_t()
     raw = name.encode()
     context = store._context()  # noqa: SLF001  # no public way to look one export up
-    if not ffi.wasmtime_instance_export_get(
-        context, ctypes.byref(instance._instance), raw, len(raw), ctypes.byref(item)  # noqa: SLF001
-    ):
+    holder = ctypes.byref(instance._instance)  # noqa: SLF001  # as above
+    if not ffi.wasmtime_instance_export_get(context, holder, raw, len(raw), ctypes.byref(item)):
         return None
     return wrap_extern(item)
 

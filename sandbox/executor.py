@@ -1,8 +1,8 @@
 """The supervisor's loop: watches one cell from its start to its last record.
 
-Starting cells is `cells.py`, what the ends mean is `outcome.py`, and the order of a whole run is `runner.py`.
-INVARIANT: whatever becomes of the cell, or of this loop, the cell is gone when `follow` returns; every record in
-the ring can then be handed to the audit writer.
+Starting cells is `cells.py`, what the ends mean is `outcome.py`, and the order of a whole run is
+`runner.py`. INVARIANT: whatever becomes of the cell, or of this loop, the cell is gone when `follow`
+returns; every record in the ring can then be handed to the audit writer.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class Watch:
     cell: Cell
     control: socket.socket
     ring: Ring
-    streams: tuple[tuple[str, int, Outlet], ...]  # name of the limit, what to read (without blocking), where to
+    streams: tuple[
+        tuple[str, int, Outlet], ...
+    ]  # name of the limit, what to read (without blocking), where to
     wall_ms: int  # from the moment the guest starts; negative: unlimited
     host_calls: int  # negative: unlimited
     cancelled: threading.Event  # set by whoever asked for the run, to end it
@@ -99,7 +101,7 @@ class Supervision:
 
     def _follow(self) -> None:
         watch = self._watch
-        watch.control.setblocking(False)
+        watch.control.setblocking(False)  # noqa: FBT003  # the name says what is set
         is_gone = False
         with selectors.DefaultSelector() as selector:
             selector.register(watch.control, selectors.EVENT_READ, self._on_control)

@@ -1,7 +1,7 @@
 """Records that a receipt names, set aside while a run goes on: the first refusals, and what they go back to.
 
-All records go to the audit log (`ring.py` hands them over); this is a copy of a few, so that the receipt needs
-no query. INVARIANT: what is kept is bounded, whatever a cell writes.
+All records go to the audit log (`ring.py` hands them over); this is a copy of a few, so that the receipt
+needs no query. INVARIANT: what is kept is bounded, whatever a cell writes.
 """
 
 from __future__ import annotations
@@ -49,9 +49,7 @@ class Kept:
                 self.opens += 1
             else:
                 continue
-            self.frames.append(
-                _frame(first_seq + int(index), records[index : index + 1], arena, arena_start)
-            )
+            self.frames.append(_frame(first_seq + int(index), records[index : index + 1], arena, arena_start))
 
 
 def _frame(seq: int, record: npt.NDArray[np.void], arena: bytes, arena_start: int) -> RecordFrame:

@@ -1,8 +1,8 @@
 """The monitor's three modules, ready to be loaded: generated, assembled, compiled once and cached.
 
-What they say is `sandbox/monitor/generate.py`. They are ours, yet they are compiled and authenticated like any
-guest, so that there is one way in which native code comes to be loaded. They are kept under the digest of their
-text: a supervisor that finds them in the cache needs no assembler, and so never loads the engine.
+What they say is `sandbox/monitor/generate.py`. They are ours, yet they are compiled and authenticated like
+any guest, so that there is one way in which native code comes to be loaded. They are kept under the digest
+of their text: a supervisor that finds them in the cache needs no assembler, and so never loads the engine.
 """
 
 from __future__ import annotations

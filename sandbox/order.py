@@ -1,7 +1,7 @@
 """One run that somebody asked for, and what follows from it alone: its beginning on record, its job.
 
-Carrying it out is `runner.py`. Nothing here touches the disk or starts anything. INVARIANT: what a cell is told
-comes from the plan and the caller; of the module it is told sizes and names of exports only.
+Carrying it out is `runner.py`. Nothing here touches the disk or starts anything. INVARIANT: what a cell is
+told comes from the plan and the caller; of the module it is told sizes and names of exports only.
 """
 
 from __future__ import annotations
@@ -138,7 +138,8 @@ def memory_share(memories: Sequence[MemoryType], limit_bytes: int) -> int | None
 def _grown(memories: Sequence[MemoryType], pages: int) -> int:
     """Bytes of all memories, each grown to `pages` where it can be."""
     return sum(
-        max(memory.minimum, pages if memory.maximum is None else min(pages, memory.maximum)) * memory.page_bytes
+        max(memory.minimum, pages if memory.maximum is None else min(pages, memory.maximum))
+        * memory.page_bytes
         for memory in memories
     )
 

@@ -1,7 +1,7 @@
 """How a run ended, from all that is known: the ring's words, the cell's last message, its exit status.
 
-Watching a run is `executor.py`. The order matters: what the supervisor did comes before what the monitor said,
-and that before what the cell said, since the later ones are less to be trusted.
+Watching a run is `executor.py`. The order matters: what the supervisor did comes before what the monitor
+said, and that before what the cell said, since the later ones are less to be trusted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sandbox.monitor.layout import Stop
 if TYPE_CHECKING:
     from sandbox.job import CellEnd
 
-_STOPS = {
+_STOPS: dict[int, str] = {
     Stop.HOST_CALLS: "host_calls",
     Stop.STDOUT: "stdout",
     Stop.STDERR: "stderr",
@@ -56,7 +56,7 @@ def judge(signs: Signs, *, is_sound: bool) -> Outcome:
         outcome = replace(outcome, kind=OutcomeKind.KILLED, exit_code=None, limit=None, message=UNSOUND)
     early = signs.end.unarmed if signs.end else 0
     if early:
-        said = f"{early} host calls of the module's start section were refused: they came before the monitor stood"
+        said = f"{early} host calls of the module's start section were refused: no monitor stood yet"
         outcome = replace(outcome, message=f"{outcome.message}; {said}" if outcome.message else said)
     return outcome
 
@@ -66,16 +66,20 @@ def _judge(signs: Signs) -> Outcome:
         return _limit(signs.limit)
     if signs.killed_for:
         return Outcome(kind=OutcomeKind.KILLED, message=signs.killed_for)
-    if signs.stop in iter(Stop) and (name := _STOPS.get(Stop(signs.stop))):
-        return _limit(name)
+    if signs.stop in _STOPS:
+        return _limit(_STOPS[signs.stop])
     if signs.end is None:
-        if signs.status < 0 and (name := _SIGNALS.get(-signs.status)):
-            return _limit(name)
-        how = f"signal {-signs.status}" if signs.status < 0 else f"status {signs.status}"
-        return Outcome(kind=OutcomeKind.KILLED, message=f"the cell ended with {how}")
+        return _died(signs.status)
     if signs.has_exited:
         return Outcome(kind=OutcomeKind.EXITED, exit_code=signs.exit_code)
     return _said(signs.end)
+
+
+def _died(status: int) -> Outcome:
+    if -status in _SIGNALS:
+        return _limit(_SIGNALS[-status])
+    how = f"signal {-status}" if status < 0 else f"status {status}"
+    return Outcome(kind=OutcomeKind.KILLED, message=f"the cell ended with {how}")
 
 
 def _said(end: CellEnd) -> Outcome:

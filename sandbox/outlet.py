@@ -1,8 +1,9 @@
 """One output stream of a guest, on its way to whoever asked for it.
 
-Reading it from the cell is `executor.py`; what may be written at all the monitor decides. A reader that is slow
-holds up the guest, through a bounded queue and the pipe behind it, and never the supervisor: so deadlines and
-the audit log do not wait for a terminal. INVARIANT: what is taken is passed on in order, byte for byte.
+Reading it from the cell is `executor.py`; what may be written at all the monitor decides. A reader that is
+slow holds up the guest, through a bounded queue and the pipe behind it, and never the supervisor: so
+deadlines and the audit log do not wait for a terminal. INVARIANT: what is taken is passed on in order, byte
+for byte.
 """
 
 from __future__ import annotations

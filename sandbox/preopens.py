@@ -1,9 +1,9 @@
 """The directories that a run starts with: checked on the host, and made where they are scratch.
 
-Which there are is the plan's matter, what may be done in them the monitor's. SECURITY: a mount is the directory
-that the policy names, not one that a link on the way to it leads to: the rules were compiled for the name. It is
-looked at twice: here, so that a person reads why, and by `held`, which follows no link and so leaves no moment
-in which another guest, with rights to a directory above, could put one there.
+Which there are is the plan's matter, what may be done in them the monitor's. SECURITY: a mount is the
+directory that the policy names, not one that a link on the way to it leads to: the rules were compiled for
+the name. It is looked at twice: here, so that a person reads why, and by `held`, which follows no link and
+so leaves no moment in which another guest, with rights to a directory above, could put one there.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def open_mounts(plan: Plan, scratch: Path | None) -> Preopens:
 
 @contextmanager
 def held(preopens: Preopens) -> Iterator[Preopens]:
-    """The same mounts by paths that lead to open directories, as long as the context lasts; raises OSError."""
+    """The same mounts by paths that lead to open directories, while the context lasts; raises OSError."""
     with contextlib.ExitStack() as stack:
         yield tuple(
             (f"/proc/self/fd/{_open_beneath_root(host, stack)}", guest, is_mutable)
@@ -72,7 +72,7 @@ def _host(mount: Mount, scratch: Path | None) -> str:
         )
     if real != path:
         raise MountRefused(
-            f"mount `{inert(mount.guest)}`: `{inert(mount.host)}` leads through a link to `{inert(str(real))}`:"
-            " write that path in the policy, so that its rules are judged by it"
+            f"mount `{inert(mount.guest)}`: `{inert(mount.host)}` leads through a link to"
+            f" `{inert(str(real))}`: write that path in the policy, so that its rules are judged by it"
         )
     return str(path)

@@ -1,8 +1,9 @@
 """The supervisor's side of the ring: takes completed records out of the shared pages, verbatim.
 
-Where each word lies is `sandbox/monitor/layout.py`; what is done with the bytes is the audit writer's matter.
-SECURITY: a cell that was taken over can write anything here: counts are bounded before use, offsets are
-masked, nothing that was taken once is read again, and the account that a receipt gives is kept on this side.
+Where each word lies is `sandbox/monitor/layout.py`; what is done with the bytes is the audit writer's
+matter. SECURITY: a cell that was taken over can write anything here: counts are bounded before use, offsets
+are masked, nothing that was taken once is read again, and the account that a receipt gives is kept on this
+side.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ class Ring:
         self._tail = 0
         self._arena_tail = 0
         self._counts: Counter[int] = Counter()
+        self._intent = (-1, 0)  # sequence number and codes of the last one
         self._is_sound = True
         self.kept = Kept()
         self.refresh()
@@ -125,7 +127,7 @@ class Ring:
         self._intend(sink)
 
     def finish(self, sink: Sink) -> Totals:
-        """Hand over the rest once the cell is gone, the call in flight as an intent; a second call adds nothing.
+        """Hand over the rest once the cell is gone, the call in flight as an intent; repeating it adds nothing.
 
         SPEC: layout.py: a kill between a record's counter and `done` leaves the counters one ahead.
         """
@@ -142,10 +144,21 @@ class Ring:
             }
         )
         self._is_sound &= ours == completed and ours.total() == self._counts.total()
+        self._intend(sink)
+        return self.totals()
+
+    def totals(self) -> Totals:
+        """What was handed over so far, and stands in the log as that."""
         found = Counter(self._counts)
-        if (record := self._intend(sink)) is not None:
-            found[int(record["call"][0]) << 8 | int(record["decision"][0])] += 1
+        seq, code = self._intent
+        if seq == self._tail:
+            found[code] += 1
         return Totals({(code >> 8, code & 0xFF): count for code, count in found.items()}, self._is_sound)
+
+    @property
+    def left(self) -> int:
+        """Completed records that were not handed over, by the monitor's account."""
+        return min(max(self.long(layout.DONE) - self._tail, 0), layout.RING_RECORDS)
 
     def counters(self) -> npt.NDArray[np.uint64]:
         """Completed records by call and decision, as the monitor counted them."""
@@ -179,17 +192,17 @@ class Ring:
         for code, count in zip(*np.unique(codes, return_counts=True), strict=True):
             self._counts[int(code)] += int(count)
 
-    def _intend(self, sink: Sink) -> npt.NDArray[np.void] | None:
+    def _intend(self, sink: Sink) -> None:
         """Hand over the record in flight, if there is one."""
         head = self.long(layout.HEAD)
         if head <= self._tail:
-            return None
+            return
         self._is_sound &= head == self._tail + 1
         begin = layout.RECORDS + (self._tail & _RECORD_MASK) * layout.RECORD_BYTES
         record = np.frombuffer(self._map[begin : begin + layout.RECORD_BYTES], RECORD)
         arena, start = self._strings(record)
         sink.intent(self._exec_id, seq=self._tail, record=record.tobytes(), arena=arena, arena_start=start)
-        return record
+        self._intent = (self._tail, int(record["call"][0]) << 8 | int(record["decision"][0]))
 
     @staticmethod
     def _runs(first: int, count: int) -> Iterator[tuple[int, int]]:

@@ -1,8 +1,8 @@
 """Runs one module under one plan: admit, compile, run in a cell, write the receipt.
 
-The steps themselves live in `admission.py`, `compiler.py` and `stage.py`; who asks for a run and where its output
-goes is the matter of `api/`. INVARIANT: an execution that was begun in the audit log is ended there, whatever
-happens in between, and a module that was refused leaves a receipt too.
+The steps themselves live in `admission.py`, `compiler.py` and `stage.py`; who asks for a run and where its
+output goes is the matter of `api/`. INVARIANT: an execution that was begun in the audit log is ended there,
+whatever happens in between, and a module that was refused leaves a receipt too.
 """
 
 from __future__ import annotations
@@ -118,7 +118,9 @@ class Runner:
         except AuditError:
             raise
         except BaseException as err:
-            outcome = Outcome(kind=OutcomeKind.KILLED, message=f"ended before its start: {type(err).__name__}")
+            outcome = Outcome(
+                kind=OutcomeKind.KILLED, message=f"ended before its start: {type(err).__name__}"
+            )
             with contextlib.suppress(AuditError):
                 self._writer.end(order.exec_id, receipt_of(order, started_ns, outcome))
             raise

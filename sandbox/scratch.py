@@ -1,7 +1,8 @@
 """Directories for `tmp://` mounts: one for each run, and none when the run is over.
 
-Which mounts are scratch is the plan's matter, opening them `preopens.py`. SECURITY: what a guest made is removed
-without following its links. INVARIANT: a directory that nobody holds a lock on belongs to no run, and goes.
+Which mounts are scratch is the plan's matter, opening them `preopens.py`. SECURITY: what a guest made is
+removed without following its links. INVARIANT: a directory that nobody holds a lock on belongs to no run,
+and goes.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class Scratch:
 
 
 def remove(folder: Path) -> bool:
-    """Remove a directory of ours, also where its content cannot be read or written; says whether it is gone."""
+    """Remove a directory of ours, also if its content cannot be read; says whether it is gone."""
     shutil.rmtree(folder, ignore_errors=True)
     if not os.path.lexists(folder):
         return True

@@ -61,7 +61,7 @@ class Played:
     failure: BaseException | None  # ours, to be raised once the end is on record
 
     def pass_on(self, abandoned: threading.Event) -> None:
-        """Wait until the last output is passed on; raises what failed, unless it was a reader that went away."""
+        """Wait until the last output is passed on; raises what failed, but not that a reader went away."""
         for outlet in (self.stdout, self.stderr):
             outlet.finish(abandoned)
         for failure in (self.failure, self.stdout.error, self.stderr.error):
@@ -87,9 +87,7 @@ class Stage:
             wall_ms = int((time.monotonic() - begun) * 1_000)
             return self._finish(watch, ended, wall_ms=wall_ms)
 
-    def _set_up(
-        self, order: Order, job: Job, code: Code, held: tuple[contextlib.ExitStack, Ring]
-    ) -> Watch:
+    def _set_up(self, order: Order, job: Job, code: Code, held: tuple[contextlib.ExitStack, Ring]) -> Watch:
         stack, ring = held
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         stack.callback(ours.close)
@@ -131,8 +129,9 @@ class Stage:
             totals = ring.finish(self.writer)
             outcome = judge(ended.signs, is_sound=totals.is_sound)
         except AuditError as err:
-            totals, failure = Totals({}, is_sound=True), failure or err
-            outcome = Outcome(kind=OutcomeKind.LIMIT, limit="audit", message=_LOST)
+            totals, failure = ring.totals(), failure or err
+            message = f"{_LOST}: {ring.left} records are lost"
+            outcome = Outcome(kind=OutcomeKind.LIMIT, limit="audit", message=message)
         return Played(
             outcome=outcome,
             totals=totals,

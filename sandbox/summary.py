@@ -1,7 +1,8 @@
 """The receipt of a run, put together from its order, its outcome and what it left behind.
 
-What a receipt is says `audit/receipt.py`; which calls were refused, `refused_calls.py`. INVARIANT: the counts are
-of the records that were handed to the audit log, one for one, and agree with the monitor's own or say so.
+What a receipt is says `audit/receipt.py`; which calls were refused, `refused_calls.py`. INVARIANT: the
+counts are of the records that were handed to the audit log, one for one, and agree with the monitor's own
+or say so.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 WALLS = ("wasm", "monitor", "process")
 """What confines a run today: the engine's sandbox, the reference monitor, and a process of its own."""
 
-_DECISIONS = {
+_DECISIONS: dict[int, str] = {
     Decision.ALLOW: "allow",
     Decision.DENY: "deny",
     Decision.WOULD_DENY: "would_deny",
@@ -82,7 +83,7 @@ def _counts(totals: Totals) -> tuple[CallCount, ...]:
     found: dict[tuple[str, str], int] = {}
     for (code, decision), count in totals.counts.items():
         call = CALLS[code].name if code < len(CALLS) else "?"
-        word = _DECISIONS[Decision(decision)] if decision in iter(Decision) else "none"
+        word = _DECISIONS.get(decision, "none")
         found[call, word] = found.get((call, word), 0) + count
     return tuple(
         CallCount(call=call, decision=word, count=count) for (call, word), count in sorted(found.items())

@@ -1,8 +1,8 @@
 """The zygote: a small single-threaded process that has imported the engine and forks cells.
 
-It is started with `exec` and a clean environment, so no cell inherits what the supervisor holds in memory; what
-a cell does is in `cell.py`. INVARIANT: it never compiles and never runs guest code, so it never has a second
-thread. When the supervisor goes away its socket closes, and the zygote ends with all its cells.
+It is started with `exec` and a clean environment, so no cell inherits what the supervisor holds in memory;
+what a cell does is in `cell.py`. INVARIANT: it never compiles and never runs guest code, so it never has a
+second thread. When the supervisor goes away its socket closes, and the zygote ends with all its cells.
 """
 
 from __future__ import annotations
@@ -41,15 +41,17 @@ class Zygote:
         self._channel = channel
         self._exits: dict[int, int] = {}
         self._wake, wake = socket.socketpair()
-        self._wake.setblocking(False)
-        wake.setblocking(False)
+        self._wake.setblocking(False)  # noqa: FBT003  # the name says what is set
+        wake.setblocking(False)  # noqa: FBT003  # the name says what is set
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
         self._keep = wake
 
     def serve(self) -> None:
         """Work until the supervisor is gone."""
-        watch = select.poll()  # `select` knows no descriptor above 1023, and the channel has our parent's number
+        watch = (
+            select.poll()
+        )  # `select` knows no descriptor above 1023, and the channel has our parent's number
         channel, wake = self._channel.fileno(), self._wake.fileno()
         for fd in (channel, wake):
             watch.register(fd, select.POLLIN)

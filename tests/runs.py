@@ -47,7 +47,9 @@ _SIGNATURES = {
 
 def guest(body: str, *, uses: str = "", fields: str = "", memory: str = "1") -> bytes:
     """A module whose `_start` is `body`, with the host calls named in `uses`."""
-    imports = " ".join(f'(import "{P1}" "{name}" (func ${name} {_SIGNATURES[name]}))' for name in uses.split())
+    imports = " ".join(
+        f'(import "{P1}" "{name}" (func ${name} {_SIGNATURES[name]}))' for name in uses.split()
+    )
     held = f'(memory (export "memory") {memory})' if memory else ""
     return bytes(wasmtime.wat2wasm(f'(module {imports} {held} {fields} (func (export "_start") {body}))'))
 
@@ -138,9 +140,7 @@ class Log:
         self.writer.close()
 
 
-def open_log(
-    root: Path, cache: ArtifactCache, *, writer: Callable[[Path], AuditWriter] = AuditWriter
-) -> Log:
+def open_log(root: Path, cache: ArtifactCache, *, writer: Callable[[Path], AuditWriter] = AuditWriter) -> Log:
     """A log with a runner, below `root`."""
     made = writer(root / "log")
     return Log(root / "log", made, Runner(writer=made, cache=cache, scratch=root / "scratch"))

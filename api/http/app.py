@@ -138,4 +138,5 @@ def _allowed(request: Request, error: HTTPException) -> str:
     paths = cast("Application", request.app).openapi()["paths"]
     route = str(getattr(request.scope.get("route"), "path", ""))
     known = paths.get(request.url.path) or paths.get(route)
-    return ", ".join(sorted(method.upper() for method in known)) if known else (error.headers or {})["Allow"]
+    methods = known or (error.headers or {}).get("Allow", "").split(", ")
+    return ", ".join(sorted(method.upper() for method in methods))

@@ -13,7 +13,9 @@ from tests.programs import program
 from tests.runs import HELLO, exited, guest, policy
 
 WAT = wasmtime.wat2wasm
-MANY_IMPORTS = WAT("(module " + '(import "wasi_snapshot_preview1" "sched_yield" (func (result i32)))' * 1_100 + ")")
+MANY_IMPORTS = WAT(
+    "(module " + '(import "wasi_snapshot_preview1" "sched_yield" (func (result i32)))' * 1_100 + ")"
+)
 MANY_EXPORTS = WAT("(module (func $f) " + "".join(f'(export "e{i}" (func $f))' for i in range(50_001)) + ")")
 
 REFUSED = [
@@ -78,7 +80,9 @@ def test_a_real_component_is_refused_as_one(shared):
         (("x",), "permissions: {extra_args: false}\n", "extra_args: false"),
     ],
 )
-def test_arguments_that_would_not_reach_the_guest_as_they_are_are_refused(shared, arguments, policy_text, reason):
+def test_arguments_that_would_not_reach_the_guest_as_they_are_are_refused(
+    shared, arguments, policy_text, reason
+):
     outcome = shared.run(HELLO, policy(policy_text), extra_args=arguments).receipt.outcome
     assert outcome.kind is OutcomeKind.REFUSED
     assert reason in (outcome.message or "")

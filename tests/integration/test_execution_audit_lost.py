@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import pytest
 
 from audit.errors import AuditError, WriteError
-from audit.receipt import OutcomeKind
 from audit.recovery import recover
 from audit.writer import AuditWriter
 from sandbox.monitor.decode import decode
@@ -116,15 +114,15 @@ def test_a_log_that_takes_nothing_any_more_ends_the_guest_and_is_told(opened, tm
     refused = sum(one.count for one in receipt.calls if one.decision == "deny")
     written = sum(one.count for one in receipt.calls if one.call == "fd_write")
     size = (folder / "f").stat().st_size
-    assert refused >= size, (receipt, size)
+    assert refused >= size > 0
     if sync == "all":
         assert written >= size
-    assert receipt.outcome.kind is OutcomeKind.KILLED
+    assert (receipt.outcome.limit, receipt.records) == ("audit", sealed.rows)
+    assert "could not be written" in (receipt.outcome.message or "")
 
 
 def test_a_log_that_cannot_be_begun_starts_nothing(opened):
     log = opened(AuditWriter)
-    Path(log.writer.path)
     log.writer.close()
     with pytest.raises(AuditError):
         log.run(WRITES)

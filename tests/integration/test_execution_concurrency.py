@@ -18,7 +18,11 @@ from tests.runs import HELLO, exited, guest, policy, says
 def numbered(number: int) -> bytes:
     body, data = says(b"%03d" % number)
     calls = "(drop (call $sched_yield))" * number
-    return guest(f"{calls} {body} (call $proc_exit (i32.const {number}))", uses="sched_yield fd_write proc_exit", fields=data)
+    return guest(
+        f"{calls} {body} (call $proc_exit (i32.const {number}))",
+        uses="sched_yield fd_write proc_exit",
+        fields=data,
+    )
 
 
 def test_twenty_runs_from_eight_threads_leave_twenty_trails(log):
@@ -88,7 +92,9 @@ def children(pid: int) -> list[str]:
 
 
 def leave_nothing(log, tmp_path: Path, runs: int) -> None:
-    plan = policy('permissions:\n  storage:\n    allow:\n      - {id: s, uri: "tmp://s", mount: /s, access: [read, list]}\n')
+    plan = policy(
+        'permissions:\n  storage:\n    allow:\n      - {id: s, uri: "tmp://s", mount: /s, access: [read, list]}\n'
+    )
     refused = b"(module)"
     trapped = guest("(unreachable)")
     each = (HELLO, trapped, refused)

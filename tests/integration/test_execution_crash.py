@@ -55,13 +55,15 @@ def wait_for(what, seconds: float = 20.0) -> None:
 
 
 @pytest.mark.parametrize("sync", ["deny", "all"])
-def test_what_the_guest_was_told_is_in_the_log_after_the_supervisor_was_killed(tmp_path, cache_root, cache, sync):
+def test_what_the_guest_was_told_is_in_the_log_after_the_supervisor_was_killed(
+    tmp_path, cache_root, cache, sync
+):
     folder = tmp_path / "d"
     folder.mkdir()
     (tmp_path / "guest.wasm").write_bytes(TELLS)
     text = (
         mount_rule(folder, "read, list, create, write")
-        + "  # and scratch, which must not be left behind\n      - {id: s, uri: \"tmp://s\", mount: /s, access: [read]}\n"
+        + '  # and scratch, which must not be left behind\n      - {id: s, uri: "tmp://s", mount: /s, access: [read]}\n'
         + f"resources: {{limits: {{host_calls: unlimited, timeout: 60s, cpu: 60s}}}}\naudit: {{sync: {sync}}}\n"
     )
     supervisor = subprocess.Popen(

@@ -27,7 +27,19 @@ VARIED = guest(
 
 
 def transcript(rows) -> list[tuple[object, ...]]:
-    names = ("seq", "call", "decision", "errno", "fd", "fd2", "target", "guest_target", "bytes_out", "rule_id", "reason")
+    names = (
+        "seq",
+        "call",
+        "decision",
+        "errno",
+        "fd",
+        "fd2",
+        "target",
+        "guest_target",
+        "bytes_out",
+        "rule_id",
+        "reason",
+    )
     return [tuple(row[name] for name in names) for row in rows]
 
 

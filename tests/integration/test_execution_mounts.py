@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,16 +117,19 @@ def test_a_link_that_is_put_in_the_way_after_the_check_is_not_followed(tmp_path)
     (tmp_path / "a/b").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "a")
     with held(((str(tmp_path / "a/b"), "/d", True),)) as ((path, guest_path, is_mutable),):
-        assert os.path.samefile(path, tmp_path / "a/b")
+        assert (tmp_path / "a/b").samefile(path)
         assert (guest_path, is_mutable) == ("/d", True)
     for bad in (tmp_path / "link", tmp_path / "link/b", tmp_path / "none"):
-        with pytest.raises(OSError, match=r"Not a directory|No such file|symbolic links"), held(((str(bad), "/d", True),)):
+        with (
+            pytest.raises(OSError, match=r"Not a directory|No such file|symbolic links"),
+            held(((str(bad), "/d", True),)),
+        ):
             pass
 
 
 def test_the_root_itself_can_be_a_mount():
     with held((("/", "/d", False),)) as ((path, _, _),):
-        assert os.path.samefile(path, "/")
+        assert Path("/").samefile(path)
 
 
 def test_the_guest_reads_what_lies_in_its_mount(shared, tmp_path):

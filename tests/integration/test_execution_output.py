@@ -11,12 +11,12 @@ import pytest
 from audit.receipt import OutcomeKind
 from tests.runs import FOREVER, HELLO, exited, guest, limit, limits, policy, says
 
-HOSTILE = b'a\nb\r\n\x1b[2J\x1b]0;t\x07"\'</script>\xff\xfe\x00\xe2\x80\xae'
+HOSTILE = b"a\nb\r\n\x1b[2J\x1b]0;t\x07\"'</script>\xff\xfe\x00\xe2\x80\xae"
 
 
 @pytest.mark.parametrize(("fd", "name"), [(1, "stdout"), (2, "stderr")])
 def test_hostile_bytes_come_through_as_they_are(shared, fd, name):
-    heard = []
+    heard: list[bytes] = []
     body, data = says(HOSTILE, fd=fd)
     done = shared.run(guest(body, uses="fd_write", fields=data), **{f"on_{name}": heard.append})
     assert getattr(done, name) == b"".join(heard) == HOSTILE
@@ -65,7 +65,7 @@ def endless(text: bytes = b"x" * 4_096) -> bytes:
 
 
 def test_a_reader_that_does_not_read_holds_up_the_guest_and_not_its_deadline(shared):
-    release, heard = threading.Event(), []
+    release, heard = threading.Event(), list[bytes]()
 
     def slow(chunk: bytes) -> None:
         heard.append(chunk)
@@ -109,7 +109,8 @@ def test_streams_that_are_not_granted_are_refused(shared):
     done = shared.run(module, policy("permissions: {stdio: {stdout: none}}\n"))
     assert (done.stdout, done.receipt.outcome) == (b"", exited(76))
     assert done.receipt.refusals[0].target == "stdout"
-    done = shared.run(module, policy("permissions: {stdio: {stdout: inherit}}\n"), on_stdout=(heard := []).append)
+    heard: list[bytes] = []
+    done = shared.run(module, policy("permissions: {stdio: {stdout: inherit}}\n"), on_stdout=heard.append)
     assert (done.stdout, heard) == (b"", [b"x"])  # passed on and not kept
 
 
@@ -174,4 +175,8 @@ def test_a_run_that_was_cancelled_before_it_began_starts_nothing(shared):
     event = threading.Event()
     event.set()
     receipt = shared.run(HELLO, cancelled=event).receipt
-    assert (receipt.outcome.kind, receipt.outcome.message, receipt.records) == (OutcomeKind.KILLED, "cancelled", 0)
+    assert (receipt.outcome.kind, receipt.outcome.message, receipt.records) == (
+        OutcomeKind.KILLED,
+        "cancelled",
+        0,
+    )

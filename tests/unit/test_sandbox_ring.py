@@ -20,6 +20,7 @@ from audit.wal import RecordFrame
 from policy.calls import CALL_CODES, CALLS
 from sandbox.monitor import layout
 from sandbox.monitor.decode import decode
+from sandbox.monitor.kernel import AT
 from sandbox.monitor.layout import RECORD, Decision
 from sandbox.refused_calls import refused_calls
 from sandbox.ring import Ring
@@ -31,6 +32,7 @@ START = ExecutionStart(
     rules=("default",), mounts=(MountPoint("/d", "/srv/d"),),
 )  # fmt: skip
 MASK = layout.RING_RECORDS - 1
+OFFSETS = AT
 OPEN, YIELD = CALL_CODES["path_open"], CALL_CODES["sched_yield"]
 
 
@@ -51,7 +53,9 @@ class Taken:
             raise WriteError(exec_id, "no space")
         assert exec_id == EXEC
         assert first_seq == self.rows
-        self.frames.append(RecordFrame(first_seq, len(records) // RECORD.itemsize, records, arena, arena_start))
+        self.frames.append(
+            RecordFrame(first_seq, len(records) // RECORD.itemsize, records, arena, arena_start)
+        )
 
     def intent(self, exec_id, *, seq, record, arena, arena_start):
         assert seq == self.rows
@@ -103,8 +107,8 @@ class Monitor:
 
     def finish_record(self, errno=0):
         at = self.at(self.head - 1)
-        struct.pack_into("<q", self.map, at + RECORD.fields["dur_ns"][1], 5)
-        struct.pack_into("<h", self.map, at + RECORD.fields["errno"][1], errno)
+        struct.pack_into("<q", self.map, at + OFFSETS["dur_ns"], 5)
+        struct.pack_into("<h", self.map, at + OFFSETS["errno"], errno)
 
     def count(self):
         record = np.frombuffer(self.map[self.at(self.head - 1) :][:64], RECORD)
@@ -134,7 +138,9 @@ def monitor(ring):
 
 
 def rows_of(sink):
-    return decode(START, sink.all, decode(START, [], None).select(["seq", "target", "guest_target"])).to_pylist()
+    return decode(
+        START, sink.all, decode(START, [], None).select(["seq", "target", "guest_target"])
+    ).to_pylist()
 
 
 def test_what_is_complete_is_handed_over_once(ring, monitor):
@@ -230,7 +236,13 @@ WORDS = [0, 1, 2, layout.RING_RECORDS - 1, layout.RING_RECORDS, layout.RING_RECO
 word = st.one_of(st.sampled_from(WORDS), st.integers(0, (1 << 64) - 1))
 
 
-@given(head=word, done=word, seed=st.integers(0, 1 << 32), counters=st.lists(word, max_size=12), drains=st.integers(0, 3))
+@given(
+    head=word,
+    done=word,
+    seed=st.integers(0, 1 << 32),
+    counters=st.lists(word, max_size=12),
+    drains=st.integers(0, 3),
+)
 def test_no_bytes_in_the_ring_lose_the_run(head, done, seed, counters, drains):
     made, sink = Ring(EXEC), Taken()
     try:
@@ -322,7 +334,7 @@ def test_the_first_refusals_are_kept_with_the_opens_that_they_go_back_to(ring, m
     sink = Taken()
     monitor.call(OPEN, path=b"dir", fd2=4)
     monitor.begin(OPEN, path=b"f", decision=Decision.DENY)
-    struct.pack_into("<q", monitor.map, monitor.at(1) + RECORD.fields["opener"][1], 0)
+    struct.pack_into("<q", monitor.map, monitor.at(1) + OFFSETS["opener"], 0)
     monitor.finish_record(76)
     monitor.count()
     monitor.done()
