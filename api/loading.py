@@ -48,7 +48,7 @@ def read_module(path: str, limits: Limits | None = None) -> bytes:
 
 
 def read_policy(path: str) -> tuple[bytes, str]:
-    """Give the text of a policy, and the folder that its relative paths start from; raises UnreadableError."""
+    """Give a policy's text, and the folder that its relative paths start from; raises UnreadableError."""
     text = read_file(path, what="policy", max_bytes=_MAX_POLICY_BYTES)
     return text, str(Path(path).resolve().parent)
 

@@ -140,15 +140,22 @@ def _advice(rule: Rule | None, calls: list[RefusedCall]) -> str:
         return ""
     if rule.id != DEFAULT:
         return inert(rule.hint)
-    rights: dict[str, list[str]] = {}
+    rights: dict[tuple[str, str], list[str]] = {}
     for call in calls:
-        if call.right and call.target and _PLAIN.match(call.target):
-            wanted = rights.setdefault(call.target, [])
+        place = (call.target or "", call.guest_target or "")
+        if call.right and all(map(_is_plain, place)):
+            wanted = rights.setdefault(place, [])
             if call.right not in wanted:
                 wanted.append(call.right)
     if not rights:
         return inert(rule.hint)
-    target, access = next(iter(rights.items()))
-    line = f'{{uri: "fs://{target}", access: [{", ".join(access)}]}}'
+    (target, mount), access = next(iter(rights.items()))
+    below = "/**" if "list" in access else ""
+    line = f'{{uri: "fs://{target}{below}", mount: {mount}, access: [{", ".join(access)}]}}'
     more = f", and so on for {len(rights) - 1} more" if len(rights) > 1 else ""
     return f"add to permissions.storage.allow a rule as {line}{more}"
+
+
+def _is_plain(path: str) -> bool:
+    """Whether a path can stand in a rule as it is."""
+    return bool(_PLAIN.match(path)) and not {".", "..", ""} & set(path.split("/")[1:])

@@ -1,0 +1,1 @@
+"""Runs one module under one plan, and lets nothing past the monitor."""

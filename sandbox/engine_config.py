@@ -11,6 +11,9 @@ from dataclasses import dataclass
 
 from policy.plan import UNLIMITED, Engine, Plan
 
+SETTINGS = 2
+"""Goes up when `engine_wasmtime.make_engine` sets anything else: no artifact is loaded by another engine."""
+
 MAX_STACK_BYTES = 4 << 20  # the thread's own stack is 8 MiB; wasmtime needs room beside the guest's
 
 
@@ -43,4 +46,4 @@ def _engine_version() -> str:
 def engine_key(config: EngineConfig) -> str:
     """A name for all artifacts that an engine of this configuration can load."""
     fuel = "fuel" if config.has_fuel else "nofuel"
-    return f"wasmtime-{_engine_version()}-{config.engine.value}-{fuel}"
+    return f"wasmtime-{_engine_version()}-{SETTINGS}-{config.engine.value}-{fuel}"

@@ -68,16 +68,18 @@ def _go_on() -> None:
 
 
 def make_engine(config: EngineConfig) -> wasmtime.Engine:
-    """An engine with epochs on, and without threads, 64-bit memories and components."""
+    """An engine with epochs on, and without 64-bit memories and components."""
     settings = wasmtime.Config()
     settings.epoch_interruption = True
     settings.consume_fuel = config.has_fuel
     stack_bytes = min(config.stack_bytes, MAX_STACK_BYTES)
-    # WORKAROUND: the engine panics on a stack above its 2 MiB for asynchronous calls, which nobody makes here
+    # WORKAROUND: the engine panics on a stack above its 2 MiB for asynchronous calls, which nobody makes
     ffi.wasmtime_config_async_stack_size_set(settings.ptr(), 2 * MAX_STACK_BYTES)
     settings.max_wasm_stack = stack_bytes
     settings.wasm_multi_memory = True
-    settings.wasm_threads = False
+    # Atomic instructions, which compilers use on memories that nobody shares; `admission.py` refuses the shared
+    # ones, without which no instruction starts a thread or waits for one. The interpreter has none of them.
+    settings.wasm_threads = config.engine is Engine.CRANELIFT
     settings.wasm_memory64 = False
     settings.wasm_component_model = False
     if config.engine is Engine.PULLEY:

@@ -19,8 +19,8 @@ _LAST_WAIT_S = 1.0  # for a reader that does not read, once nobody wants the run
 class OnOutput(Protocol):
     """Takes what the guest wrote, as it comes; called in a thread of its own, one piece after the other."""
 
-    def __call__(self, chunk: bytes, /) -> None:
-        """Take one piece."""
+    def __call__(self, chunk: bytes, /) -> object:
+        """Take one piece; what it returns is of no interest."""
 
 
 def ignore(_chunk: bytes) -> None:

@@ -127,7 +127,7 @@ class Ring:
         self._intend(sink)
 
     def finish(self, sink: Sink) -> Totals:
-        """Hand over the rest once the cell is gone, the call in flight as an intent; repeating it adds nothing.
+        """Hand over the rest once the cell is gone, the call in flight as an intent; twice adds nothing.
 
         SPEC: layout.py: a kill between a record's counter and `done` leaves the counters one ahead.
         """

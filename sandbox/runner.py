@@ -169,7 +169,7 @@ class Runner:
             return self._modules[key]
 
     def _end(self, order: Order, started_ns: int, played: Played, prepared: Prepared) -> Execution:
-        refused = refused_calls(start_of(order, started_ns), played.kept)
+        refused = refused_calls(start_of(order, started_ns), played.kept) if played.kept else ()
         trail = Trail(played.totals, refused, played.resources)
         receipt = receipt_of(order, started_ns, played.outcome, trail)
         try:

@@ -135,7 +135,7 @@ class Stage:
         return Played(
             outcome=outcome,
             totals=totals,
-            kept=tuple(ring.kept.frames),
+            kept=tuple(ring.kept.frames) if ring.kept.refusals else (),
             resources=resources_of(ring, totals, ended, wall_ms=wall_ms),
             stdout=watch.streams[0][2],
             stderr=watch.streams[1][2],

@@ -71,7 +71,7 @@ class Zygote:
         message, fds, _, _ = socket.recv_fds(self._channel, MAX_MESSAGE, len(FDS))
         if not message:
             return False
-        given = dict(zip(FDS, fds, strict=True))
+        given: dict[str, int] = dict(zip(FDS, fds, strict=True))
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:

@@ -11,8 +11,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import click
 import wasmtime
@@ -45,7 +47,7 @@ class Done:
         return json.loads(self.out)
 
     @property
-    def lines(self) -> list[dict]:
+    def lines(self) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.out.splitlines()]
 
 
@@ -60,18 +62,35 @@ class Shell:
     def log(self) -> Path:
         return self.folder / "audit"
 
-    def start(self, *words: str | bytes | Path, **options) -> subprocess.Popen:
-        environment = {"WASMGATE_HOME": str(self.home), "PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
-        environment |= options.pop("environment", {})
-        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL} | options
+    def start(
+        self,
+        *words: str | bytes | Path,
+        environment: dict[str, str] | None = None,
+        stdin: int = subprocess.DEVNULL,
+        stdout: int | None = subprocess.PIPE,
+        before: Callable[[], None] | None = None,
+    ) -> subprocess.Popen[bytes]:
+        """`before` is done in the new process, before it becomes wasmgate."""
+        variables = {"WASMGATE_HOME": str(self.home), "PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
         return subprocess.Popen(
-            [sys.executable, "-m", "api.cli", *words], cwd=self.folder, env=environment, **options
+            [sys.executable, "-m", "api.cli", *words],
+            cwd=self.folder,
+            env=variables | (environment or {}),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            preexec_fn=before,  # noqa: PLW1509  # closes a descriptor, nothing else
         )
 
-    def __call__(self, *words: str | bytes | Path, stdin: bytes | None = None, **options) -> Done:
-        if stdin is not None:
-            options["stdin"] = subprocess.PIPE
-        with self.start(*words, **options) as process:
+    def __call__(
+        self,
+        *words: str | bytes | Path,
+        environment: dict[str, str] | None = None,
+        stdin: bytes | None = None,
+        stdout: int | None = subprocess.PIPE,
+    ) -> Done:
+        source = subprocess.DEVNULL if stdin is None else subprocess.PIPE
+        with self.start(*words, environment=environment, stdin=source, stdout=stdout) as process:
             out, err = process.communicate(stdin, timeout=90)
         return Done(process.returncode, out or b"", err or b"")
 
@@ -87,21 +106,28 @@ class Shell:
         status = done.return_value if isinstance(done.return_value, int) else 0
         return Done(status, done.stdout_bytes, done.stderr_bytes)
 
-    def run(self, guest: bytes, *words: str | bytes | Path, policy: str = "", name: str = "guest.wasm", **options) -> Done:
+    def run(
+        self,
+        guest: bytes,
+        *words: str | bytes | Path,
+        policy: str = "",
+        name: str = "guest.wasm",
+        stdin: bytes | None = None,
+        stdout: int | None = subprocess.PIPE,
+    ) -> Done:
         """`wasmgate run` with the log of this folder; words after `--` are the guest's."""
-        options_of_run, split, args = _split(words)
+        options, split, args = _split(words)
         (self.folder / name).write_bytes(guest)
-        file = self.policy(policy)
-        where = ("--policy", file, "--audit-dir", self.log)
-        return self("run", *where, *options_of_run, name, *split, *args, **options)
+        where = ("--policy", self.policy(policy), "--audit-dir", self.log)
+        return self("run", *where, *options, name, *split, *args, stdin=stdin, stdout=stdout)
 
     def policy(self, text: str = "") -> Path:
         path = self.folder / "policy.yaml"
         path.write_text(f"version: 1\nmetadata: {{name: test}}\n{text}")
         return path
 
-    def receipt(self) -> dict:
-        return json.loads((self.folder / "receipt.json").read_text())
+    def receipt(self) -> dict[str, Any]:
+        return cast("dict[str, Any]", json.loads((self.folder / "receipt.json").read_text()))
 
 
 def _split(words):

@@ -58,28 +58,37 @@ class Seen:
 
 def _invocation(code: int, call: HostCall) -> str:
     arguments = " ".join(
-        f"(call $arg (i32.const {place}))" if letter == "I" else f"(i32.wrap_i64 (call $arg (i32.const {place})))"
+        f"(call $arg (i32.const {place}))"
+        if letter == "I"
+        else f"(i32.wrap_i64 (call $arg (i32.const {place})))"
         for place, letter in enumerate(call.parameters)
     )
-    result = f"(local.set $errno (call ${call.name} {arguments}))" if call.has_result else f"(call ${call.name} {arguments})"
+    result = (
+        f"(local.set $errno (call ${call.name} {arguments}))"
+        if call.has_result
+        else f"(call ${call.name} {arguments})"
+    )
     return f"(if (i32.eq (local.get $code) (i32.const {code})) (then {result} (br $done)))"
 
 
 @functools.cache
-def script_text(data: bytes = b"", at: int = 0) -> str:
-    """The guest; with `data`, one that carries its script and prints its log when it is through."""
+def script_text(segments: tuple[tuple[int, bytes], ...] = ()) -> str:
+    """The guest; with `segments`, one that carries its script and prints its log when it is through."""
     imports = "\n".join(
         f'(import "{MODULE}" "{call.name}" (func ${call.name} (param {" ".join(_TYPES[p] for p in call.parameters)})'
         f" {'(result i32)' if call.has_result else ''}))"
         for call in CALLS
     )
-    segment = f'(data (i32.const {at}) "{"".join(f"{chr(92)}{byte:02x}" for byte in data)}")' if data else ""
+    held = "".join(
+        f'(data (i32.const {at}) "{"".join(f"{chr(92)}{byte:02x}" for byte in content)}")'
+        for at, content in segments
+    )
     calls = "\n".join(_invocation(code, call) for code, call in enumerate(CALLS))
     report = """
   (i32.store (i32.const 0) (i32.const LOG)) (i32.store (i32.const 4) (i32.sub (global.get $log) (i32.const LOG)))
   (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))""".replace("LOG", str(LOG))
     return f"""(module {imports}
-(memory (export "memory") {PAGES} {PAGES}) {segment}
+(memory (export "memory") {PAGES} {PAGES}) {held}
 (global $op (mut i32) (i32.const {OPS}))
 (global $log (export "log") (mut i32) (i32.const {LOG}))
 (func $arg (param $i i32) (result i64) (local $v i64)
@@ -116,7 +125,7 @@ def script_text(data: bytes = b"", at: int = 0) -> str:
       (else (call $perform)))
     (global.set $op (i32.add (global.get $op) (i32.const {OP_BYTES})))
     (br $next)))
-  {report if data else ""}))"""
+  {report if segments else ""}))"""
 
 
 @dataclass(slots=True)
@@ -178,6 +187,10 @@ class Script:
         """The memory that the guest starts with, from address 0."""
         return bytes(self.memory) + bytes(self.ops) + struct.pack("<I", END)
 
+    def segments(self) -> tuple[tuple[int, bytes], ...]:
+        """The same, as the data of a module that carries it."""
+        return ((0, bytes(self.memory[: self.at])), (OPS, bytes(self.ops) + struct.pack("<I", END)))
+
     def seen(self, log: bytes) -> list[Seen]:
         """What the log says of the calls that returned."""
         found: list[Seen] = []
@@ -207,7 +220,16 @@ class Script:
         """Open a path; the descriptor is in the slot."""
         slot = self.put(struct.pack("<I", 0xFFFF_FFFF), 4)
         self.call(
-            "path_open", fd, int(follow), *self.text(path), oflags, rights, inheriting, fdflags, slot, window=(slot, 4)
+            "path_open",
+            fd,
+            int(follow),
+            *self.text(path),
+            oflags,
+            rights,
+            inheriting,
+            fdflags,
+            slot,
+            window=(slot, 4),
         )
         return Slot(slot)
 
@@ -215,7 +237,9 @@ class Script:
         """Read into a new buffer."""
         count = self.out(4)
         buffer = self.out(size)
-        return self.call("fd_read", fd, *self.vectors((buffer, size)), count, window=(count, buffer + size - count))
+        return self.call(
+            "fd_read", fd, *self.vectors((buffer, size)), count, window=(count, buffer + size - count)
+        )
 
     def write(self, fd: Argument, content: bytes) -> int:
         """Write a text."""
@@ -240,7 +264,9 @@ class Script:
         """Rename."""
         return self.call("path_rename", fd, *self.text(old), fd2, *self.text(new))
 
-    def link(self, old: bytes | str, new: bytes | str, fd: Argument = 3, fd2: Argument = 3, flags: int = 0) -> int:
+    def link(
+        self, old: bytes | str, new: bytes | str, fd: Argument = 3, fd2: Argument = 3, flags: int = 0
+    ) -> int:
         """Make a hard link."""
         return self.call("path_link", fd, flags, *self.text(old), fd2, *self.text(new))
 

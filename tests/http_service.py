@@ -73,9 +73,9 @@ def hostile_guest(text: str = HOSTILE) -> bytes:
     data = _data(100, raw) + _data(0, (100).to_bytes(4, "little") + len(raw).to_bytes(4, "little"))
     return _wat(
         f"""(drop (call $open (i32.const 3) (i32.const 0) (i32.const 100) (i32.const {len(raw)}) (i32.const 0)
-              (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 50)))
-        (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 50)))
-        (drop (call $write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 50)))""",
+              (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 48)))
+        (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 48)))
+        (drop (call $write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 48)))""",
         data,
     )
 
@@ -93,7 +93,7 @@ def endless_guest() -> bytes:
     data = _data(0, (100).to_bytes(4, "little") + (1).to_bytes(4, "little")) + _data(100, b"x")
     return _wat(
         """(drop (call $res (i32.const 0) (i32.const 64)))
-        (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 50)))
+        (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 48)))
         (loop $again (br $again))""",
         data,
     )
@@ -104,7 +104,7 @@ def echo_guest() -> bytes:
     data = _data(0, (100).to_bytes(4, "little") + (1_000).to_bytes(4, "little"))
     return _wat(
         """(drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 4)))
-        (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 50)))""",
+        (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 48)))""",
         data,
     )
 
@@ -123,13 +123,19 @@ class Api:
 
     def upload(self, module: bytes, name: str = "") -> str:
         """Hand a module over; gives its digest."""
-        answer = self.client.post("/v1/modules", params={"name": name} if name else {}, content=module, headers=WASM)
+        answer = self.client.post(
+            "/v1/modules", params={"name": name} if name else {}, content=module, headers=WASM
+        )
         assert answer.status_code in {200, 201}, answer.text
         return str(answer.json()["digest"])
 
     def run(self, module: bytes, **wanted: Any) -> dict[str, Any]:
         """Run a module, and give the execution."""
-        body = {"module": self.upload(module), **({} if "policy" in wanted else {"policy_document": POLICY}), **wanted}
+        body = {
+            "module": self.upload(module),
+            **({} if "policy" in wanted else {"policy_document": POLICY}),
+            **wanted,
+        }
         answer = self.client.post("/v1/executions", json=body)
         assert answer.status_code in {201, 202}, answer.text
         return dict(answer.json())
@@ -165,7 +171,12 @@ from api.settings import load_settings
 
 configure_logs("info", sys.stdout, is_terminal=False)
 with Service(load_settings(home=Path(sys.argv[1]))) as service:
-    serve(service, say=lambda line: print(line, file=sys.stderr, flush=True), is_key_wanted="--new-key" in sys.argv)
+    serve(
+        service,
+        say=lambda line: print(line, file=sys.stderr, flush=True),
+        is_key_wanted="--new-key" in sys.argv,
+        grace_s=0.5,
+    )
 """
 
 
@@ -203,7 +214,8 @@ class ServiceProcess:
             stderr=subprocess.PIPE,
             text=True,
         )
-        assert self.process.stdout and self.process.stderr
+        assert self.process.stdout
+        assert self.process.stderr
         lines: queue.Queue[str] = queue.Queue()
         self._readers = [
             threading.Thread(target=_copy, args=(self.process.stdout, self.log.append), daemon=True),

@@ -79,7 +79,9 @@ ALL = "access: [read, list, create, write, append, delete, symlink]"
 
 def allow_all(*roots: Path) -> Plan:
     """A plan that refuses nothing in `roots`, which the guest finds at /a, /b and so on."""
-    rules = [f'uri: "fs://{root}/**", mount: /{letter}, {ALL}' for letter, root in zip("abcd", roots, strict=False)]
+    rules = [
+        f'uri: "fs://{root}/**", mount: /{letter}, {ALL}' for letter, root in zip("abcd", roots, strict=False)
+    ]
     plan = storage(roots[0], *rules)
     free = replace(
         plan.limits,
@@ -160,11 +162,15 @@ class Collected:
 
     records: list[tuple[bytes, bytes, int]] = field(default_factory=list)
 
-    def append(self, exec_id: object, *, first_seq: int, records: bytes, arena: bytes, arena_start: int) -> None:
+    def append(
+        self, exec_id: object, *, first_seq: int, records: bytes, arena: bytes, arena_start: int
+    ) -> None:
+        del exec_id
         assert first_seq == sum(len(raw) for raw, _, _ in self.records) // layout.RECORD_BYTES
         self.records.append((records, arena, arena_start))
 
     def intent(self, exec_id: object, *, seq: int, record: bytes, arena: bytes, arena_start: int) -> None:
+        del exec_id, seq
         self.records.append((record, arena, arena_start))
 
     def named(self, plan: Plan) -> list[Record]:
@@ -190,7 +196,10 @@ def _record(row: np.void, arena: bytes, start: int, plan: Plan) -> Record:
         right=_RIGHTS[row["right"]],
         target=arena[at:middle],
         target2=arena[middle:end],
-        **{name: int(row[name]) for name in ("errno", "fd", "fd2", "opener", "aux", "flags", "t_ns", "dur_ns")},
+        **{
+            name: int(row[name])
+            for name in ("errno", "fd", "fd2", "opener", "aux", "flags", "t_ns", "dur_ns")
+        },
     )
 
 
@@ -288,8 +297,9 @@ def run_watched(
     stdin: bytes = b"",
     guest: str = "",
     answer: int = 0,
+    plain: frozenset[int] = frozenset(),
 ) -> Watched:
-    """Run under the monitor; `answer` is what the guest's drain requests are given."""
+    """Run under the monitor; `answer` is what the monitor is told when it asks for room or durability."""
     ring, sink = Ring(new_execution_id()), Collected()
 
     def drain(_why: int) -> int:
@@ -306,7 +316,7 @@ def run_watched(
                     drain=drain,
                     ring_fd=ring.fd,
                     ring_bytes=layout.RING_BYTES,
-                    tables=tables.encode(plan).content,
+                    tables=tables.encode(plan, plain=plain).content,
                 )
                 memory, store = machine._memory, machine._store
                 assert memory is not None

@@ -55,7 +55,7 @@ def plant(top: Path) -> tuple[Path, Path]:
     for number in range(20):
         (root / f"many/{number:03}-{'x' * number}").write_bytes(b"")
     (other / "there").write_bytes(b"there")
-    for name, content in (
+    for name, goal in (
         ("to_file", "file"),
         ("to_dir", "dir"),
         ("to_nothing", "nowhere"),
@@ -67,7 +67,7 @@ def plant(top: Path) -> tuple[Path, Path]:
         ("dir/up", "../file"),
         ("dir/away", "../../outside"),
     ):
-        (root / name).symlink_to(content)
+        (root / name).symlink_to(goal)
     for path in sorted(top.rglob("*"), reverse=True):
         os.utime(path, ns=(OLD_NS, OLD_NS), follow_symlinks=False)
     return root, other
@@ -105,7 +105,12 @@ def each_call_on_numbers_that_are_no_descriptors(s: Script) -> None:
     for fd in BAD_FDS:
         for call in CALLS:
             if call.name.startswith(("fd_", "sock_")) and call.name != "fd_renumber":
-                flag = {"sock_shutdown": 1, "fd_advise": 0, "fd_fdstat_set_flags": 0, "fd_filestat_set_times": 0}.get(call.name, at)
+                flag = {
+                    "sock_shutdown": 1,
+                    "fd_advise": 0,
+                    "fd_fdstat_set_flags": 0,
+                    "fd_filestat_set_times": 0,
+                }.get(call.name, at)
                 if call.name == "fd_seek":
                     s.call("fd_seek", fd, 0, 0, at)
                 elif call.name in {"sock_recv", "sock_send"}:
@@ -142,7 +147,12 @@ def paths_on_numbers_that_are_no_descriptors(s: Script) -> None:
 def descriptor_calls_on_each_kind(s: Script) -> None:
     file, folder, both = s.open("file"), s.open("dir", oflags=DIRECTORY), s.open("empty", rights=READ | WRITE)
     for fd in (0, 1, 2, 3, 4, file, folder, both):
-        for name, size in (("fd_fdstat_get", 24), ("fd_filestat_get", 64), ("fd_prestat_get", 8), ("fd_tell", 8)):
+        for name, size in (
+            ("fd_fdstat_get", 24),
+            ("fd_filestat_get", 64),
+            ("fd_prestat_get", 8),
+            ("fd_tell", 8),
+        ):
             at = s.out(size)
             s.call(name, fd, at, window=(at, size))
         at = s.out(8)
@@ -178,7 +188,9 @@ def reads(s: Script) -> None:
     for offset in (0, 7, 13, 100, 1 << 40, (1 << 64) - 1):
         for fd in (file, 0, 3):
             count, buffer = s.out(4), s.out(16)
-            s.call("fd_pread", fd, *s.vectors((buffer, 16)), offset, count, window=(count, buffer + 16 - count))
+            s.call(
+                "fd_pread", fd, *s.vectors((buffer, 16)), offset, count, window=(count, buffer + 16 - count)
+            )
     count, buffer = s.out(4), s.out(16)
     empty = s.vectors((buffer, 0), (buffer, 4), (buffer + 4, 4))
     s.call("fd_pread", file, *empty, 0, count, window=(count, buffer + 16 - count))
@@ -251,16 +263,33 @@ def sizes(s: Script) -> None:
 
 @sequence
 def times(s: Script) -> None:
-    file, reader, folder = s.open("file", rights=READ | WRITE), s.open("file"), s.open("dir", oflags=DIRECTORY)
+    file, reader, folder = (
+        s.open("file", rights=READ | WRITE),
+        s.open("file"),
+        s.open("dir", oflags=DIRECTORY),
+    )
     for fd in (file, reader, folder, 3, 1):
         for flags in (0, 1, 4, 5, 2, 8, 10, 3, 12, 15):
             s.call("fd_filestat_set_times", fd, 5_000_000_000, 6_000_000_001, flags)
         at = s.out(64)
         s.call("fd_filestat_get", fd, at, window=(at, 64))
-    for path in ("file", "dir", "to_file", "to_nothing", "missing", "to_outside", "", "/file", "../outside", "dir/"):
+    for path in (
+        "file",
+        "dir",
+        "to_file",
+        "to_nothing",
+        "missing",
+        "to_outside",
+        "",
+        "/file",
+        "../outside",
+        "dir/",
+    ):
         for follow in (0, 1):
             for flags in (5, 1, 4, 10, 0) if path.startswith((".", "/")) else (5, 1, 4, 10, 3, 0):
-                s.call("path_filestat_set_times", 3, follow, *s.text(path), 7_000_000_000, 8_000_000_001, flags)
+                s.call(
+                    "path_filestat_set_times", 3, follow, *s.text(path), 7_000_000_000, 8_000_000_001, flags
+                )
         s.stat(path, follow=False)
 
 
@@ -361,11 +390,24 @@ def _flags(target: str, follow: bool) -> Builder:
     return build
 
 
-for _target in ("file", "new", "dir", "to_file", "to_dir", "to_nothing", "to_outside", "to_itself", "missing/new", "new/", "file/", "."):
+for _target in (
+    "file",
+    "new",
+    "dir",
+    "to_file",
+    "to_dir",
+    "to_nothing",
+    "to_outside",
+    "to_itself",
+    "missing/new",
+    "new/",
+    "file/",
+    ".",
+):
     for _follow in (True, False):
-        SEQUENCES[f"open_flags_on_{_target.replace('/', '_slash_').replace('.', 'dot')}_{'f' if _follow else 'n'}"] = _flags(
-            _target, _follow
-        )
+        SEQUENCES[
+            f"open_flags_on_{_target.replace('/', '_slash_').replace('.', 'dot')}_{'f' if _follow else 'n'}"
+        ] = _flags(_target, _follow)
 
 
 @sequence
@@ -454,8 +496,26 @@ def symlinks(s: Script) -> None:
 
 @sequence
 def directories(s: Script) -> None:
-    for fd in (3, 4, s.open("dir", oflags=DIRECTORY), s.open("emptydir", oflags=DIRECTORY), s.open("file"), 1):
-        for size, cookie in ((4_096, 0), (0, 0), (10, 0), (24, 0), (60, 0), (100, 1), (100, 2), (100, 3), (64, 1_000), (64, (1 << 64) - 1)):
+    for fd in (
+        3,
+        4,
+        s.open("dir", oflags=DIRECTORY),
+        s.open("emptydir", oflags=DIRECTORY),
+        s.open("file"),
+        1,
+    ):
+        for size, cookie in (
+            (4_096, 0),
+            (0, 0),
+            (10, 0),
+            (24, 0),
+            (60, 0),
+            (100, 1),
+            (100, 2),
+            (100, 3),
+            (64, 1_000),
+            (64, (1 << 64) - 1),
+        ):
             s.readdir(fd, size, cookie)
     folder = s.open("many", oflags=DIRECTORY)
     for cookie in range(0, 24, 3):
@@ -530,7 +590,12 @@ def poll(s: Script, *subscriptions: bytes) -> None:
     count = s.out(8)
     events = s.out(32 * max(1, len(subscriptions)))
     s.call(
-        "poll_oneoff", entries, events, len(subscriptions), count, window=(count, events + 32 * len(subscriptions) - count)
+        "poll_oneoff",
+        entries,
+        events,
+        len(subscriptions),
+        count,
+        window=(count, events + 32 * len(subscriptions) - count),
     )
 
 
@@ -548,9 +613,10 @@ def waiting(s: Script) -> None:
     poll(s, fd_wait(2, 2, 1), clock_wait(3, 1, 10**12))
     for fd in (3, 99, 5, 0xFFFF_FFFF):
         poll(s, fd_wait(4, 1, fd))
-        poll(s, fd_wait(4, 2, fd), clock_wait(5, 1, 1_000))
+        poll(s, fd_wait(4, 2, fd), clock_wait(5, 1, 10**8))  # far off, so that it is never a matter of chance
     s.read(file, 4)
-    poll(s, fd_wait(6, 1, 5), fd_wait(6, 2, 5))
+    poll(s, fd_wait(6, 1, 5))  # one at a time: of two that are ready the host names those it happens to see
+    poll(s, fd_wait(6, 2, 5))
 
 
 @sequence
@@ -681,16 +747,36 @@ for _name, _before in (
 
 # --- random sequences -------------------------------------------------------------------------------
 
-_NAMES = ("file", "dir", "dir/inner", "empty", "new", "dir/new", "to_file", "to_dir", "to_dir/inner", "to_nothing", "emptydir", "..", ".", "to_outside", "missing/x")
+_NAMES = (
+    "file",
+    "dir",
+    "dir/inner",
+    "empty",
+    "new",
+    "dir/new",
+    "to_file",
+    "to_dir",
+    "to_dir/inner",
+    "to_nothing",
+    "emptydir",
+    "..",
+    ".",
+    "to_outside",
+    "missing/x",
+)
 _fds = st.sampled_from((0, 1, 3, 4, 5, 6, 7, 8, 9, 12, 4_200))
 _paths = st.sampled_from(_NAMES)
-_inside = st.sampled_from([name for name in _NAMES if name != ".."])  # which of two faults is named first is listed as a difference
+_inside = st.sampled_from(
+    [name for name in _NAMES if name != ".."]
+)  # which of two faults is named first is listed as a difference
 _rights = st.sampled_from((0, READ, WRITE, READ | WRITE, EVERYTHING))
 _bool = st.booleans()
 _small = st.integers(0, 20)
 
 
-def _do(name: str, *arguments: st.SearchStrategy[object], **keywords: st.SearchStrategy[object]) -> st.SearchStrategy[Builder]:
+def _do(
+    name: str, *arguments: st.SearchStrategy[object], **keywords: st.SearchStrategy[object]
+) -> st.SearchStrategy[Builder]:
     def apply(drawn: tuple[tuple[object, ...], dict[str, object]]) -> Builder:
         def run(s: Script) -> object:
             method = getattr(s, name, None)
@@ -702,8 +788,22 @@ def _do(name: str, *arguments: st.SearchStrategy[object], **keywords: st.SearchS
 
 
 _STEPS = st.one_of(
-    _do("open", _paths, _fds, oflags=st.integers(0, 15), rights=_rights, fdflags=st.sampled_from((0, APPEND)), follow=_bool),
-    _do("open", _paths, st.just(3), oflags=st.sampled_from((0, CREAT, DIRECTORY, CREAT | TRUNC)), rights=_rights),
+    _do(
+        "open",
+        _paths,
+        _fds,
+        oflags=st.integers(0, 15),
+        rights=_rights,
+        fdflags=st.sampled_from((0, APPEND)),
+        follow=_bool,
+    ),
+    _do(
+        "open",
+        _paths,
+        st.just(3),
+        oflags=st.sampled_from((0, CREAT, DIRECTORY, CREAT | TRUNC)),
+        rights=_rights,
+    ),
     _do("read", _fds, _small),
     _do("write", _fds, st.binary(max_size=9)),
     _do("pwrite", _fds, st.binary(max_size=9), _small),
@@ -714,7 +814,12 @@ _STEPS = st.one_of(
     _do("symlink", _paths, _paths, _fds),
     _do("readlink", _paths, _fds),
     _do("readdir", _fds, st.integers(0, 200), st.integers(0, 5)),
-    _do("on", st.sampled_from(("path_create_directory", "path_remove_directory", "path_unlink_file")), _paths, _fds),
+    _do(
+        "on",
+        st.sampled_from(("path_create_directory", "path_remove_directory", "path_unlink_file")),
+        _paths,
+        _fds,
+    ),
     _do("fd_close", _fds),
     _do("fd_renumber", _fds, _fds),
     _do("fd_fdstat_set_flags", _fds, st.sampled_from((0, APPEND))),

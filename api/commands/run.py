@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -62,28 +63,27 @@ def COMMAND(  # noqa: N802  # the name that every command file gives its command
     cells = Cells()
     cells.warm()  # it starts while the rest is imported
     with contextlib.closing(cells):
-        wanted = _Wanted(policy_file, module_file, args, invoke, audit_dir, receipt_file)
+        wanted = _Wanted(
+            policy_file=policy_file,
+            module_file=module_file,
+            args=args,
+            invoke=invoke,
+            audit_dir=audit_dir,
+            receipt_file=receipt_file,
+        )
         return _run(wanted, cells, quiet=quiet, output=output)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Wanted:
     """What the command line asks for."""
 
-    def __init__(  # noqa: PLR0917  # one for each part of the command line
-        self,
-        policy_file: str,
-        module_file: str,
-        args: tuple[str, ...],
-        invoke: str | None,
-        audit_dir: Path | None,
-        receipt_file: str | None,
-    ) -> None:
-        self.policy_file = policy_file
-        self.module_file = module_file
-        self.args = args
-        self.invoke = invoke
-        self.audit_dir = audit_dir
-        self.receipt_file = receipt_file
+    policy_file: str
+    module_file: str
+    args: tuple[str, ...]
+    invoke: str | None
+    audit_dir: Path | None
+    receipt_file: str | None
 
 
 def _run(wanted: _Wanted, cells: Cells, *, quiet: bool, output: str) -> int:

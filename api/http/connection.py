@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -30,6 +30,9 @@ HEAD_S = 10.0
 class Connection(H11Protocol):
     """The server's own protocol, with the limits that it lacks."""
 
+    head_s: ClassVar[float] = HEAD_S
+    max_connections: ClassVar[int] = MAX_CONNECTIONS
+
     def __init__(
         self,
         config: Config,
@@ -44,9 +47,9 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in the parent
         """Start to wait for the first head."""
         super().connection_made(transport)
-        if len(self.connections) > MAX_CONNECTIONS:
+        if len(self.connections) > self.max_connections:
             self._refuse(
-                Problem("busy", f"{MAX_CONNECTIONS} connections are open", headers={"Retry-After": "1"})
+                Problem("busy", f"{self.max_connections} connections are open", headers={"Retry-After": "1"})
             )
             return
         self._wait_for_head()
@@ -75,11 +78,11 @@ class Connection(H11Protocol):
         self._refuse(Problem("bad-request", msg))
 
     def _is_answering(self) -> bool:
-        cycle: RequestResponseCycle | None = self.cycle  # it is None until the first request
+        cycle = cast("RequestResponseCycle | None", self.cycle)  # None until the first request
         return cycle is not None and not cycle.response_complete
 
     def _wait_for_head(self) -> None:
-        self._head = self.loop.call_later(HEAD_S, self._give_up)
+        self._head = self.loop.call_later(self.head_s, self._give_up)
 
     def _stop_waiting(self) -> None:
         if self._head is not None:

@@ -27,7 +27,7 @@ _STARTED = "2026-11-22T18:14:40.000000000Z"
 
 HEALTH: Example = {"status": "ok", "version": "0.1.0"}
 
-MODULE: Example = {"digest": DIGEST, "name": "nothing.wasm", "size_bytes": 37, "stored_at": _STARTED}
+MODULE: Example = {"digest": DIGEST, "name": "nothing.wasm", "size_bytes": 36, "stored_at": _STARTED}
 MODULES: Example = {"modules": [MODULE]}
 INSPECTED: Example = {
     **MODULE,
@@ -121,7 +121,7 @@ EXECUTION: Example = {
         "calls": {"path_open": {"deny": 1}},
         "records": 1,
         "refusals": [
-            {"seq": 0, "call": "path_open", "target": "/etc/passwd", "rule": "default", "reason": "no-rule"}
+            {"seq": 0, "call": "path_open", "target": "/srv/in/a.key", "rule": "default", "reason": "rule"}
         ],
         "resources": {
             "wall_ms": 3,
@@ -153,19 +153,19 @@ RECORD: Example = {
     "decision": "deny",
     "disposition": 2,
     "errno": 76,
-    "reason": "no-rule",
+    "reason": "rule",
     "right": "read",
     "fd": 3,
     "fd2": -1,
     "target_kind": 1,
-    "target": "/etc/passwd",
-    "guest_target": "../etc/passwd",
+    "target": "/srv/in/a.key",
+    "guest_target": "/in/a.key",
     "target2": None,
     "flags": 0,
     "bytes_in": 0,
     "bytes_out": 0,
     "n": 1,
-    "opener_seq": -1,
+    "opener_seq": -2,
 }
 RECORDS: Example = {"records": [RECORD], "next": "eyJ2IjoxfQ"}
 STATS: Example = {
@@ -173,7 +173,7 @@ STATS: Example = {
     "executions": 1,
     "calls": {"path_open": {"deny": 1}},
     "refusals_by_rule": {"default": 1},
-    "refusals_by_reason": {"no-rule": 1},
+    "refusals_by_reason": {"rule": 1},
     "bytes_in": 0,
     "bytes_out": 0,
     "first_t_ns": 1_795_371_280_000_000_000,

@@ -75,22 +75,25 @@ class RunRequest(Edge):
     model_config = ConfigDict(json_schema_extra=_ONE_POLICY_SCHEMA)
 
     module: DigestText = Field(description="Digest of a module that was handed over.")
-    policy: PolicyReference | None = Field(None, description="Name or digest of a policy that is kept here.")
+    policy: PolicyReference | None = Field(
+        default=None, description="Name or digest of a policy that is kept here."
+    )
     policy_document: Annotated[str, Field(min_length=1, max_length=MAX_POLICY)] | None = Field(
-        None, description="A policy document, YAML or JSON, for this run only."
+        default=None, description="A policy document, YAML or JSON, for this run only."
     )
     args: Annotated[tuple[Argument, ...], Field(max_length=MAX_ARGS)] = Field(
-        (), description=f"The guest's arguments after the policy's own; {MAX_ARGS_BYTES} bytes at most."
+        default=(),
+        description=f"The guest's arguments after the policy's own; {MAX_ARGS_BYTES} bytes at most.",
     )
     stdin: Base64 | None = Field(
-        None,
+        default=None,
         description=f"Standard input in base64, {MAX_STDIN_BYTES} bytes at most, if the policy grants it.",
     )
     invoke: Annotated[str, Field(min_length=1, max_length=200, pattern=NO_NUL)] | None = Field(
-        None, description="Export to call instead of `_start`."
+        default=None, description="Export to call instead of `_start`."
     )
-    name: ModuleName | None = Field(None, description="Name to run the module under.")
-    wait: bool = Field(True, description="Whether to answer when the run is over, or at once.")  # noqa: FBT003
+    name: ModuleName | None = Field(default=None, description="Name to run the module under.")
+    wait: bool = Field(default=True, description="Whether to answer when the run is over, or at once.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -105,7 +108,7 @@ class UploadQuery(Edge):
     """How a module is handed over."""
 
     name: ModuleName | SkipJsonSchema[None] = Field(
-        None, description="Name that policies may match; the first one stays."
+        default=None, description="Name that policies may match; the first one stays."
     )
 
 
@@ -113,7 +116,7 @@ class ModuleQuery(Edge):
     """How a module is looked at."""
 
     policy: PolicyReference | SkipJsonSchema[None] = Field(
-        None, description="Policy to compare the imports with."
+        default=None, description="Policy to compare the imports with."
     )
 
 
@@ -121,7 +124,8 @@ class CheckQuery(Edge):
     """How a policy is checked."""
 
     stored: Literal["true", "false"] = Field(
-        "false", description="Whether to check it as a stored policy, which must say which modules it is for."
+        default="false",
+        description="Whether to check it as a stored policy, which must say which modules it is for.",
     )
 
 
@@ -129,7 +133,7 @@ class ExecutionsQuery(Edge):
     """Which executions are wanted."""
 
     module: FilterText | SkipJsonSchema[None] = Field(
-        None, description="Digest, or a name a module was run under."
+        default=None, description="Digest, or a name a module was run under."
     )
     limit: Annotated[
         int, Field(strict=False, ge=1, le=MAX_LISTED, description="Executions in one answer.")
@@ -141,7 +145,7 @@ class DenseQuery(Edge):
     """Which records of one execution are wanted; by position or by cursor, not both."""
 
     after_seq: Annotated[int, Field(strict=False, ge=-1, lt=1 << 63)] | SkipJsonSchema[None] = Field(
-        None, description="Only records with a larger sequence number; not together with `cursor`."
+        default=None, description="Only records with a larger sequence number; not together with `cursor`."
     )
     limit: Limit = DEFAULT_LIMIT
     cursor: Cursor | SkipJsonSchema[None] = None
@@ -152,19 +156,19 @@ class StatsQuery(Edge):
 
     execution: ExecutionIdText | SkipJsonSchema[None] = None
     module: FilterText | SkipJsonSchema[None] = Field(
-        None, description="Digest, or a name a module was run under."
+        default=None, description="Digest, or a name a module was run under."
     )
     call: FilterText | SkipJsonSchema[None] = Field(
-        None, description="Glob over the call's name, as `path_*`."
+        default=None, description="Glob over the call's name, as `path_*`."
     )
     decision: Decision | SkipJsonSchema[None] = None
     path_prefix: FilterText | SkipJsonSchema[None] = Field(
-        None, description="Beginning of a path that was touched."
+        default=None, description="Beginning of a path that was touched."
     )
     from_: Moment | SkipJsonSchema[None] = Field(
-        None, alias="from", description="First time, RFC 3339 or nanoseconds since 1970."
+        default=None, alias="from", description="First time, RFC 3339 or nanoseconds since 1970."
     )
-    to: Moment | SkipJsonSchema[None] = Field(None, description="Time that is not included any more.")
+    to: Moment | SkipJsonSchema[None] = Field(default=None, description="Time that is not included any more.")
 
 
 class RecordsQuery(StatsQuery):
@@ -173,7 +177,8 @@ class RecordsQuery(StatsQuery):
     limit: Limit = DEFAULT_LIMIT
     cursor: Cursor | SkipJsonSchema[None] = None
     order: Literal["asc", "desc"] | SkipJsonSchema[None] = Field(
-        None, description="By time; without it, oldest first in one execution, otherwise newest first."
+        default=None,
+        description="By time; without it, oldest first in one execution, otherwise newest first.",
     )
 
 

@@ -60,14 +60,16 @@ class Fault(Edge):
     """One thing that is wrong with a request or a policy, and where."""
 
     message: str = Field(description="What is wrong, in one sentence.")
-    field: str = Field("", description="Path of the value, as `args[0]` or `permissions.storage`.")
-    line: int = Field(0, ge=0, description="Line of a policy document, from 1; 0 for none.")
-    column: int = Field(0, ge=0, description="Column, likewise.")
-    found: str = Field("", description="What is there.")
-    expected: str = Field("", description="What would be right.")
-    suggestion: str = Field("", description="What to do.")
-    id: str = Field("", description="Name of the check that found it.")
-    severity: Literal["error", "warning"] = Field("error", description="Only errors keep a policy from use.")
+    field: str = Field(default="", description="Path of the value, as `args[0]` or `permissions.storage`.")
+    line: int = Field(default=0, ge=0, description="Line of a policy document, from 1; 0 for none.")
+    column: int = Field(default=0, ge=0, description="Column, likewise.")
+    found: str = Field(default="", description="What is there.")
+    expected: str = Field(default="", description="What would be right.")
+    suggestion: str = Field(default="", description="What to do.")
+    id: str = Field(default="", description="Name of the check that found it.")
+    severity: Literal["error", "warning"] = Field(
+        default="error", description="Only errors keep a policy from use."
+    )
 
 
 class ProblemView(Edge):
@@ -78,7 +80,9 @@ class ProblemView(Edge):
     status: int = Field(ge=400, le=599)
     detail: str = Field(description="What it is this time.")
     request_id: str = Field(description="Names the request; it stands in the service's log.")
-    errors: tuple[Fault, ...] = Field((), description="Each thing that is wrong, where there can be several.")
+    errors: tuple[Fault, ...] = Field(
+        default=(), description="Each thing that is wrong, where there can be several."
+    )
 
 
 class Problem(Exception):  # noqa: N818  # the word of RFC 9457

@@ -189,7 +189,7 @@ class ReceiptView(Edge):
     refusals: tuple[RefusedCallView, ...] = Field(description="The first 100.")
     resources: ResourcesView
     walls: tuple[str, ...] = Field(description="What confined this run.")
-    gaps: tuple[GapView, ...] = Field((), description="Missing records, if any.")
+    gaps: tuple[GapView, ...] = Field(default=(), description="Missing records, if any.")
 
 
 class LinksView(Edge):

@@ -180,7 +180,8 @@ REFUSALS = f"""
   ;; 1: refuse. 0: audit mode; the record says `would_deny` and the call goes on
   (if (i32.and {word(plan.IS_AUDIT)} (i32.eqz (local.get $hard))) (then
     (if (i32.load8_u $ring offset={AT["decision"]} (global.get $rec)) (then (return (i32.const 0))))
-    (call $mark (i32.const {int(Decision.WOULD_DENY)}) (local.get $rule) (local.get $reason) (local.get $right))
+    (call $mark (i32.const {int(Decision.WOULD_DENY)}) (local.get $rule) (local.get $reason)
+      (local.get $right))
     (return (i32.const 0))))
   (call $mark (i32.const {int(Decision.DENY)}) (local.get $rule) (local.get $reason) (local.get $right))
   (i32.const 1))
@@ -203,11 +204,13 @@ REFUSALS = f"""
   (global.set $head (i64.add (global.get $head) (i64.const 1)))
   (i64.store $ring (i32.const {ring.HEAD}) (global.get $head)))
 (func $spent (param $rule i32) (param $errno i32) (result i32)
-  (call $mark (i32.const {int(Decision.LIMIT)}) (local.get $rule) (i32.const {int(Reason.BUDGET)}) (i32.const 0))
+  (call $mark (i32.const {int(Decision.LIMIT)}) (local.get $rule) (i32.const {int(Reason.BUDGET)})
+    (i32.const 0))
   (call $refuse (local.get $errno)))
 (func $halt (param $why i32) (param $rule i32)
   ;; a limit that ends the guest: on record, then out
-  (call $mark (i32.const {int(Decision.LIMIT)}) (local.get $rule) (i32.const {int(Reason.STOPPED)}) (i32.const 0))
+  (call $mark (i32.const {int(Decision.LIMIT)}) (local.get $rule) (i32.const {int(Reason.STOPPED)})
+    (i32.const 0))
   (drop (call $refuse (i32.const {ERRNO_NOTCAPABLE})))
   (call $stop (local.get $why)))
 (func $denied (param $rule i32) (result i32)
@@ -227,7 +230,8 @@ DESCRIPTORS = f"""
   (local.set $at (i32.add (i32.const {plan.DESCRIPTORS})
     (i32.mul (local.get $fd) (i32.const {plan.DESCRIPTOR_BYTES}))))
   (if (i32.eqz (i32.load $plan offset={plan.KIND} (local.get $at))) (then (return (i32.const 0))))
-  (i64.store $ring offset={AT["opener"]} (global.get $rec) (i64.load $plan offset={plan.OPENER} (local.get $at)))
+  (i64.store $ring offset={AT["opener"]} (global.get $rec) (i64.load $plan offset={plan.OPENER}
+    (local.get $at)))
   (local.get $at))
 (func $aligned (param $at i32) (param $mask i32)
   ;; the host traps on a result pointer that is not aligned, so what is answered in its place does too
@@ -243,7 +247,8 @@ DESCRIPTORS = f"""
   (memory.fill $plan (local.get $at) (i32.const 0) (i32.const {plan.DESCRIPTOR_BYTES})))
 (func $class_rule (param $class i32) (param $bit i32) (result i32)
   (i32.load16_u $plan offset=4 (i32.add (local.get $class) (i32.shl (local.get $bit) (i32.const 1)))))
-(func $lacks (param $class i32) (param $need i32) (result i32) (local $missing i32) (local $bit i32) (local $rule i32)
+(func $lacks (param $class i32) (param $need i32) (result i32) (local $missing i32) (local $bit i32)
+  (local $rule i32)
   ;; decide `need` at a path of this class: 1 when the call is to be refused
   (local.set $missing (i32.and (local.get $need)
     (i32.xor (i32.load $plan (local.get $class)) (i32.const -1))))

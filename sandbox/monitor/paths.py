@@ -73,7 +73,7 @@ AUTOMATON = f"""
 # Leaves `$state` (of the target), `$depth` (segments), `$end` (of the joined text) and `$slash`; says 1
 # when the path is absolute or climbs above where it starts. The stack holds, by depth, the state before
 # the segment and where its text starts, so that `..` is a pop.
-WALK = f"""
+WALK = """
 (func $walk (param $s i32) (param $at i32) (param $len i32) (param $out i32) (param $stack i32) (result i32)
   (local $i i32) (local $j i32) (local $n i32) (local $top i32)
   (local.set $top (local.get $stack))
@@ -167,7 +167,8 @@ TARGETS = f"""
 (func $too_long (result i32)
   (call $deny {fixed_rule("path-length")} (i32.const {int(Reason.TOO_LONG)}) (i32.const 0) (i32.const 1)))
 (func $linked (result i32)
-  (call $deny {fixed_rule("symlink")} (i32.const {int(Reason.SYMLINK)}) (i32.const 0) {word(plan.HARD_LINKS)}))
+  (call $deny {fixed_rule("symlink")} (i32.const {int(Reason.SYMLINK)})
+    (i32.const 0) {word(plan.HARD_LINKS)}))
 """
 
 # `$hop` leaves the directory, and the name in it, on which the call acts: (`$op_fd`, `$op_at`, `$op_len`),
@@ -205,7 +206,8 @@ HOP = f"""
   (global.set $op_fd (local.get $fd))
   (loop $next
     ;; the name of segment i: from where the stack says, past the slash that joins it, to the next
-    (local.set $at (i32.load $plan offset=4 (i32.add (local.get $stack) (i32.shl (local.get $i) (i32.const 3)))))
+    (local.set $at (i32.load $plan offset=4 (i32.add (local.get $stack) (i32.shl (local.get $i)
+      (i32.const 3)))))
     (if (local.get $i) (then (local.set $at (i32.add (local.get $at) (i32.const 1)))))
     (local.set $i (i32.add (local.get $i) (i32.const 1)))
     (local.set $n (i32.sub
@@ -214,7 +216,8 @@ HOP = f"""
         (else (local.get $end)))
       (local.get $at)))
     (if (i32.lt_u (local.get $i) (local.get $depth)) (then
-      (local.set $errno (call $probe.path_open (global.get $op_fd) (i32.const 0) (local.get $at) (local.get $n)
+      (local.set $errno (call $probe.path_open (global.get $op_fd) (i32.const 0) (local.get $at)
+        (local.get $n)
         (i32.const 2) (i64.const 0) (i64.const 0) (i32.const 0) (i32.const {RESULT})))
       (if (local.get $errno) (then
         (if (call $is_link (global.get $op_fd) (local.get $at) (local.get $n))

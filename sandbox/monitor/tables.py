@@ -11,7 +11,18 @@ import struct
 from dataclasses import dataclass
 
 from policy.calls import CALLS
-from policy.plan import UNLIMITED, Mode, Plan, RuleId, RuleKind, SourceKind, StdinMode, StdoutMode, Sync, Timestamps
+from policy.plan import (
+    UNLIMITED,
+    Mode,
+    Plan,
+    RuleId,
+    RuleKind,
+    SourceKind,
+    StdinMode,
+    StdoutMode,
+    Sync,
+    Timestamps,
+)
 from sandbox.monitor.layout import FIRST_MOUNT, PAGE
 
 # --- configuration words -----------------------------------------------------------------------
@@ -117,7 +128,10 @@ def encode(plan: Plan, *, plain: frozenset[int] = frozenset()) -> Tables:
     places = {}
     for name, rows in (
         (STATES_AT, b"".join(struct.pack("<IHHII", *row) for row in plan.automaton.states)),
-        (EDGES_AT, b"".join(struct.pack("<BBHI", low, high, 0, to) for low, high, to in plan.automaton.edges)),
+        (
+            EDGES_AT,
+            b"".join(struct.pack("<BBHI", low, high, 0, to) for low, high, to in plan.automaton.edges),
+        ),
         (CLASSES_AT, b"".join(struct.pack("<I7H6x", c.rights, *c.rules) for c in plan.automaton.classes)),
         (RULES_AT, b"".join(_rule(plan, index) for index in range(len(plan.rules)))),
     ):
@@ -145,7 +159,7 @@ def _index(plan: Plan, rule_id: RuleId) -> int:
 def _refusing(plan: Plan, rule_id: str, *, is_none: bool) -> int:
     """The index of the rule that refuses a stream, or 0 when it is granted.
 
-    SECURITY: 0 is the default deny, which no stream can name: a plan that refuses one without a rule is an error.
+    SECURITY: 0 is the default deny, which no stream can name: refusing one without a rule is an error.
     """
     if not is_none:
         return 0

@@ -51,9 +51,11 @@ def test_a_run_can_be_cancelled_and_further_ones_wait(settings):
         plan = service.policies.plan_inline(POLICY)
         module = printing(b"up", then=SPINNING)
 
+        def on_stdout(_chunk: bytes, /) -> None:
+            running.wait(30)
+
         def run():
-            order = Order(plan=plan, module=module, module_name="m", on_stdout=lambda _: running.wait() and None)
-            return service.run(order)
+            return service.run(Order(plan=plan, module=module, module_name="m", on_stdout=on_stdout))
 
         with ThreadPoolExecutor(2) as pool:
             two = [pool.submit(run) for _ in range(2)]

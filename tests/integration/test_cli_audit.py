@@ -49,7 +49,15 @@ def test_records_can_be_queried_right_after_a_run(shell: Shell):
 def test_tables_are_for_people_and_say_when_there_is_more(shell: Shell):
     shell.run(printing(b"x", then="(call $proc_exit (i32.const 0))"), "--quiet")
     done = shell.ask("audit", "query", "--audit-dir", shell.log, "--limit", "1")
-    assert done.text.splitlines()[0].split() == ["time", "seq", "call", "decision", "errno", "target", "rule_id"]
+    assert done.text.splitlines()[0].split() == [
+        "time",
+        "seq",
+        "call",
+        "decision",
+        "errno",
+        "target",
+        "rule_id",
+    ]
     assert "there are more" in done.said
     assert shell.ask("audit", "stats", "--audit-dir", shell.log).text.startswith("2 records of 1 executions")
 

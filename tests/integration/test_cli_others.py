@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 
 import pytest
+from click.testing import CliRunner
 
+from api.cli import wasmgate
 from tests.commands import FUNCTIONS, Shell, exiting
 from tests.programs import program
 
@@ -16,25 +20,26 @@ HELPS = (
 GRANT = 'permissions: {storage: {allow: [{id: in, uri: "fs:///srv/in/**", mount: /in, access: [read]}]}}\n'
 
 
-def test_help_is_as_a_person_accepted_it(golden):
-    from click.testing import CliRunner
-
-    from api.cli import wasmgate
-
-    texts = []
+def test_the_reference_of_commands_is_their_help(golden):
+    page = [
+        "# The command line",
+        "",
+        "The help of each command, as it prints it; `--accept-golden` writes this page.",
+    ]
     for command in HELPS:
-        done = CliRunner().invoke(wasmgate, [*command.split(), "--help"], prog_name="wasmgate")
+        done = CliRunner().invoke(
+            wasmgate, [*command.split(), "--help"], prog_name="wasmgate", env={"COLUMNS": "80"}
+        )
         assert done.exit_code == 0
-        texts.append(done.output)
-    golden("help.txt", "\n".join(texts))
+        page += ["", f"## `{f'wasmgate {command}'.strip()}`", "", "```text", done.output.rstrip(), "```"]
+    golden("../../docs/reference/cli.md", "\n".join(page) + "\n")
 
 
 def test_help_imports_nothing_heavy(shell: Shell):
-    script = "import sys, api.cli; api.cli.run(['run', '--help']); print([m for m in sys.modules if m in {HEAVY}])"
+    script = (
+        "import sys, api.cli; api.cli.run(['run', '--help']); print([m for m in sys.modules if m in {HEAVY}])"
+    )
     heavy = {"pydantic", "wasmtime", "numpy", "pyarrow", "duckdb", "opentelemetry", "ruamel.yaml", "fastapi"}
-    import subprocess
-    import sys
-
     done = subprocess.run(
         [sys.executable, "-c", script.replace("{HEAVY}", repr(heavy))], capture_output=True, check=True, cwd=shell.folder,
         env={"PYTHONPATH": ":".join(path for path in sys.path if path)},
@@ -48,7 +53,12 @@ def test_checking_a_policy(shell: Shell):
     bad = shell.ask("policy", "check", shell.policy("mode: enforc\n"), "--output", "json")
     assert (bad.status, bad.json["is_valid"]) == (1, False)
     (finding,) = bad.json["findings"]
-    assert (finding["id"], finding["line"], finding["column"], finding["field"]) == ("bad-value", 3, 7, "mode")
+    assert (finding["id"], finding["line"], finding["column"], finding["field"]) == (
+        "bad-value",
+        3,
+        7,
+        "mode",
+    )
     shown = shell.ask("policy", "check", "policy.yaml")
     assert shown.status == 1
     assert "  3 | mode: enforc\n    |       ^\n" in shown.text
@@ -104,7 +114,7 @@ def test_the_doctor_says_which_walls_stand(shell: Shell):
 
 @pytest.mark.timeout(180)
 def test_the_demo_shows_what_was_refused_and_its_commands_work(shell: Shell):
-    assert program("cpython")
+    assert program("cpython").is_file()
     done = shell("demo")
     assert (done.status, done.err) == (0, b"")
     assert "as expected" in done.text

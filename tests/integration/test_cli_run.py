@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import time
 
 import pytest
@@ -74,7 +73,10 @@ def test_a_trap_a_limit_and_a_refusal_have_statuses_of_their_own(shell: Shell):
     trapped = shell.run(guest("unreachable"), "--receipt", "receipt.json")
     assert (trapped.status, shell.receipt()["outcome"]["kind"]) == (134, "trapped")
     limited = shell.run(
-        printing(b"before", then=SPINNING), "--receipt", "receipt.json", policy="resources: {limits: {timeout: 200ms}}"
+        printing(b"before", then=SPINNING),
+        "--receipt",
+        "receipt.json",
+        policy="resources: {limits: {timeout: 200ms}}",
     )
     assert (limited.status, limited.out, shell.receipt()["outcome"]["limit"]) == (137, b"before", "timeout")
     assert "stopped by the limit `timeout`" in limited.said
@@ -107,7 +109,9 @@ def test_a_report_as_json_is_the_receipt(shell: Shell):
 
 def test_hostile_names_come_out_inert(shell: Shell):
     (shell.folder / "in").mkdir()
-    done = shell.run(opening(HOSTILE, rights=64), "--receipt", "receipt.json", policy=FILES, name="a\x1b[2Jb.wasm")
+    done = shell.run(
+        opening(HOSTILE, rights=64), "--receipt", "receipt.json", policy=FILES, name="a\x1b[2Jb.wasm"
+    )
     assert done.status == 0
     for unsafe in (b"\x1b", b"\xff", b"\xe2\x80\xae", b"a\nb"):
         assert unsafe not in done.err
@@ -121,7 +125,9 @@ def test_hostile_names_come_out_inert(shell: Shell):
 
 
 def test_arguments_follow_those_of_the_policy_as_they_are(shell: Shell):
-    done = shell.run(ECHOING, "--", "--policy", "two words", "\x1b[1m\n", "", policy="permissions: {args: [first]}")
+    done = shell.run(
+        ECHOING, "--", "--policy", "two words", "\x1b[1m\n", "", policy="permissions: {args: [first]}"
+    )
     assert done.out == b"guest.wasm\0first\0--policy\0two words\0\x1b[1m\n\0\0"
 
 
@@ -162,7 +168,9 @@ def test_a_bad_policy_is_told_in_full_and_nothing_runs(shell: Shell):
     assert "2 errors, 0 warnings" in done.said
 
 
-@pytest.mark.parametrize("words", [("--policy", "none.yaml", "x.wasm"), ("--policy", "policy.yaml", "none.wasm")])
+@pytest.mark.parametrize(
+    "words", [("--policy", "none.yaml", "x.wasm"), ("--policy", "policy.yaml", "none.wasm")]
+)
 def test_a_file_that_is_missing_is_told(shell: Shell, words):
     shell.policy()
     done = shell("run", *words)
@@ -186,7 +194,9 @@ def test_a_signal_ends_the_guest_and_its_record_is_complete(shell: Shell, number
     receipt = shell.receipt()
     assert receipt["outcome"]["kind"] == "killed"
     assert receipt["calls"] == {"fd_write": {"allow": 1}}
-    shown = shell.ask("audit", "show", "--audit-dir", shell.log, receipt["execution_id"], "--output", "json").json
+    shown = shell.ask(
+        "audit", "show", "--audit-dir", shell.log, receipt["execution_id"], "--output", "json"
+    ).json
     assert shown["receipt"] == receipt
 
 
@@ -221,7 +231,7 @@ def test_a_reader_that_does_not_read_holds_up_no_limit(shell: Shell):
 def test_closed_standard_streams_are_no_way_into_other_files(shell: Shell):
     (shell.folder / "guest.wasm").write_bytes(printing(b"not into the log"))
     words = ["run", "--policy", str(shell.policy()), "--audit-dir", str(shell.log), "guest.wasm"]
-    process = shell.start(*words, stdout=None, preexec_fn=lambda: os.close(1), stderr=subprocess.PIPE)
+    process = shell.start(*words, stdout=None, before=lambda: os.close(1))
     with process:
         process.communicate(timeout=60)
     assert process.returncode == 0

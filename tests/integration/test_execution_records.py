@@ -89,7 +89,7 @@ def check_killed(log: Log, delay_s: float) -> int:
 def test_a_killed_cell_leaves_exactly_what_it_did(shared):
     shared.run(HELLO)
     source = random.Random()
-    found = [check_killed(shared, source.uniform(0, 0.06)) for _ in range(24)]
+    found = [check_killed(shared, source.uniform(0, 0.05)) for _ in range(20)]
     assert max(found) > 100
 
 

@@ -34,7 +34,13 @@ def check(home: Path, *options: str) -> None:
         config.write_text(CONFIG.format(**known))
         url = f"http://127.0.0.1:{service.port}/v1/openapi.json"
         command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config), "run", url]
-        command += ["--header", f"Authorization: Bearer {service.key}", "--checks", "all", "--continue-on-failure"]
+        command += [
+            "--header",
+            f"Authorization: Bearer {service.key}",
+            "--checks",
+            "all",
+            "--continue-on-failure",
+        ]
         done = subprocess.run([*command, *options], cwd=home, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-8_000:] + done.stderr[-2_000:]
     requests = [json.loads(line) for line in service.log if '"event":"request"' in line]

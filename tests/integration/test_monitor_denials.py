@@ -25,7 +25,7 @@ NAMES = [str(right.name).lower() for right in RIGHTS]
 @pytest.fixture
 def root(tmp_path) -> Path:
     """A folder with a file, a folder, a link and a secret."""
-    folder = tmp_path / "root"
+    folder = Path(tmp_path) / "root"
     for name in ("dir", "emptydir", "secret", "open"):
         (folder / name).mkdir(parents=True)
     for name in ("file", "other", "dir/inner", "secret/key", "open/file"):
@@ -53,9 +53,17 @@ def last(result: Watched) -> tuple[Seen, Record]:
 def refused(result: Watched, *verdict: str, errno: int = NOTCAPABLE, before: int = 0) -> None:
     """The last call was refused, and those before it (but for the first few) were not."""
     seen, record = last(result)
-    assert (record.decision.name.lower(), record.rule, record.reason.name.lower(), record.right) == ("deny", *verdict)
+    assert (record.decision.name.lower(), record.rule, record.reason.name.lower(), record.right) == (
+        "deny",
+        *verdict,
+    )
     assert seen.errno == errno
     assert [one.decision.name for one in result.records[before:-1] if one.decision.name != "ALLOW"] == []
+
+
+def opening(name: str) -> Builder:
+    """A guest that opens one path to read."""
+    return lambda s: s.open(name)
 
 
 def allowed(result: Watched, errno: int = 0) -> None:
@@ -69,6 +77,7 @@ TO_WRITE = WRITE
 ACTS: dict[str, tuple[str, Builder]] = {
     "opening to read": ("read", lambda s: s.open("file")),
     "opening to read and write": ("read", lambda s: s.open("file", rights=READ | WRITE)),
+    "making a file to read, or opening it": ("read", lambda s: s.open("new", oflags=CREAT, rights=READ)),
     "making a file to read": ("read", lambda s: s.open("new", oflags=CREAT | EXCL, rights=READ)),
     "reading through a descriptor for writing": ("read", lambda s: s.read(s.open("file", rights=WRITE))),
     "reading a link": ("read", lambda s: s.readlink("to_file")),
@@ -115,13 +124,19 @@ def test_an_act_without_its_right_is_refused_and_leaves_no_trace(name, root):
 @pytest.mark.parametrize("name", ACTS)
 def test_the_same_act_with_its_right_is_allowed(name, root):
     # the host itself does not read through a descriptor that was opened to write
-    allowed(run(storage(root, whole(root, *NAMES)), ACTS[name][1]), errno=BADF if name.startswith("reading through") else 0)
+    allowed(
+        run(storage(root, whole(root, *NAMES)), ACTS[name][1]),
+        errno=BADF if name.startswith("reading through") else 0,
+    )
 
 
 def test_without_append_and_write_nothing_is_appended(root):
     rights = set(NAMES) - {"append", "write"}
     refused(
-        run(storage(root, whole(root, *rights)), lambda s: s.open("file", rights=WRITE, fdflags=APPEND)), "default", "rule", "write"
+        run(storage(root, whole(root, *rights)), lambda s: s.open("file", rights=WRITE, fdflags=APPEND)),
+        "default",
+        "rule",
+        "write",
     )
 
 
@@ -162,7 +177,10 @@ def test_who_may_only_append_cannot_change_what_is_there(name, root):
 
     refused(run(append_only(root), build), rule, reason, right)
     assert (root / "file").read_bytes() == b"file"
-    allowed(run(storage(root, whole(root, "read", "append", "write")), build), errno=28 if "another" in name else 0)
+    allowed(
+        run(storage(root, whole(root, "read", "append", "write")), build),
+        errno=28 if "another" in name else 0,
+    )
 
 
 def test_a_renumbered_descriptor_still_only_appends(root):
@@ -261,10 +279,16 @@ def test_a_directory_moves_between_places_of_equal_rights_only(root):
 
 
 def test_a_directory_with_something_denied_below_does_not_move(root):
-    plan = storage(root, f'id: a, uri: "fs://{root}/**", mount: /a, {ALL}', deny=[f'id: no, uri: "fs://{root}/dir/inner"'])
+    plan = storage(
+        root,
+        f'id: a, uri: "fs://{root}/**", mount: /a, {ALL}',
+        deny=[f'id: no, uri: "fs://{root}/dir/inner"'],
+    )
     refused(run(plan, lambda s: s.rename("dir", "moved")), "no-widening", "widens", "")
     assert (root / "dir/inner").exists()
-    plan = storage(root, f'id: a, uri: "fs://{root}/**", mount: /a, {ALL}', deny=[f'id: no, uri: "fs://{root}/file"'])
+    plan = storage(
+        root, f'id: a, uri: "fs://{root}/**", mount: /a, {ALL}', deny=[f'id: no, uri: "fs://{root}/file"']
+    )
     allowed(run(plan, lambda s: s.rename("dir", "moved")))
 
 
@@ -294,7 +318,9 @@ def test_a_descriptor_keeps_its_own_rights_when_its_file_moves(root):
 def split(root: Path, rights: str = "read, list, create, write, append, delete, symlink"):
     """Everything but what lies in `secret`."""
     return storage(
-        root, f'id: tree, uri: "fs://{root}/**", mount: /a, access: [{rights}]', deny=[f'id: hide, uri: "fs://{root}/secret/**"']
+        root,
+        f'id: tree, uri: "fs://{root}/**", mount: /a, access: [{rights}]',
+        deny=[f'id: hide, uri: "fs://{root}/secret/**"'],
     )
 
 
@@ -305,7 +331,10 @@ SPELLINGS = (
 
 
 @pytest.mark.parametrize("path", SPELLINGS)
-@pytest.mark.parametrize("call", ["open", "stat", "readlink", "unlink", "rename from", "rename to", "link", "symlink", "times", "mkdir"])
+@pytest.mark.parametrize(
+    "call",
+    ["open", "stat", "readlink", "unlink", "rename from", "rename to", "link", "symlink", "times", "mkdir"],
+)
 def test_a_denied_file_is_denied_however_it_is_spelt(path, call, root):
     acts: dict[str, Builder] = {
         "open": lambda s: s.open(path),
@@ -325,7 +354,18 @@ def test_a_denied_file_is_denied_however_it_is_spelt(path, call, root):
     assert tree(root) == before
 
 
-@pytest.mark.parametrize("path", ["open/file", "./open//file", "dir/../open/file", "secret/../open/file", "secrets", "Secret/key", "secret2"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "open/file",
+        "./open//file",
+        "dir/../open/file",
+        "secret/../open/file",
+        "secrets",
+        "Secret/key",
+        "secret2",
+    ],
+)
 def test_a_path_that_only_looks_like_a_denied_one_is_not(path, root):
     for name in ("Secret", "secrets"):
         (root / name).mkdir()
@@ -352,9 +392,9 @@ def test_what_is_not_included_is_refused_and_what_is_excluded_too(root):
         (root / name).write_bytes(b"x")
     plan = storage(root, rule)
     for name in ("yes.csv", "dir/deep.csv", "dir/../yes.csv"):
-        allowed(run(plan, lambda s, name=name: s.read(s.open(name))))
+        allowed(run(plan, opening(name)))
     for name in ("no.csv", "yes.txt", "file", "dir/inner", "yes.csv/../file"):
-        refused(run(plan, lambda s, name=name: s.open(name)), "default", "rule", "read")
+        refused(run(plan, opening(name)), "default", "rule", "read")
     allowed(run(plan, lambda s: s.readdir(s.open("dir", oflags=DIRECTORY))))
     only_read = storage(root, rule.replace(", list", ""))
     refused(run(only_read, lambda s: s.stat("file")), "default", "rule", "read")
@@ -378,7 +418,18 @@ def test_rights_of_one_mount_are_none_in_another(root):
     refused(run(plan, lambda s: s.open("../dir/inner", 4)), "beneath", "escape", "", errno=PERM)
 
 
-ESCAPES = ("..", "../x", "/", "/etc/passwd", "//", "dir/../..", "dir/../../root/file", "./..", "dir/./../../x", "/a/file")
+ESCAPES = (
+    "..",
+    "../x",
+    "/",
+    "/etc/passwd",
+    "//",
+    "dir/../..",
+    "dir/../../root/file",
+    "./..",
+    "dir/./../../x",
+    "/a/file",
+)
 
 
 @pytest.mark.parametrize("path", ESCAPES)
@@ -593,3 +644,23 @@ def test_what_is_neither_file_nor_directory_is_not_opened(kind, is_split, root):
         assert seen.window == b"\xff\xff\xff\xff"
     allowed(run(plan, lambda s: s.open("regular", rights=READ | WRITE)))
     allowed(run(plan, lambda s: s.stat("special")))
+
+
+@pytest.mark.parametrize("call", ["rename", "link"])
+def test_nothing_special_is_brought_to_a_mount_whose_files_are_not_looked_at(call, root):
+    os.mkfifo(root / "dir/fifo")
+    (root / "dir/sub").mkdir()
+    plan = two(root, NAMES, NAMES)
+
+    def bring(name: str, plain: set[int]) -> Watched:
+        script = Script()
+        getattr(script, call)(name, name, 3, 4)
+        return run_watched(script, plan, plain=frozenset(plain))
+
+    refused(bring("fifo", {1}), "file-type", "file_type", "")
+    assert not (root / "open/fifo").exists()
+    if call == "rename":
+        refused(bring("sub", {1}), "file-type", "file_type", "")
+        allowed(bring("sub", {0, 1}))
+    allowed(bring("inner", {1}))
+    allowed(bring("fifo", set()))

@@ -11,16 +11,19 @@ import re
 import stat
 import struct
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 
 from policy.calls import CALLS
+from sandbox import engine_wasmtime as engine
 from sandbox.engine_wasmtime import EndKind
 from sandbox.monitor.layout import IN_FLIGHT, Decision
-from tests.guests import END_OF_MEMORY, Script, Seen
-from tests.machines import Outcome, allow_all, run_bare, run_watched
+from tests.guests import END_OF_MEMORY, Script, Seen, script_text
+from tests.machines import GUEST_NAME, Outcome, allow_all, run_bare, run_watched
+from tests.runs import exited
 from tests.sequences import CREAT, DIRECTORY, SEQUENCES, TRAPS, Builder, plant, random_sequences
 
 STDIN = b"from the caller"
@@ -61,6 +64,7 @@ DEVIATIONS: dict[str, tuple[Builder, list[int], list[int]]] = {
     "unknown-first": (_unknown, [48, 28], [8, 8, 8]),
 }
 
+
 def masked(seen: Seen) -> Seen:
     """What the guest saw, without what no two runs have in common."""
     window = bytearray(seen.window)
@@ -90,8 +94,15 @@ def tree(top: Path) -> dict[str, tuple[object, ...]]:
         status = path.lstat()
         modified = 0 if abs(status.st_mtime_ns - time.time_ns()) < DAY_NS else status.st_mtime_ns
         content = path.read_bytes() if stat.S_ISREG(status.st_mode) else b""
-        target = os.readlink(path) if path.is_symlink() else ""
-        found[str(path.relative_to(top))] = (status.st_mode, status.st_nlink, status.st_size, modified, content, target)
+        target = str(path.readlink()) if path.is_symlink() else ""
+        found[str(path.relative_to(top))] = (
+            status.st_mode,
+            status.st_nlink,
+            status.st_size,
+            modified,
+            content,
+            target,
+        )
     return found
 
 
@@ -116,9 +127,15 @@ def differences(script: Script, bare: Outcome, watched: Outcome) -> list[str]:
             text = [
                 bytes(script.memory[a : a + b])[:80]
                 for a, b in zip(call.arguments, call.arguments[1:], strict=False)
-                if isinstance(a, int) and isinstance(b, int) and 64 <= a < 65_536 and 0 < b < 6_000 and call.name.startswith("path_")
+                if isinstance(a, int)
+                and isinstance(b, int)
+                and 64 <= a < 65_536
+                and 0 < b < 6_000
+                and call.name.startswith("path_")
             ]
-            found.append(f"{index} {call.name}{call.arguments} {text[:2]}: bare {masked(one)}, monitored {masked(other)}")
+            found.append(
+                f"{index} {call.name}{call.arguments} {text[:2]}: bare {masked(one)}, monitored {masked(other)}"
+            )
     return found
 
 
@@ -173,8 +190,54 @@ def test_random_calls_behave_as_they_do_without_the_monitor(tmp_path_factory, bu
     assert (bare.stdout, bare.stderr) == (watched.stdout, watched.stderr)
 
 
+WHOLE_WAY = (
+    "arguments_and_environment",
+    "reads",
+    "appends",
+    "renames",
+    "symlinks",
+    "times",
+    "opening_below_an_open_directory",
+    "waiting",
+)
+
+
+@pytest.mark.parametrize("name", WHOLE_WAY)
+def test_it_behaves_so_the_whole_way_through_supervisor_and_cell(name, tmp_path, shared):
+    top, script = tmp_path / "top", Script()
+    SEQUENCES[name](script)
+    plan = allow_all(*plant(top))
+    bare = run_bare(script, plan, stdin=STDIN)
+    bare_tree = tree(top)
+    plant(top)
+    stdin = os.memfd_create("stdin")
+    os.pwrite(stdin, STDIN, 0)
+    try:
+        execution = shared.run(
+            engine.wat_to_wasm(script_text(script.segments())), plan, module_name=GUEST_NAME, stdin_fd=stdin
+        )
+    finally:
+        os.close(stdin)
+    assert execution.receipt.outcome == exited()
+    assert execution.stdout.startswith(bare.stdout)
+    whole = replace(bare, seen=script.seen(execution.stdout[len(bare.stdout) :]))
+    assert differences(script, bare, whole) == []
+    assert len(whole.seen) == len(bare.seen)
+    assert execution.stderr == bare.stderr
+    assert tree(top) == bare_tree
+    assert len(shared.check(execution)) == len(bare.seen) + 1
+
+
 # These cannot fail, or cannot succeed, whatever they are asked.
-NEVER_FAIL = {"args_get", "args_sizes_get", "environ_get", "environ_sizes_get", "random_get", "sched_yield", "proc_exit"}
+NEVER_FAIL = {
+    "args_get",
+    "args_sizes_get",
+    "environ_get",
+    "environ_sizes_get",
+    "random_get",
+    "sched_yield",
+    "proc_exit",
+}
 NEVER_SUCCEED = {"fd_allocate", "fd_fdstat_set_rights", "proc_exit", "proc_raise"} | {
     call.name for call in CALLS if call.name.startswith("sock_")
 }

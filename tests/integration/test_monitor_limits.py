@@ -28,11 +28,16 @@ from tests.integration.test_monitor_denials import (
     whole,
 )
 from tests.machines import ALL, run_watched, stopped, storage
-from tests.sequences import CREAT, DIRECTORY, EXCL, READ, TRUNC, WRITE, clock_wait, fd_wait, poll
+from tests.sequences import CREAT, DIRECTORY, EXCL, READ, TRUNC, WRITE, Builder, clock_wait, fd_wait, poll
 
 __all__ = ["root"]
 
 DQUOT, MFILE = 19, 33
+
+
+def calling(name: str, *arguments: int) -> Builder:
+    """A guest that makes one call."""
+    return lambda s: s.call(name, *arguments)
 
 
 def permissions(text: str) -> str:
@@ -62,7 +67,8 @@ def test_a_clock_that_is_not_given_is_refused_and_the_other_is_not(clock, name, 
 
 def test_a_frozen_clock_stands_still_and_a_real_one_is_rounded(root):
     plan = storage(
-        root, more=permissions('clocks: {wall: "frozen:2026-01-01T00:00:00Z", monotonic: real, resolution: 1ms}')
+        root,
+        more=permissions('clocks: {wall: "frozen:2026-01-01T00:00:00Z", monotonic: real, resolution: 1ms}'),
     )
     for call, value in (("clock_time_get", 1_767_225_600 * 10**9), ("clock_res_get", 1_000_000)):
         result = run(plan, ask(0, call))
@@ -76,19 +82,28 @@ def test_a_frozen_clock_stands_still_and_a_real_one_is_rounded(root):
 def test_a_frozen_clock_traps_on_a_pointer_as_the_host_does(root):
     plan = storage(root, more=permissions('clocks: {wall: "frozen:2026-01-01T00:00:00Z"}'))
     for at in (1_025, 1 << 20, (1 << 20) - 4, 0xFFFF_FFF8):
-        result = run(plan, lambda s, at=at: s.call("clock_time_get", 0, 0, at))
+        result = run(plan, calling("clock_time_get", 0, 0, at))
         assert result.end is EndKind.TRAPPED
         assert [record.errno for record in result.records] == [IN_FLIGHT]
 
 
 @pytest.mark.parametrize(("clock", "name"), [(0, "wall"), (1, "monotonic")])
 @pytest.mark.parametrize("setting", ["none", "frozen"])
-def test_a_wait_until_a_moment_of_a_replaced_clock_is_refused_and_a_wait_for_a_while_is_not(clock, name, setting, root):
+def test_a_wait_until_a_moment_of_a_replaced_clock_is_refused_and_a_wait_for_a_while_is_not(
+    clock, name, setting, root
+):
     value = setting if setting == "none" else ("frozen:2026-01-01T00:00:00Z" if clock == 0 else "frozen:5s")
     plan = storage(root, more=permissions(f'clocks: {{{name}: "{value}"}}'))
-    rule = f"clocks.{name}" if setting == "none" else "default"  # a plan has that rule for a clock it does not give
+    rule = (
+        f"clocks.{name}" if setting == "none" else "default"
+    )  # a plan has that rule for a clock it does not give
     refused(run(plan, lambda s: poll(s, clock_wait(1, clock, 1, 1))), rule, "clock", "")
-    refused(run(plan, lambda s: poll(s, clock_wait(1, clock, 1), fd_wait(2, 2, 1), clock_wait(3, clock, 1, 1))), rule, "clock", "")
+    refused(
+        run(plan, lambda s: poll(s, clock_wait(1, clock, 1), fd_wait(2, 2, 1), clock_wait(3, clock, 1, 1))),
+        rule,
+        "clock",
+        "",
+    )
     allowed(run(plan, lambda s: poll(s, clock_wait(1, clock, 1))))
     allowed(run(plan, lambda s: poll(s, clock_wait(1, 1 - clock, 1, 1))))
 
@@ -159,10 +174,18 @@ def test_without_randomness_asking_is_refused_and_with_it_no_two_runs_are_alike(
 
 @pytest.mark.parametrize("call", ["sock_accept", "sock_recv", "sock_send", "sock_shutdown"])
 def test_sockets_are_refused_by_name_whatever_the_descriptor(call, root):
-    arguments = {"sock_accept": (0, 64), "sock_recv": (64, 0, 0, 64, 72), "sock_send": (64, 0, 0, 64), "sock_shutdown": (1,)}
+    arguments = {
+        "sock_accept": (0, 64),
+        "sock_recv": (64, 0, 0, 64, 72),
+        "sock_send": (64, 0, 0, 64),
+        "sock_shutdown": (1,),
+    }
     for fd in (0, 3, 99):
         refused(
-            run(storage(root, whole(root, "read")), lambda s, fd=fd: s.call(call, fd, *arguments[call])), "network.none", "rule", ""
+            run(storage(root, whole(root, "read")), calling(call, fd, *arguments[call])),
+            "network.none",
+            "rule",
+            "",
         )
 
 
@@ -352,7 +375,9 @@ def test_files_at_the_limit_are_made_and_the_next_is_refused(way, root):
 
 def test_a_rule_has_a_budget_of_files_of_its_own(root):
     plan = storage(
-        root, f'id: few, uri: "fs://{root}/dir/**", mount: /a, {ALL}, max_files: 1', f'id: many, uri: "fs://{root}/open/**", mount: /b, {ALL}'
+        root,
+        f'id: few, uri: "fs://{root}/dir/**", mount: /a, {ALL}, max_files: 1',
+        f'id: many, uri: "fs://{root}/open/**", mount: /b, {ALL}',
     )
 
     def build(s: Script) -> None:
@@ -385,7 +410,11 @@ def test_what_was_not_made_costs_nothing(root):
 def test_open_descriptors_at_the_limit_are_opened_and_the_next_is_refused_until_one_is_closed(root):
     plan = limited(root, "open_files: 2")
     allowed(run(plan, lambda s: [s.open("file"), s.open("dir", oflags=DIRECTORY)]))
-    spent(run(plan, lambda s: [s.open("file"), s.open("dir", oflags=DIRECTORY), s.open("new", oflags=CREAT)]), "limit.open_files", MFILE)
+    spent(
+        run(plan, lambda s: [s.open("file"), s.open("dir", oflags=DIRECTORY), s.open("new", oflags=CREAT)]),
+        "limit.open_files",
+        MFILE,
+    )
     assert not (root / "new").exists()
 
     result = run(plan, lambda s: [s.open("file"), s.call("fd_close", s.open("other")), s.open("other")])
@@ -428,7 +457,10 @@ def test_in_audit_mode_what_a_rule_refuses_happens_and_is_recorded_as_what_it_wo
 
 def test_in_audit_mode_links_are_followed_and_recorded(root):
     (root / "way").symlink_to("secret/key")
-    result = run(in_audit_mode(root, f'id: own, uri: "fs://{root}/**", mount: /a, access: [read]'), lambda s: s.read(s.open("way")))
+    result = run(
+        in_audit_mode(root, f'id: own, uri: "fs://{root}/**", mount: /a, access: [read]'),
+        lambda s: s.read(s.open("way")),
+    )
     assert result.errnos == [0, 0]
     assert b"secret/key" in result.seen[1].window
     assert result.records[0].verdict == ("would_deny", "symlink", "symlink", "")
@@ -448,7 +480,12 @@ def test_in_audit_mode_clocks_streams_sockets_and_moves_are_let_through(root):
 
     result = run(plan, build)
     assert result.errnos[:3] == [0, 0, 0]
-    assert [record.rule for record in result.records] == ["clocks.wall", "random.none", "stdio.stdout", "network.none"]
+    assert [record.rule for record in result.records] == [
+        "clocks.wall",
+        "random.none",
+        "stdio.stdout",
+        "network.none",
+    ]
     assert {record.decision.name for record in result.records} == {"WOULD_DENY"}
 
 
@@ -456,7 +493,12 @@ def test_in_audit_mode_escapes_and_limits_and_special_files_are_refused(root):
     os.mkfifo(root / "fifo")
     own = f'id: own, uri: "fs://{root}/**", mount: /a, {ALL}'
     refused(run(in_audit_mode(root, own), lambda s: s.open("../x")), "beneath", "escape", "", errno=63)
-    refused(run(in_audit_mode(root, own), lambda s: s.open("fifo", rights=READ | WRITE)), "file-type", "file_type", "")
+    refused(
+        run(in_audit_mode(root, own), lambda s: s.open("fifo", rights=READ | WRITE)),
+        "file-type",
+        "file_type",
+        "",
+    )
     plan = in_audit_mode(root, own, more="resources: {limits: {files: 0, open_files: 1}}")
     spent(run(plan, lambda s: s.on("path_create_directory", "new")), "limit.files", DQUOT)
     spent(run(plan, lambda s: [s.open("file"), s.open("file")]), "limit.open_files", MFILE)

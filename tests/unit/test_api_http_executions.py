@@ -92,7 +92,11 @@ def test_arguments_and_input_reach_the_guest(api):
 
 def test_input_that_the_policy_does_not_grant_is_refused(api):
     digest = api.upload(echo_guest())
-    body = {"module": digest, "policy_document": POLICY.replace("stdin: caller, ", ""), "stdin": encoded(b"x")}
+    body = {
+        "module": digest,
+        "policy_document": POLICY.replace("stdin: caller, ", ""),
+        "stdin": encoded(b"x"),
+    }
     answer = post(api, body)
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "stdin"
@@ -109,7 +113,13 @@ def test_a_module_that_is_refused_is_an_execution_whose_outcome_says_so(api):
 
 def test_a_policy_with_errors_is_told_in_full_and_nothing_is_on_record(api):
     before = api.client.get("/v1/executions").json()
-    answer = post(api, {"module": api.upload(hostile_guest()), "policy_document": "version: 1\nmetadata: {nam: <b>}\nx: y\n"})
+    answer = post(
+        api,
+        {
+            "module": api.upload(hostile_guest()),
+            "policy_document": "version: 1\nmetadata: {nam: <b>}\nx: y\n",
+        },
+    )
     assert answer.status_code == 422
     problem = ProblemView.model_validate_json(answer.content)
     assert problem.type == "urn:wasmgate:problem:policy-invalid"
@@ -185,7 +195,9 @@ def test_a_run_that_nobody_waits_for_is_answered_at_once_and_can_be_cancelled(ap
     path = answer.headers["location"]
     assert (found["status"], found["receipt"], found["links"]["self"]) == ("running", None, path)
     assert api.client.get(path).json()["status"] == "running"
-    assert found["execution_id"] in [each["execution_id"] for each in api.client.get("/v1/executions").json()["executions"]]
+    assert found["execution_id"] in [
+        each["execution_id"] for each in api.client.get("/v1/executions").json()["executions"]
+    ]
     assert api.client.get(found["links"]["stdout"]).status_code == 409
     cancelled = api.client.delete(path)
     assert cancelled.status_code == 202
@@ -214,7 +226,9 @@ def test_as_many_runs_as_allowed_go_on_and_one_more_is_told_to_come_back(api):
 
 
 @pytest.mark.parametrize("part", ["", "/records", "/stdout", "/stderr"])
-@pytest.mark.parametrize("name", ["01999999-0000-7000-8000-000000000000", "..%2f..%2fkey.json", "x", "%00", "A" * 36])
+@pytest.mark.parametrize(
+    "name", ["01999999-0000-7000-8000-000000000000", "..%2f..%2fkey.json", "x", "%00", "A" * 36]
+)
 def test_an_execution_that_is_not_there_is_not_found(api, name, part):
     assert api.client.get(f"/v1/executions/{name}{part}").status_code in {404, 422}
     assert api.client.delete(f"/v1/executions/{name}").status_code in {404, 422}
@@ -229,7 +243,9 @@ def test_executions_are_listed_newest_first_each_once(api):
     assert times == sorted(times, reverse=True)
     seen, cursor = [], None
     while True:
-        page = api.client.get("/v1/executions", params={"limit": 2} | ({"cursor": cursor} if cursor else {})).json()
+        page = api.client.get(
+            "/v1/executions", params={"limit": 2} | ({"cursor": cursor} if cursor else {})
+        ).json()
         seen += page["executions"]
         cursor = page["next"]
         if cursor is None:
@@ -238,7 +254,9 @@ def test_executions_are_listed_newest_first_each_once(api):
 
 
 def test_executions_are_found_by_module(api):
-    digest = api.run(module('(func (export "_start")) (func (export "mine"))'), name="mine.wasm")["module"]["digest"]
+    digest = api.run(module('(func (export "_start")) (func (export "mine"))'), name="mine.wasm")["module"][
+        "digest"
+    ]
     for wanted in (digest, "mine.wasm"):
         found = api.client.get("/v1/executions", params={"module": wanted}).json()["executions"]
         assert [each["module"]["digest"] for each in found] == [digest]
@@ -248,7 +266,13 @@ def test_executions_are_found_by_module(api):
 def test_a_cursor_of_another_query_or_of_nobody_is_refused(api):
     cursor = api.client.get("/v1/executions", params={"limit": 1}).json()["next"]
     assert api.client.get("/v1/executions", params={"cursor": cursor}).status_code == 200
-    for params in ({"cursor": cursor, "module": "x"}, {"cursor": "x"}, {"cursor": "é"}, {"cursor": cursor[:-3]}, {"cursor": "W10"}):
+    for params in (
+        {"cursor": cursor, "module": "x"},
+        {"cursor": "x"},
+        {"cursor": "é"},
+        {"cursor": cursor[:-3]},
+        {"cursor": "W10"},
+    ):
         answer = api.client.get("/v1/executions", params=params)
         assert answer.status_code == 400
         assert answer.json()["type"] == "urn:wasmgate:problem:bad-filter"

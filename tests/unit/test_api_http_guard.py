@@ -39,7 +39,9 @@ def test_its_own_names_are_answered(api, host):
     assert api.stranger.get("/v1/health", headers={"Host": host}).status_code == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.nip.io", "0.0.0.0", "localhost."])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "localhost.evil.example", "127.0.0.1.nip.io", "0.0.0.0", "localhost."]
+)
 def test_other_names_are_not_answered_not_even_with_the_key(api, host):
     for path in ("/v1/health", "/v1/modules"):
         answer = api.client.get(path, headers={"Host": host})
@@ -47,7 +49,9 @@ def test_other_names_are_not_answered_not_even_with_the_key(api, host):
         assert answer.json()["type"] == "urn:wasmgate:problem:wrong-host"
 
 
-@pytest.mark.parametrize("path", ["/v1/modules", "/v1/openapi.json", "/v1/nothing", "/", "/docs", "/v1/health/"])
+@pytest.mark.parametrize(
+    "path", ["/v1/modules", "/v1/openapi.json", "/v1/nothing", "/", "/docs", "/v1/health/"]
+)
 def test_every_path_but_health_asks_for_the_key_known_or_not(api, path):
     answer = api.stranger.get(path)
     assert answer.status_code == 401
@@ -62,7 +66,9 @@ def test_health_needs_no_key_and_says_nothing_else(api):
     assert set(answer.json()) == {"status", "version"}
 
 
-@pytest.mark.parametrize("form", ["Bearer {}x", "Basic {}", "{}", "Bearer", "Bearer  ", "bearer x{}", "Bearer {},{}"])
+@pytest.mark.parametrize(
+    "form", ["Bearer {}x", "Basic {}", "{}", "Bearer", "Bearer  ", "bearer x{}", "Bearer {},{}"]
+)
 def test_a_key_with_a_slip_is_refused_and_the_right_form_is_not(api, form):
     wrong = {"Authorization": form.replace("{}", api.key)}
     assert api.stranger.get("/v1/modules", headers=wrong).status_code == 401
@@ -75,7 +81,9 @@ def test_two_keys_in_one_request_are_refused(api):
 
 
 def test_the_key_is_no_parameter(api):
-    assert api.stranger.get("/v1/modules", params={"key": api.key, "access_token": api.key}).status_code == 401
+    assert (
+        api.stranger.get("/v1/modules", params={"key": api.key, "access_token": api.key}).status_code == 401
+    )
 
 
 def test_refused_entries_are_logged_a_few_a_minute_without_what_was_presented(api):
@@ -89,7 +97,9 @@ def test_refused_entries_are_logged_a_few_a_minute_without_what_was_presented(ap
     assert [line["event"] for line in lines] == ["entry refused"] * 5 + ["entries refused", "entry refused"]
     assert lines[5]["suppressed"] == 15
     with capture_logs() as lines:
-        api.stranger.get("/v1/modules", params={"q": "secret-query"}, headers={"Authorization": "Bearer wg_secret"})
+        api.stranger.get(
+            "/v1/modules", params={"q": "secret-query"}, headers={"Authorization": "Bearer wg_secret"}
+        )
     assert lines
     assert "secret" not in repr(lines)
 

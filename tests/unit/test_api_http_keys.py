@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import stat
 
 import pytest
@@ -54,17 +53,20 @@ def test_a_verdict_is_never_taken_for_yes_or_no(file):
 
 def test_a_file_that_others_may_read_opens_nothing_and_a_private_one_does(file):
     key = file.make()
-    os.chmod(file.path, 0o640)
+    file.path.chmod(0o640)
     with pytest.raises(KeyFileError, match="0600"):
         file.check()
-    os.chmod(file.path, 0o600)
+    file.path.chmod(0o600)
     assert file.check().judge(key) is Presented.GOOD
 
 
 @pytest.mark.parametrize(
     "content",
     [b"", b"{}", b"[]", b"null", b"\xff", b'{"version": 1}', b"[" * 100_000]
-    + [b'{"version": 1, "algorithm": "sha256", "hash": "%s"}' % each for each in (b"", b"0" * 63, b"G" * 64, b"0" * 65)]
+    + [
+        b'{"version": 1, "algorithm": "sha256", "hash": "%s"}' % each
+        for each in (b"", b"0" * 63, b"G" * 64, b"0" * 65)
+    ]
     + [b'{"version": 2, "algorithm": "sha256", "hash": "%s"}' % (b"0" * 64)]
     + [b'{"version": 1, "algorithm": "none", "hash": "%s"}' % (b"0" * 64)],
 )

@@ -19,12 +19,16 @@ def api(tmp_path_factory):
 @pytest.mark.parametrize("method", ["PUT", "POST"])
 def test_a_module_is_kept_by_the_digest_of_its_bytes_and_handing_it_over_again_changes_nothing(api, method):
     code = module(f'(func (export "_start")) (func (export "{method}"))')
-    answer = api.client.request(method, "/v1/modules", params={"name": "first.wasm"}, content=code, headers=WASM)
+    answer = api.client.request(
+        method, "/v1/modules", params={"name": "first.wasm"}, content=code, headers=WASM
+    )
     assert answer.status_code == 201
     digest = f"sha256:{hashlib.sha256(code).hexdigest()}"
     assert answer.json()["digest"] == digest
     assert answer.headers["location"] == f"/v1/modules/{digest}"
-    again = api.client.request(method, "/v1/modules", params={"name": "second.wasm"}, content=code, headers=WASM)
+    again = api.client.request(
+        method, "/v1/modules", params={"name": "second.wasm"}, content=code, headers=WASM
+    )
     assert again.status_code == 200
     assert again.json() == answer.json()
     assert answer.json() in api.client.get("/v1/modules").json()["modules"]
@@ -46,10 +50,15 @@ def test_a_body_of_unknown_length_is_cut_off_at_the_limit(api):
 
 @pytest.mark.parametrize("kind", ["application/wasm", "application/octet-stream", "Application/WASM; x=y"])
 def test_a_module_has_a_type(api, kind):
-    assert api.client.post("/v1/modules", content=b"abc", headers={"Content-Type": kind}).status_code in {200, 201}
+    assert api.client.post("/v1/modules", content=b"abc", headers={"Content-Type": kind}).status_code in {
+        200,
+        201,
+    }
 
 
-@pytest.mark.parametrize("kind", ["text/html", "application/json", "multipart/form-data", "", HOSTILE.encode("unicode_escape")])
+@pytest.mark.parametrize(
+    "kind", ["text/html", "application/json", "multipart/form-data", "", HOSTILE.encode("unicode_escape")]
+)
 def test_a_body_of_another_type_is_refused(api, kind):
     answer = api.client.post("/v1/modules", content=b"abc", headers={"Content-Type": kind})
     assert answer.status_code == 415
@@ -57,12 +66,17 @@ def test_a_body_of_another_type_is_refused(api, kind):
 
 @pytest.mark.parametrize("name", ["a.wasm", "A", "x" * 200, "clean-er_2.1+b@c"])
 def test_a_name_of_plain_letters_is_taken(api, name):
-    assert api.client.post("/v1/modules", params={"name": name}, content=b"n", headers=WASM).status_code in {200, 201}
+    assert api.client.post("/v1/modules", params={"name": name}, content=b"n", headers=WASM).status_code in {
+        200,
+        201,
+    }
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a/b", "a b", "x" * 201, "\u202ea", "a\n", "\0", ".x", "é"])
 def test_any_other_name_is_not(api, name):
-    assert api.client.post("/v1/modules", params={"name": name}, content=b"n", headers=WASM).status_code == 422
+    assert (
+        api.client.post("/v1/modules", params={"name": name}, content=b"n", headers=WASM).status_code == 422
+    )
 
 
 def test_a_parameter_that_is_not_known_is_refused(api):
@@ -72,7 +86,16 @@ def test_a_parameter_that_is_not_known_is_refused(api):
 
 
 @pytest.mark.parametrize(
-    "digest", ["sha256:0", "..%2f..%2fkey.json", "sha256:" + "G" * 64, "sha256:" + "A" * 64, "%00", "md5:" + "0" * 64, "%ff"]
+    "digest",
+    [
+        "sha256:0",
+        "..%2f..%2fkey.json",
+        "sha256:" + "G" * 64,
+        "sha256:" + "A" * 64,
+        "%00",
+        "md5:" + "0" * 64,
+        "%ff",
+    ],
 )
 def test_what_is_no_digest_leads_nowhere(api, digest):
     assert api.client.get(f"/v1/modules/{digest}").status_code in {404, 422}
@@ -88,7 +111,9 @@ def test_a_module_is_laid_open_and_a_policy_says_what_it_does_not_grant(api):
     digest = api.upload(module(imported("sock_accept", "(param i32 i32 i32) (result i32)") + START))
     plain = api.client.get(f"/v1/modules/{digest}").json()
     assert plain["refusal"] is None
-    assert [(each["name"], each["standing"]) for each in plain["inspection"]["imports"]] == [("sock_accept", None)]
+    assert [(each["name"], each["standing"]) for each in plain["inspection"]["imports"]] == [
+        ("sock_accept", None)
+    ]
     assert plain["inspection"]["exports"][0]["is_callable"]
     assert plain["inspection"]["not_granted"] == []
     compared = api.client.get(f"/v1/modules/{digest}", params={"policy": "stored"}).json()
@@ -107,7 +132,7 @@ def test_what_cannot_be_read_is_kept_and_says_why(api):
 
 
 def test_text_of_a_module_is_harmless(api):
-    digest = api.upload(module(f'(func (export "_start")) (func (export "</script>\\n\\1b[31m"))'))
+    digest = api.upload(module('(func (export "_start")) (func (export "</script>\\n\\1b[31m"))'))
     answer = api.client.get(f"/v1/modules/{digest}")
     assert b"<" not in answer.content
     assert b"\x1b" not in answer.content

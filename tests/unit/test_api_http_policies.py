@@ -74,7 +74,18 @@ def test_a_stored_policy_must_say_what_it_is_for_and_an_inline_one_need_not(api)
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"\xff\xfe\xff", b"\0", b"[" * 10_000, b"{" * 10_000, b"a: &a [*a]", b"- " * 5_000, b"x" * 70_000, HOSTILE.encode()]
+    "text",
+    [
+        b"",
+        b"\xff\xfe\xff",
+        b"\0",
+        b"[" * 10_000,
+        b"{" * 10_000,
+        b"a: &a [*a]",
+        b"- " * 5_000,
+        b"x" * 70_000,
+        HOSTILE.encode(),
+    ],
 )
 def test_hostile_text_is_findings_and_no_failure(api, text):
     answer = check(api, text)

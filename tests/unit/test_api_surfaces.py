@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import sys
+from pathlib import Path
 
 import pytest
 import structlog
@@ -61,7 +62,7 @@ def test_only_zero_is_success(code):
 
 
 def test_rows_come_out_in_each_form(capsys):
-    rows = [{"a": 1, "b": HOSTILE.replace("\udcff", "")}, {"a": None, "b": "x"}]
+    rows: list[dict[str, object]] = [{"a": 1, "b": HOSTILE.replace("\udcff", "")}, {"a": None, "b": "x"}]
     write_rows(rows, columns=("a", "b"), output="table")
     assert capsys.readouterr().out == "a  b\n1  a\\x0ab\\x1b[31m\\u202ec</script>\n-  x\n"
     write_rows(rows, columns=(), output="ndjson")
@@ -81,12 +82,17 @@ def test_a_cell_is_inert_and_cut():
 
 
 def rows_of(*calls):
-    return [{"t_ns": t, "call": f"wasi_snapshot_preview1.{name}", "decision": word} for t, name, word in calls]
+    return [
+        {"t_ns": t, "call": f"wasi_snapshot_preview1.{name}", "decision": word} for t, name, word in calls
+    ]
 
 
 def test_a_timeline_counts_each_call_once():
     picture = timeline(
-        rows_of((0, "fd_read", "allow"), (50, "fd_read", "deny"), (99, "random_get", "allow"), (99, "?", "allow")), columns=10
+        rows_of(
+            (0, "fd_read", "allow"), (50, "fd_read", "deny"), (99, "random_get", "allow"), (99, "?", "allow")
+        ),
+        columns=10,
     )
     lanes = {lane.capability: lane for lane in picture.lanes}
     assert lanes["storage"].counts == (1, 0, 0, 0, 0, 1, 0, 0, 0, 0)
@@ -99,13 +105,25 @@ def test_a_timeline_counts_each_call_once():
     assert render_timeline(timeline([]), paint=Paint(io.StringIO()), is_unicode=True) == ["no host calls"]
 
 
-@given(st.lists(st.tuples(st.integers(0, 10**12), st.sampled_from(["fd_read", "sock_send"]), st.sampled_from(["allow", "deny"]))))
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 10**12),
+            st.sampled_from(["fd_read", "sock_send"]),
+            st.sampled_from(["allow", "deny"]),
+        )
+    )
+)
 def test_no_call_is_lost_in_a_picture(calls):
     picture = timeline(rows_of(*calls))
     assert sum(lane.total for lane in picture.lanes) == len(calls)
     assert sum(sum(lane.refused) for lane in picture.lanes) == sum(word == "deny" for _, _, word in calls)
     for lane in picture.lanes:
-        line = next(line for line in render_timeline(picture, paint=Paint(io.StringIO()), is_unicode=True) if lane.capability in line)
+        line = next(
+            line
+            for line in render_timeline(picture, paint=Paint(io.StringIO()), is_unicode=True)
+            if lane.capability in line
+        )
         bar = line.split("|")[1]
         assert [mark != " " for mark in bar] == [count > 0 for count in lane.counts]
 
@@ -114,7 +132,12 @@ def test_colours_are_for_terminals(monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
     assert Paint(Terminal())("x", "red") == "\x1b[31mx\x1b[0m"
-    assert Paint(io.StringIO())("x", "red") == Paint(io.StringIO()).bold("x") == Paint(io.StringIO()).faint("x") == "x"
+    assert (
+        Paint(io.StringIO())("x", "red")
+        == Paint(io.StringIO()).bold("x")
+        == Paint(io.StringIO()).faint("x")
+        == "x"
+    )
     monkeypatch.setenv("NO_COLOR", "1")
     assert Paint(Terminal())("x", "red") == "x"
 
@@ -147,16 +170,16 @@ def test_a_relay_writes_all_of_it_and_stops_at_a_closed_pipe():
 
 
 def test_a_relay_says_why_it_could_not_write():
-    with open("/dev/full", "wb", buffering=0) as full:
+    with Path("/dev/full").open("wb", buffering=0) as full:
         relay = Relay(full.fileno())
         relay(b"x")
     assert relay.problem == "No space left on device"
 
 
 def test_printed_commands_can_be_pasted(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["/opt/a b/wasmgate"])
+    monkeypatch.setattr(sys, "argv", ["/srv/a b/wasmgate"])
     monkeypatch.setenv("PATH", "/nowhere")
-    assert invocation.command("audit", "it's") == "'/opt/a b/wasmgate' audit 'it'\"'\"'s'"
+    assert invocation.command("audit", "it's") == "'/srv/a b/wasmgate' audit 'it'\"'\"'s'"
     monkeypatch.setattr(sys, "argv", ["/x/cli.py"])
     assert invocation.program().endswith(" -m api.cli")
 

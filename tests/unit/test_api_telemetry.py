@@ -22,7 +22,10 @@ RECEIPT = Receipt(
     started_at_ns=1_700_000_000_000_000_000,
     ended_at_ns=1_700_000_000_500_000_000,
     outcome=Outcome(kind=OutcomeKind.LIMIT, limit="timeout", message="stopped"),
-    calls=(CallCount(call="fd_read", decision="allow", count=5), CallCount(call="fd_read", decision="deny", count=2)),
+    calls=(
+        CallCount(call="fd_read", decision="allow", count=5),
+        CallCount(call="fd_read", decision="deny", count=2),
+    ),
     records=7,
     resources=Resources(host_calls=7),
 )
@@ -39,7 +42,7 @@ class Collector:
                 self.send_response(200)
                 self.end_headers()
 
-            def log_message(self, *_args):  # type: ignore[override]  # silence is all that is wanted
+            def log_message(self, format: str, *_args: object) -> None:  # noqa: A002  # the name of the base class
                 pass
 
         self.server = HTTPServer(("127.0.0.1", 0), Handler)
@@ -70,7 +73,10 @@ def test_a_span_with_its_counts_reaches_the_collector(collector, monkeypatch):
     names = {item.key: item.value.string_value for item in resource.resource.attributes}
     found = {item.key: item.value.int_value or item.value.string_value for item in span.attributes}
     assert (path, span.name, names["service.name"]) == ("/v1/traces", SPAN, "gate-of-a-test")
-    assert (span.start_time_unix_nano, span.end_time_unix_nano) == (RECEIPT.started_at_ns, RECEIPT.ended_at_ns)
+    assert (span.start_time_unix_nano, span.end_time_unix_nano) == (
+        RECEIPT.started_at_ns,
+        RECEIPT.ended_at_ns,
+    )
     assert found["wasmgate.records"] == 7
     assert found["wasmgate.refusals"] == 2
     assert found["wasmgate.host_calls"] == 7
@@ -90,6 +96,8 @@ def test_a_collector_that_is_away_costs_seconds_at_most(monkeypatch):
 
 def test_without_a_collector_the_sdk_is_not_even_imported():
     assert isinstance(open_telemetry(is_export_wanted=False), Silence)
-    script = "import sys, api.service; sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
+    script = (
+        "import sys, api.service; sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
+    )
     environment = {"PYTHONPATH": ":".join(path for path in sys.path if path)}
     assert subprocess.run([sys.executable, "-c", script], env=environment, check=False).returncode == 0

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 import wasmtime
@@ -18,13 +19,13 @@ from hypothesis import strategies as st
 
 from policy.automaton import step
 from policy.calls import CALLS, MODULE
-from policy.plan import UNIFORM, PathAutomaton, PathClass, StdinMode, Stdio
+from policy.plan import RIGHTS, UNIFORM, PathAutomaton, PathClass, Right, StdinMode, Stdio
 from sandbox import engine_wasmtime as engine
 from sandbox.engine_wasmtime import EndKind
 from sandbox.monitor import calls, generate, layout, paths, tables
 from sandbox.monitor.kernel import KERNEL
 from tests.guests import Script
-from tests.machines import CONFIG, ALL, allow_all, artifact, run_watched, storage
+from tests.machines import ALL, CONFIG, allow_all, artifact, run_watched, storage
 from tests.modules import plan as bare_plan
 
 NAMES = [call.name for call in CALLS]
@@ -53,11 +54,17 @@ def test_the_monitor_exports_what_the_cell_needs_and_no_function_of_the_host():
     imports, exports = shape(generate.monitor())
     assert sorted(exports) == ["arm", "memory", "plan", "ring"]
     assert {module for module, _ in imports} == {MODULE, "probe", "host", "gate", "guest"}
-    assert [name for module, name in imports if module in {"host", "gate", "guest"}] == ["drain", "table", "memory"]
+    assert [name for module, name in imports if module in {"host", "gate", "guest"}] == [
+        "drain",
+        "table",
+        "memory",
+    ]
 
 
 def test_the_ring_cannot_grow_so_that_its_pages_stay_where_they_are_mapped():
-    assert re.search(rf"memory \$ring \(export \"ring\"\) {layout.RING_PAGES} {layout.RING_PAGES}\)", generate.monitor())
+    assert re.search(
+        rf"memory \$ring \(export \"ring\"\) {layout.RING_PAGES} {layout.RING_PAGES}\)", generate.monitor()
+    )
 
 
 # --- record, then act -------------------------------------------------------------------------------
@@ -125,8 +132,12 @@ class Reader:
             return is_published, True
         head = node[0]
         if head == "if":
-            branches = [part for part in node[1:] if isinstance(part, list) and part[:1] in (["then"], ["else"])]
-            is_published, is_reached = self.run([part for part in node[1:] if part not in branches], is_published)
+            branches = [
+                part for part in node[1:] if isinstance(part, list) and part[:1] in (["then"], ["else"])
+            ]
+            is_published, is_reached = self.run(
+                [part for part in node[1:] if part not in branches], is_published
+            )
             ends = [self.run(branch[1:], is_published) for branch in branches]
             if len(branches) == 1:
                 ends.append((is_published, is_reached))
@@ -231,7 +242,10 @@ def test_the_ring_wraps_with_every_record_and_every_path_intact(sync, tmp_path):
     times = 2_500
     script.loop(times - 1, len(texts) + 2)
     result = run_watched(script, plan)
-    expected = [(text, b"") for text in texts] + [(b"y" * 3_000, b"z" * 4_000), (b"no" + b"q" * 300, b"r" * 100)]
+    expected = [(text, b"") for text in texts] + [
+        (b"y" * 3_000, b"z" * 4_000),
+        (b"no" + b"q" * 300, b"r" * 100),
+    ]
     assert len(result.records) == times * len(expected) > layout.RING_RECORDS
     assert result.header["arena"] > 10 * layout.ARENA_BYTES
     for place, (text, text2) in enumerate(expected):
@@ -263,7 +277,9 @@ class Driver:
 
     def __init__(self) -> None:
         exports = "".join(f'(export "{name}" (func ${name}))' for name in ("step", "walk"))
-        exports += "".join(f'(export "{name}" (global ${name}))' for name in ("state", "depth", "end", "slash"))
+        exports += "".join(
+            f'(export "{name}" (global ${name}))' for name in ("state", "depth", "end", "slash")
+        )
         made = engine.make_engine(CONFIG)
         self.store = wasmtime.Store(made)
         self.store.set_epoch_deadline(1)
@@ -274,7 +290,12 @@ class Driver:
         probe = linker.instantiate(self.store, wasmtime.Module(made, generate.probe()))
         linker.define_instance(self.store, "gate", gate)
         linker.define_instance(self.store, "probe", probe)
-        linker.define(self.store, "guest", "memory", wasmtime.Memory(self.store, wasmtime.MemoryType(wasmtime.Limits(1, 1))))
+        linker.define(
+            self.store,
+            "guest",
+            "memory",
+            wasmtime.Memory(self.store, wasmtime.MemoryType(wasmtime.Limits(1, 1))),
+        )
         kind = wasmtime.FuncType([wasmtime.ValType.i32()], [wasmtime.ValType.i32()])
         linker.define_func("host", "drain", kind, lambda _: 0)
         text = generate.monitor().rstrip().removesuffix(")") + exports + ")"
@@ -282,7 +303,9 @@ class Driver:
         self.scratch = probe.exports(self.store)["memory"]
 
     def load(self, automaton: PathAutomaton) -> None:
-        content = tables.encode(replace(bare_plan(), automaton=automaton, stdio=Stdio(stdin=StdinMode.CALLER))).content
+        content = tables.encode(
+            replace(bare_plan(), automaton=automaton, stdio=Stdio(stdin=StdinMode.CALLER))
+        ).content
         memory = self.exports["plan"]
         assert isinstance(memory, wasmtime.Memory)
         missing = -(-len(content) // layout.PAGE) - memory.size(self.store)
@@ -319,7 +342,8 @@ def driver() -> Driver:
 def automata(draw: st.DrawFn) -> PathAutomaton:
     count = draw(st.integers(1, 6))
     target = st.integers(0, count - 1)
-    states, edges = [(0, 0, 0, 0, UNIFORM)], []
+    edges: list[tuple[int, int, int]] = []
+    states = [(0, 0, 0, 0, UNIFORM)]
     for _ in range(count - 1):
         cuts = sorted(draw(st.sets(st.integers(0, 255), max_size=24)))
         if draw(st.booleans()):
@@ -360,7 +384,13 @@ def normal(path: bytes) -> list[bytes] | None:
     return found
 
 
-@given(automata(), st.lists(st.sampled_from([b"a", b"b", b"ab", b".", b"..", b"...", b"", b".a", b"\xff", b"\0", b"a" * 255]), max_size=12))
+@given(
+    automata(),
+    st.lists(
+        st.sampled_from([b"a", b"b", b"ab", b".", b"..", b"...", b"", b".a", b"\xff", b"\0", b"a" * 255]),
+        max_size=12,
+    ),
+)
 def test_a_walk_is_the_normalised_path_through_the_automaton(automaton, segments):
     driver().load(automaton)
     path, start = b"/".join(segments), len(automaton.states) - 1
@@ -372,7 +402,12 @@ def test_a_walk_is_the_normalised_path_through_the_automaton(automaton, segments
     for segment in segments_left:
         for byte in b"/" + segment:
             state = step(automaton, state, byte)
-    assert driver().walk(start, path) == (state, len(segments_left), b"/".join(segments_left), path.endswith(b"/"))
+    assert driver().walk(start, path) == (
+        state,
+        len(segments_left),
+        b"/".join(segments_left),
+        path.endswith(b"/"),
+    )
 
 
 def test_the_deepest_path_fits_its_stack():
@@ -381,9 +416,30 @@ def test_the_deepest_path_fits_its_stack():
     path = b"a/" * 2_047 + b"a"
     assert len(path) == 4_095 == paths.PATH_MAX - 1
     assert driver().walk(0, path) == (0, 2_048, path, False)
-    assert 2_048 * 8 <= tables.STACK_BYTES
+    assert tables.STACK_BYTES >= 2_048 * 8
     assert tables.STACKS + 2 * tables.STACK_BYTES <= tables.DESCRIPTORS
     assert tables.DESCRIPTORS + tables.MAX_DESCRIPTORS * tables.DESCRIPTOR_BYTES <= tables.TABLES
     assert paths.RAW[0] + paths.PATH_MAX <= paths.NORMAL[0]
     assert paths.NORMAL[0] + paths.PATH_MAX <= paths.RAW[1]
     assert paths.NORMAL[1] + paths.PATH_MAX <= paths.DOT
+
+
+# --- the page ---------------------------------------------------------------------------------------
+
+PAGE = Path(__file__).parents[2] / "docs/reference/monitor.md"
+LOWERED = {function.name: function for function in calls.FUNCTIONS}
+
+
+def words(rights: Right) -> str:
+    return ", ".join(f"`{str(right.name).lower()}`" for right in RIGHTS if right in rights)
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name)
+def test_the_page_tells_of_each_call_what_the_tables_say(call):
+    text = PAGE.read_text(encoding="utf-8")
+    (section,) = re.findall(rf"^### `{call.name}`\n(.*?)(?=^### |\Z)", text, re.DOTALL | re.MULTILINE)
+    needs = (words(call.rights) or "none") + (
+        f"; at the second path {words(call.rights2)}" if call.rights2 else ""
+    )
+    assert f"- Rights: {needs}.\n" in section
+    assert f"- On record: {LOWERED[call.name].records}.\n" in section

@@ -58,7 +58,7 @@ class Taken:
         )
 
     def intent(self, exec_id, *, seq, record, arena, arena_start):
-        assert seq == self.rows
+        assert (exec_id, seq) == (EXEC, self.rows)
         self.intents = [RecordFrame(seq, 1, record, arena, arena_start)]
 
     @property

@@ -7,13 +7,25 @@ they lower exactly the calls of `policy.calls.CALLS`.
 from __future__ import annotations
 
 from policy.calls import CALLS
-from sandbox.monitor.calls import clocks, descriptors, environment, filesystem, opening, poll, process, random, sockets
+from sandbox.monitor.calls import (
+    clocks,
+    descriptors,
+    environment,
+    filesystem,
+    moving,
+    opening,
+    poll,
+    process,
+    random,
+    sockets,
+)
 
 FUNCTIONS = (
     *environment.FUNCTIONS,
     *clocks.FUNCTIONS,
     *descriptors.FUNCTIONS,
     *filesystem.FUNCTIONS,
+    *moving.FUNCTIONS,
     *opening.FUNCTIONS,
     *poll.FUNCTIONS,
     *process.FUNCTIONS,

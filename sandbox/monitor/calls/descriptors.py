@@ -53,8 +53,10 @@ SUPPORT = f"""
 
 def _reads(name: str, *params: str) -> Lowering:
     body = f"""{enter(name, "(local.get $fd)")}{known()}{_KIND}
-(if (i32.and (i32.eq (local.get $kind) (i32.const {plan.K_STDIN})) (i32.ne {word(plan.STDIN_RULE)} (i32.const 0)))
-  (then (if (call $deny {word(plan.STDIN_RULE)} (i32.const {int(Reason.RULE)}) (i32.const 1) (i32.const 0)) {_REFUSE})))
+(if (i32.and (i32.eq (local.get $kind) (i32.const {plan.K_STDIN})) (i32.ne {word(plan.STDIN_RULE)}
+  (i32.const 0)))
+  (then (if (call $deny {word(plan.STDIN_RULE)} (i32.const {int(Reason.RULE)}) (i32.const 1)
+    (i32.const 0)) {_REFUSE})))
 (if (i32.eq (local.get $kind) (i32.const {plan.K_FILE})) (then
   (if (call $forbids (local.get $at) (i32.const {int(Right.READ)})) {_REFUSE})))
 (call $publish)
@@ -69,7 +71,8 @@ def _stream(kind: int, *, rule: int, maximum: int, total: int, stop: Stop, rule_
     return f"""
 (if (i32.eq (local.get $kind) (i32.const {kind})) (then
   (if {word(rule)} (then
-    (if (call $deny {word(rule)} (i32.const {int(Reason.RULE)}) (i32.const {_WRITE_BIT + 1}) (i32.const 0)) {_REFUSE})))
+    (if (call $deny {word(rule)} (i32.const {int(Reason.RULE)}) (i32.const {_WRITE_BIT + 1})
+      (i32.const 0)) {_REFUSE})))
   (if (i64.gt_s (i64.add (i64.load $ring (i32.const {total})) (local.get $n)) {long(maximum)})
     (then (call $halt (i32.const {int(stop)}) {fixed_rule(rule_id)})))))"""
 
@@ -101,13 +104,17 @@ def _writes(name: str, *params: str) -> Lowering:
   (if (call $forbids (local.get $at) {need}) {_REFUSE})
   (local.set $rule (i32.load $plan offset={plan.RULE} (local.get $at)))
   (if (i32.eqz (call $has_disk (local.get $rule) (local.get $n)))
-    (then (return (call $spent (call $disk_rule (local.get $rule) (local.get $n)) (i32.const {ERRNO_DQUOT})))))))
+    (then (return (call $spent (call $disk_rule (local.get $rule) (local.get $n))
+      (i32.const {ERRNO_DQUOT})))))))
 (call $publish)
 (local.set $errno {real(name, params)})
 (local.set $n (call $moved (local.get $errno) (local.get $result) (i32.const {ring.BYTES_WRITTEN})))
-(if (i32.eq (local.get $kind) (i32.const {plan.K_STDOUT})) (then (call $bump (i32.const {ring.STDOUT_BYTES}) (local.get $n))))
-(if (i32.eq (local.get $kind) (i32.const {plan.K_STDERR})) (then (call $bump (i32.const {ring.STDERR_BYTES}) (local.get $n))))
-(if (i32.eq (local.get $kind) (i32.const {plan.K_FILE})) (then (call $use_disk (local.get $rule) (local.get $n))))
+(if (i32.eq (local.get $kind) (i32.const {plan.K_STDOUT})) (then (call $bump (i32.const {ring.STDOUT_BYTES})
+  (local.get $n))))
+(if (i32.eq (local.get $kind) (i32.const {plan.K_STDERR})) (then (call $bump (i32.const {ring.STDERR_BYTES})
+  (local.get $n))))
+(if (i32.eq (local.get $kind) (i32.const {plan.K_FILE})) (then (call $use_disk (local.get $rule)
+  (local.get $n))))
 (call $complete (local.get $errno))"""
     names = ("$at i32", "$kind i32", "$errno i32", "$rule i32", "$n i64")
     return Lowering(name, params, "aux: bytes written", body, names)
@@ -142,12 +149,14 @@ _RENUMBER = f"""{enter("fd_renumber", "(local.get $fd)")}
 (call $complete (local.get $errno))"""
 
 _SET_FLAGS = f"""{enter("fd_fdstat_set_flags", "(local.get $fd)")}
-(i64.store $ring offset={AT["flags"]} (global.get $rec) (i64.shl (i64.extend_i32_u (local.get $flags)) (i64.const 16)))
+(i64.store $ring offset={AT["flags"]} (global.get $rec) (i64.shl (i64.extend_i32_u (local.get $flags))
+  (i64.const 16)))
 {known()}
 ;; SECURITY: who may only append could otherwise write anywhere by taking the flag away
 (if (i32.and (i32.load $plan offset={plan.FLAGS} (local.get $at)) (i32.const {plan.F_APPEND})) (then
   (if (i32.eqz (i32.and (local.get $flags) (i32.const 1))) (then
-    (if (call $deny {fixed_rule("handle")} (i32.const {int(Reason.HANDLE)}) (i32.const {_WRITE_BIT + 1}) (i32.const 0)) {_REFUSE})))))
+    (if (call $deny {fixed_rule("handle")} (i32.const {int(Reason.HANDLE)}) (i32.const {_WRITE_BIT + 1})
+      (i32.const 0)) {_REFUSE})))))
 (call $publish)
 (call $complete {real("fd_fdstat_set_flags", ("fd", "flags"))})"""
 
@@ -162,7 +171,8 @@ _SET_SIZE = f"""{enter("fd_filestat_set_size", "(local.get $fd)")}
       (local.set $rule (i32.load $plan offset={plan.RULE} (local.get $at)))
       (if (i32.or (i64.lt_s (local.get $n) (i64.const 0))
                   (i32.eqz (call $has_disk (local.get $rule) (local.get $n)))) (then
-        (return (call $spent (call $disk_rule (local.get $rule) (local.get $n)) (i32.const {ERRNO_DQUOT})))))))))))
+        (return (call $spent (call $disk_rule (local.get $rule) (local.get $n))
+          (i32.const {ERRNO_DQUOT})))))))))))
 (call $publish)
 (local.set $errno {real("fd_filestat_set_size", ("fd", "size"))})
 (if (i32.and (i32.eqz (local.get $errno)) (i64.ne (local.get $n) (i64.const 0)))
@@ -175,7 +185,9 @@ FUNCTIONS = (
     Lowering("fd_close", ("fd",), "nothing more", _CLOSE, ("$at i32", "$errno i32")),
     on_descriptor("fd_datasync", "fd"),
     on_descriptor("fd_fdstat_get", "fd", "buf"),
-    Lowering("fd_fdstat_set_flags", ("fd", "flags"), "flags: the flags, shifted by 16", _SET_FLAGS, ("$at i32",)),
+    Lowering(
+        "fd_fdstat_set_flags", ("fd", "flags"), "flags: the flags, shifted by 16", _SET_FLAGS, ("$at i32",)
+    ),
     on_descriptor("fd_fdstat_set_rights", "fd", "base", "inheriting"),
     on_descriptor("fd_filestat_get", "fd", "buf"),
     Lowering(
@@ -198,7 +210,13 @@ FUNCTIONS = (
         _READDIR,
         ("$at i32", "$errno i32"),
     ),
-    Lowering("fd_renumber", ("fd", "to"), "fd2: the other descriptor", _RENUMBER, ("$at i32", "$at2 i32", "$errno i32")),
+    Lowering(
+        "fd_renumber",
+        ("fd", "to"),
+        "fd2: the other descriptor",
+        _RENUMBER,
+        ("$at i32", "$at2 i32", "$errno i32"),
+    ),
     on_descriptor("fd_seek", "fd", "offset", "whence", "result"),
     on_descriptor("fd_sync", "fd"),
     on_descriptor("fd_tell", "fd", "result"),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from policy.plan import Right
 from sandbox.monitor import layout as ring
 from sandbox.monitor import tables as plan
-from sandbox.monitor.calls.filesystem import CREATE_BIT, DIRECTORY, LOCALS, REFUSE, REVOKE, take
+from sandbox.monitor.calls.filesystem import CREATE_BIT, LOCALS, REFUSE, REVOKE, take
 from sandbox.monitor.calls.shape import Lowering
 from sandbox.monitor.kernel import (
     AT,
@@ -45,7 +45,9 @@ def _open(
     oflags: str, *, fd: str = "(global.get $op_fd)", rights: str = "(local.get $rights)", raw: bool = False
 ) -> str:
     """Ask the host, with `oflags`, on the name that was approached or on the path as it was given."""
-    place = f"(i32.const {RAW[0]}) (local.get $path_len)" if raw else "(global.get $op_at) (global.get $op_len)"
+    place = (
+        f"(i32.const {RAW[0]}) (local.get $path_len)" if raw else "(global.get $op_at) (global.get $op_len)"
+    )
     flags = "(local.get $dirflags)" if raw else "(call $nofollow (local.get $dirflags))"
     return (
         f"(local.set $errno (call $probe.path_open {fd} {flags} {place} {oflags} {rights}"
@@ -67,7 +69,8 @@ _ASKED = f"""
   (if {_has("fdflags", _APPEND)} (then
     (if (i32.eq (i32.and (call $rights_of (local.get $class)) (i32.const {int(Right.WRITE | Right.APPEND)}))
                 (i32.const {int(Right.APPEND)}))
-      (then (local.set $need (i32.const {int(Right.APPEND)})) (local.set $append (i32.const {plan.F_APPEND})))))))) 
+      (then (local.set $need (i32.const {int(Right.APPEND)})) (local.set $append
+        (i32.const {plan.F_APPEND}))))))))
 (if {_has("oflags", _TRUNC)} (then (local.set $need (i32.or (local.get $need) (i32.const {_WRITE})))))
 (if (i32.eq {_has("oflags", _CREAT | _EXCL)} (i32.const {_CREAT | _EXCL}))
   (then (local.set $need (i32.or (local.get $need) (i32.const {int(Right.CREATE)})))))
@@ -86,8 +89,8 @@ _ASKED = f"""
     (then (return (call $spent (call $file_rule (local.get $rule)) (i32.const {ERRNO_DQUOT})))))))
 """
 
-# With `creat` the host opens for writing whatever the rights say, and for reading too unless they say to write:
-# without it, the rights must say so for the same to happen. What may be done with it is not decided by this.
+# With `creat` the host opens for writing whatever the rights say, and for reading too unless they say to
+# write: without it, the rights must say so for the same to happen. What may be done is not decided by this.
 _WITHOUT_CREAT = f"""(select (i64.or (local.get $rights) (i64.const 66)) (local.get $rights)
   (i32.and {_has("oflags", _CREAT)} (i64.eqz (i64.and (local.get $rights) (i64.const 64)))))"""
 
@@ -110,6 +113,8 @@ _ACT = f"""(call $publish)
 (if (i32.and (i32.eq (local.get $errno) (i32.const {ERRNO_NOENT}))
              (i32.and {_has("oflags", _CREAT)} (i32.eqz (local.get $made)))) (then
   (if (call $lacks (local.get $class) (i32.const {int(Right.CREATE)})) {REVOKE})
+  ;; what is made is a file: whether it may be read is decided before it is there
+  (if (local.get $reads) (then (if (call $lacks (local.get $class) (i32.const {_READ})) {REVOKE})))
   (if (i32.eqz (call $has_file (local.get $rule))) (then
     (call $unhop)
     (call $mark (i32.const {int(Decision.LIMIT)}) (call $file_rule (local.get $rule))
@@ -135,7 +140,8 @@ _KEEP = f"""
 ;; only what is no directory has a position; asking for it is the host's cheapest answer
 (if (i32.eqz (call $probe.fd_tell (local.get $new) (i32.const {BUFFER}))) (then
   (local.set $kind (i32.const {plan.K_FILE}))
-  (if (i32.eqz (i32.and (i32.load $plan offset={plan.FLAGS} (local.get $at)) (i32.const {plan.F_PLAIN}))) (then
+  (if (i32.eqz (i32.and (i32.load $plan offset={plan.FLAGS} (local.get $at)) (i32.const {plan.F_PLAIN})))
+    (then
     (drop (call $probe.fd_fdstat_get (local.get $new) (i32.const {BUFFER})))
     (local.set $n (i32.load8_u $scratch (i32.const {BUFFER}))))
     (else (local.set $n (i32.const {_REGULAR}))))
@@ -157,7 +163,8 @@ _KEEP = f"""
     (i32.and (i32.load $plan offset={plan.FLAGS} (local.get $at)) (i32.const {plan.F_SPLIT | plan.F_PLAIN}))))
 (i64.store $plan offset={plan.OPENER} (local.get $slot) (i64.sub (global.get $head) (i64.const 1)))
 (i32.store $plan offset={plan.RULE} (local.get $slot)
-  (call $class_rule (local.get $class) (if (result i32) (local.get $append) (then (i32.const 4)) (else (i32.const 3)))))
+  (call $class_rule (local.get $class) (if (result i32) (local.get $append) (then (i32.const 4)) (else
+    (i32.const 3)))))
 (i32.store $plan offset={plan.CLASS} (local.get $slot) (local.get $class))
 (i32.store $ring offset={AT["fd2"]} (global.get $rec) (local.get $new))
 (call $bump (i32.const {ring.OPEN_FILES}) (i64.const 1))
@@ -171,7 +178,8 @@ FUNCTIONS = (
     Lowering(
         "path_open",
         _PARAMS,
-        "target: the path; fd2: the descriptor made; flags: oflags, fdflags from bit 16, lookup flags from bit 32, rights from bit 34",
+        "target: the path; fd2: the descriptor made; flags: oflags, fdflags from bit 16, "
+        "lookup flags from bit 32, rights from bit 34",
         take("path_open", _PARAMS) + _ASKED + _ACT + _KEEP,
         (*LOCALS, *(f"{name} i32" for name in _NAMES)),
     ),

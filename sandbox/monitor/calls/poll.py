@@ -30,7 +30,8 @@ _POLL = f"""{enter("poll_oneoff")}
                  (i32.and (i32.load16_u $guest offset=40 (local.get $at)) (i32.const 1))) (then
       (local.set $clock (i32.load $guest offset=16 (local.get $at)))
       (if (i32.ne (i32.const {_REAL})
-            (if (result i32) (local.get $clock) (then {word(plan.MONOTONIC_KIND)}) (else {word(plan.WALL_KIND)})))
+            (if (result i32) (local.get $clock) (then {word(plan.MONOTONIC_KIND)})
+              (else {word(plan.WALL_KIND)})))
         (then
           (if (call $deny
                 (if (result i32) (local.get $clock) (then {fixed_rule("clocks.monotonic")})

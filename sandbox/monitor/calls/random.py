@@ -52,7 +52,12 @@ def _word_in(index: int) -> str:
 
 BLOCK = f"""
 (func $random_block {" ".join(f"(local {name} i32)" for name in _WORDS)} (local $round i32)
-  {"".join(f"(i32.store $plan (i32.const {plan.RANDOM_STATE + 4 * i}) (i32.const {c}))" for i, c in enumerate(_CONSTANTS))}
+  {
+    "".join(
+        f"(i32.store $plan (i32.const {plan.RANDOM_STATE + 4 * i}) (i32.const {c}))"
+        for i, c in enumerate(_CONSTANTS)
+    )
+}
   (memory.copy $plan $plan (i32.const {plan.RANDOM_STATE + 16}) (i32.const {plan.SEED}) (i32.const 32))
   (i64.store $plan (i32.const {plan.RANDOM_STATE + 48}) {long(plan.RANDOM_BLOCK)})
   (i64.store $plan (i32.const {plan.RANDOM_STATE + 56}) (i64.const 0))
