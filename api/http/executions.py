@@ -25,6 +25,7 @@ from api.http.problems import Problem, problems
 from api.http.record_pages import dense_page
 from api.http.views import ExecutionsView, ExecutionView, RecordsView
 from audit.errors import FilterError
+from audit.query import Execution as KnownExecution
 
 router = APIRouter(prefix="/v1/executions", tags=["executions"])
 
@@ -61,12 +62,12 @@ async def post_execution(request: Request, within: Within) -> Response:
     run = within.runs.start(order, stdin=stdin)
     await asyncio.shield(asyncio.wrap_future(run.begun))
     if wanted.wait and not _is_async_preferred(request):
-        await asyncio.wait([asyncio.wrap_future(run.ended)], timeout=MAX_WAIT_S)
-    if run.ended.done():
-        run.ended.result()  # what went wrong here is answered here
+        done, _ = await asyncio.wait([asyncio.wrap_future(run.ended)], timeout=MAX_WAIT_S)
+        for ended in done:
+            view = execution_view(KnownExecution(None, ended.result().receipt), is_going=False)
+            return answer(view, 201, {"Location": view.links.self})
     view = await run_in_threadpool(_view, within, order.exec_id)
-    status = 201 if wanted.wait and view.status == "done" and not _is_async_preferred(request) else 202
-    return answer(view, status, {"Location": view.links.self})
+    return answer(view, 202, {"Location": view.links.self})
 
 
 @router.get(
