@@ -61,7 +61,9 @@ CALLS: tuple[HostCall, ...] = (
     HostCall("path_create_directory", _STORAGE, "iii", rights=Right.CREATE, does_io=True),
     HostCall("path_filestat_get", _STORAGE, "iiiii", does_io=True),
     HostCall("path_filestat_set_times", _STORAGE, "iiiiIIi", rights=Right.WRITE, does_io=True),
-    HostCall("path_link", _STORAGE, "iiiiiii", rights=Right.READ | Right.WRITE, rights2=Right.CREATE, does_io=True),
+    HostCall(
+        "path_link", _STORAGE, "iiiiiii", rights=Right.READ | Right.WRITE, rights2=Right.CREATE, does_io=True
+    ),
     HostCall("path_open", _STORAGE, "iiiiiIIii", does_io=True),
     HostCall("path_readlink", _STORAGE, "iiiiii", rights=Right.READ, does_io=True),
     HostCall("path_remove_directory", _STORAGE, "iii", rights=Right.DELETE, does_io=True),

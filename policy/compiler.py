@@ -115,6 +115,11 @@ def _rules(document: PolicyDocument, storage: Storage) -> tuple[Rule, ...]:
             for value, rule, field, what in granted
             if value == "none"
         ),
+        *(
+            fixed.replaced_clock(rule, field, what)
+            for value, rule, field, what in granted
+            if value.startswith("frozen:")
+        ),
         *fixed.FIXED_RULES,
     )
 

@@ -68,6 +68,17 @@ def missing_capability(rule: RuleId, field: str, what: str) -> Rule:
     )
 
 
+def replaced_clock(rule: RuleId, field: str, what: str) -> Rule:
+    """The rule that refuses a wait which would tell the real time of a frozen clock."""
+    return Rule(
+        rule,
+        RuleKind.DEFAULT,
+        field,
+        f"the {what} stands still: a wait until a point in time on it never ends",
+        f"set {field} to real, or let the program wait for a span of time",
+    )
+
+
 NETWORK_RULE: Final = Rule(
     id=NETWORK_NONE,
     kind=RuleKind.DEFAULT,

@@ -26,7 +26,10 @@ class Place:
 
 
 def resolve(plan: Plan, target: str) -> tuple[Place, ...]:
-    """The places that `target` names: one for a guest path, one for each mount that holds a URI."""
+    """The places that `target` names: one for each mount that holds it, the innermost first.
+
+    A C library takes the innermost mount of a guest path; a program that opens paths itself can take any.
+    """
     if target.startswith("fs:///"):
         wanted = _segments(target.removeprefix("fs://"))
         bases = [(mount, _segments(mount.host)) for mount in plan.mounts if mount.host]
@@ -35,13 +38,12 @@ def resolve(plan: Plan, target: str) -> tuple[Place, ...]:
         wanted = _segments(target.removeprefix("tmp:/"))
         bases = [(mount, _segments(mount.scratch)) for mount in plan.mounts if mount.scratch]
         return _below(bases, wanted)
-    # A guest names the innermost mount, as its C library does.
     bases = sorted(
         ((mount, _segments(mount.guest)) for mount in plan.mounts),
         key=lambda pair: len(pair[1]),
         reverse=True,
     )
-    return _below(bases, _segments(target))[:1]
+    return _below(bases, _segments(target))
 
 
 def _below(bases: list[tuple[Mount, list[bytes]]], wanted: list[bytes]) -> tuple[Place, ...]:

@@ -12,6 +12,7 @@ from policy.checks import (
     environment_names,
     expired,
     match_missing,
+    nested_grants,
     no_digest,
     not_enforceable_yet,
     nul_byte,
@@ -33,6 +34,7 @@ CHECKS = (
     unlimited,
     no_digest,
     whole_filesystem,
+    nested_grants,
     unused_right,
 )
 """Checks of every document."""
