@@ -13,6 +13,8 @@ from policy.plan import Right
 
 MODULE = "wasi_snapshot_preview1"
 
+_NONE = Right(0)
+
 
 @dataclass(frozen=True, slots=True)
 class HostCall:
@@ -22,8 +24,8 @@ class HostCall:
     capability: str  # section of the policy that governs it
     parameters: str  # one letter each: `i` i32, `I` i64
     has_result: bool = True  # an errno; only `proc_exit` has none
-    rights: Right = Right(0)  # needed on the (first) path, where a path decides
-    rights2: Right = Right(0)  # needed on the second path
+    rights: Right = _NONE  # needed on the (first) path, where a path decides
+    rights2: Right = _NONE  # needed on the second path
     does_io: bool = False  # may block or touch a file: worth a clock read
 
 

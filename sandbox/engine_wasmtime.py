@@ -77,7 +77,7 @@ def make_engine(config: EngineConfig) -> wasmtime.Engine:
     ffi.wasmtime_config_async_stack_size_set(settings.ptr(), 2 * MAX_STACK_BYTES)
     settings.max_wasm_stack = stack_bytes
     settings.wasm_multi_memory = True
-    # Atomic instructions, which compilers use on memories that nobody shares; `admission.py` refuses the shared
+    # Atomic instructions, which compilers use on memories that nobody shares; `admission.py` refuses shared
     # ones, without which no instruction starts a thread or waits for one. The interpreter has none of them.
     settings.wasm_threads = config.engine is Engine.CRANELIFT
     settings.wasm_memory64 = False

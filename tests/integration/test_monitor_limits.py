@@ -94,9 +94,7 @@ def test_a_wait_until_a_moment_of_a_replaced_clock_is_refused_and_a_wait_for_a_w
 ):
     value = setting if setting == "none" else ("frozen:2026-01-01T00:00:00Z" if clock == 0 else "frozen:5s")
     plan = storage(root, more=permissions(f'clocks: {{{name}: "{value}"}}'))
-    rule = (
-        f"clocks.{name}"
-    )  # a plan has that rule for a clock it does not give
+    rule = f"clocks.{name}"  # a plan has that rule for a clock it does not give
     refused(run(plan, lambda s: poll(s, clock_wait(1, clock, 1, 1))), rule, "clock", "")
     refused(
         run(plan, lambda s: poll(s, clock_wait(1, clock, 1), fd_wait(2, 2, 1), clock_wait(3, clock, 1, 1))),

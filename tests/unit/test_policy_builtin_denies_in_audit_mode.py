@@ -20,7 +20,9 @@ permissions:
     return compile_policy(load_document(text.encode(), file="p.yaml"), base_dir="/", now_ns=None)
 
 
-@pytest.mark.parametrize("deny", ["fs:///home/ann/**", "fs:///home/**", "fs:///home/*/.ssh/**", "fs:///**/.ssh/**"])
+@pytest.mark.parametrize(
+    "deny", ["fs:///home/ann/**", "fs:///home/**", "fs:///home/*/.ssh/**", "fs:///**/.ssh/**"]
+)
 def test_a_deny_of_the_document_does_not_stand_in_for_a_built_in_one(deny: str) -> None:
     verdict = decide(_plan(deny), "path_readlink", target="/home/ann/.ssh/id")
     assert isinstance(verdict, Deny)
