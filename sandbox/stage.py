@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from audit.errors import AuditError
 from audit.receipt import Outcome, OutcomeKind
 from policy.plan import StdinMode, StdoutMode
+from sandbox.device_free import device_free
 from sandbox.executor import Ended, Supervision, Watch
 from sandbox.monitor import tables
 from sandbox.outcome import judge
@@ -98,7 +99,7 @@ class Stage:
                 "job": _lend(lent, make_readable("wasmgate-job", job.to_json())),
                 "control": theirs.fileno(),
                 "ring": ring.fd,
-                "tables": _lend(lent, make_readable("wasmgate-tables", tables.encode(order.plan).content)),
+                "tables": _lend(lent, make_readable("wasmgate-tables", _tables(order))),
                 "gate": code.monitor.gate.fd,
                 "probe": code.monitor.probe.fd,
                 "monitor": code.monitor.monitor.fd,
@@ -158,6 +159,10 @@ def _pipes(stack: contextlib.ExitStack, lent: contextlib.ExitStack) -> tuple[lis
         os.set_blocking(reader, False)
         readers.append(reader)
     return readers, writers
+
+
+def _tables(order: Order) -> bytes:
+    return tables.encode(order.plan, plain=device_free(order.plan)).content
 
 
 def _stdin(order: Order, lent: contextlib.ExitStack) -> int:

@@ -72,10 +72,12 @@ GLOBALS = """
 """
 
 TIME = f"""
-(func $clock (result i64)
+(func $clock (result i64) (local $now i64)
   ;; UTC nanoseconds by the monotonic clock, from the base that `arm` took
   (drop (call $probe.clock_time_get (i32.const 1) (i64.const 0) (i32.const 0)))
-  (i64.add (global.get $base) (i64.load $scratch (i32.const 0))))
+  (local.set $now (i64.add (global.get $base) (i64.load $scratch (i32.const 0))))
+  ;; INVARIANT: time never goes back within a run, also where the supervisor's clock ran ahead
+  (select (local.get $now) (global.get $last) (i64.gt_s (local.get $now) (global.get $last))))
 (func $arm (export "arm")
   (drop (call $probe.clock_time_get (i32.const 0) (i64.const 0) (i32.const 0)))
   (global.set $last (i64.load $scratch (i32.const 0)))
