@@ -150,7 +150,7 @@ class AuditReader:
         Raises FilterError if it is no id.
         """
         RecordFilter(execution=exec_id)
-        item = self._tail().found.get(ExecutionId(exec_id))
+        item = self._tail().known.get(ExecutionId(exec_id))
         receipt = self._catalogue.receipt(exec_id)
         if receipt is not None:
             return Execution(None, receipt)
@@ -162,7 +162,7 @@ class AuditReader:
         """Give the newest executions; `module` is a digest or a name, `before` a start time and an id."""
         unsealed = [
             Execution(item.start, item.receipt)
-            for item in self._tail().found.values()
+            for item in self._tail().known.values()
             if (module is None or module in {item.start.module_digest, item.start.module_name})
             and (before is None or (item.start.started_at_ns, item.start.exec_id) < before)
         ]
@@ -195,7 +195,7 @@ class AuditReader:
         )
 
     def _digests(self, module: str, tail: Tail) -> tuple[str, ...]:
-        starts = [item.start for item in tail.found.values() if item.start.module_name == module]
+        starts = [item.start for item in tail.known.values() if item.start.module_name == module]
         running = {start.module_digest for start in starts}
         return (module, *sorted(running | set(self._catalogue.digests_named(module))))
 

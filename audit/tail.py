@@ -9,7 +9,7 @@ reads both.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 
 import pyarrow as pa
@@ -30,6 +30,7 @@ class Tail:
 
     found: dict[ExecutionId, Gathered]
     sources: frozenset[str] = frozenset()  # names of the log files that were read
+    known: dict[ExecutionId, Gathered] = field(default_factory=dict)  # and of files that are being sealed
 
     def table(self, catalogue: Catalogue, decoder: Decoder, *, exec_id: str | None = None) -> pa.Table:
         """Give the rows, of one execution or of all."""
@@ -50,9 +51,12 @@ def read_tail(store: Store, catalogue: Catalogue) -> Tail:
             continue  # sealed and deleted since it was listed: the catalogue has it
     sealed = catalogue.sealed()
     found: dict[ExecutionId, Gathered] = {}
-    for _, files in groupby(scans, key=lambda scan: scan[0]):
+    known: dict[ExecutionId, Gathered] = {}
+    for _, group in groupby(scans, key=lambda scan: scan[0]):
+        files = list(group)
         found |= gather([frame for _, name, frames in files if name not in sealed for frame in frames])
-    return Tail(found, frozenset(name for _, name, _ in scans if name not in sealed))
+        known |= gather([frame for _, name, frames in files for frame in frames])
+    return Tail(found, frozenset(name for _, name, _ in scans if name not in sealed), known)
 
 
 def _decoded(item: Gathered, catalogue: Catalogue, decoder: Decoder) -> Iterator[pa.Table]:
