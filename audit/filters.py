@@ -49,6 +49,7 @@ class RecordFilter:
     path_prefix: str | None = None  # as an operating system shows paths; of target, guest_target or target2
     from_ns: int | None = None
     to_ns: int | None = None  # not included
+    after_seq: int | None = None  # only records with a larger sequence number
     limit: int = DEFAULT_LIMIT
     cursor: str | None = None
     ascending: bool | None = None  # by time; None: oldest first within one execution, else newest first
@@ -70,6 +71,8 @@ class RecordFilter:
             value = getattr(self, name)
             if value is not None and not -_INT64 <= value < _INT64:
                 raise FilterError(name, "a signed 64-bit number of nanoseconds", value)
+        if self.after_seq is not None and not -_INT64 <= self.after_seq < _INT64:
+            raise FilterError("after_seq", "a signed 64-bit number", self.after_seq)
         if not 1 <= self.limit <= MAX_LIMIT:
             raise FilterError("limit", f"1 to {MAX_LIMIT}", self.limit)
 
@@ -99,9 +102,9 @@ class RecordFilter:
         return replace(self, cursor=base64.urlsafe_b64encode(text.encode()).decode().rstrip("="))
 
     def _digest(self) -> str:
-        """Name the filter apart from its limit and cursor."""
+        """Name the filter apart from what only says where a page begins and ends."""
         kept = {item.name: getattr(self, item.name) for item in fields(self)}
-        kept |= {"limit": None, "cursor": None, "ascending": self.is_ascending}
+        kept |= {"limit": None, "cursor": None, "after_seq": None, "ascending": self.is_ascending}
         return blake3(json.dumps(kept, sort_keys=True).encode()).hexdigest(length=8)
 
 

@@ -62,4 +62,6 @@ def conditions(wanted: RecordFilter, *, module_ids: tuple[str, ...]) -> Conditio
         found = found.also("t_ns >= $from_ns", from_ns=wanted.from_ns)
     if wanted.to_ns is not None:
         found = found.also("t_ns < $to_ns", to_ns=wanted.to_ns)
+    if wanted.after_seq is not None:
+        found = found.also("seq > $after_seq", after_seq=wanted.after_seq)
     return found

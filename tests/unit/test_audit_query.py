@@ -90,6 +90,7 @@ def naive(rows, wanted, digests):
             and (prefix is None or any(path.startswith(prefix) for path in paths))
             and (wanted.from_ns is None or row["t_ns"] >= wanted.from_ns)
             and (wanted.to_ns is None or row["t_ns"] < wanted.to_ns)
+            and (wanted.after_seq is None or row["seq"] > wanted.after_seq)
         ):
             yield row
 
@@ -108,6 +109,7 @@ FILTERS = st.builds(
     ),
     from_ns=st.sampled_from([None, T0 + 3000, T0 + 2_000_000]),
     to_ns=st.sampled_from([None, T0 + 9000, T0 + 2_000_500]),
+    after_seq=st.sampled_from([None, None, -1, 0, 5, 1 << 62]),
     limit=st.integers(1, 20),
     ascending=st.sampled_from([None, True, False]),
 )
