@@ -55,7 +55,7 @@ def read_tail(store: Store, catalogue: Catalogue) -> Tail:
     for _, group in groupby(scans, key=lambda scan: scan[0]):
         files = list(group)
         found |= gather([frame for _, name, frames in files if name not in sealed for frame in frames])
-        known |= gather([frame for _, name, frames in files for frame in frames])
+        known |= gather([frame for _, _, frames in files for frame in frames])
     return Tail(found, frozenset(name for _, name, _ in scans if name not in sealed), known)
 
 
