@@ -58,13 +58,13 @@ _CLOSE = "(drop (call $fd_close (i32.load (i32.const 256))))"
 TASKS = (
     Task(
         "cheap call (`fd_tell`)",
-        20_000,
+        200_000,
         "(drop (call $fd_tell (i32.load (i32.const 256)) (i32.const 320)))",
         _OPEN,
     ),
     Task(
         "clock (`clock_time_get`)",
-        20_000,
+        200_000,
         "(drop (call $clock_time_get (i32.const 1) (i64.const 0) (i32.const 320)))",
     ),
     Task(
@@ -88,7 +88,7 @@ TASKS = (
 
 REFUSED = Task(
     "refused open",
-    20_000,
+    100_000,
     """(drop (call $path_open (i32.const 3) (i32.const 0) (i32.const 16) (i32.const 23) (i32.const 0)
   (i64.const 2) (i64.const 0) (i32.const 0) (i32.const 256)))""",
 )
