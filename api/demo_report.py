@@ -6,6 +6,7 @@ what the script wrote is inert.
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from api.demo import ATTEMPTS, Attempt, Stage, is_as_expected, result_of
 from api.invocation import command
 from api.report import cut, outcome_line, refusal_groups, refused_count, render_group
 from api.sealing import open_reader
-from api.tables import render_table
+from api.tables import render_table, write_json
 from api.terminal import Paint
 from api.timeline import MAX_ROWS, render_timeline, timeline
 from audit.filters import RecordFilter
@@ -47,6 +48,22 @@ def show(settings: Settings, stage: Stage, plan: Plan, execution: Execution, *, 
     if execution.stderr:
         parts.insert(6, [paint.bold("Errors of the script"), *_quoted(_text(execution.stderr))])
     click.echo("\n\n".join("\n".join(part) for part in parts))
+
+
+def show_json(stage: Stage, execution: Execution) -> None:
+    """Print the same for scripts, as one line of JSON."""
+    tried = [
+        {"what": one.what, "rule": one.rule, "is_refused": one.is_refused(execution)} for one in ATTEMPTS
+    ]
+    write_json(
+        {
+            "is_as_expected": is_as_expected(stage, execution),
+            "receipt": json.loads(execution.receipt.to_json()),
+            "attempts": tried,
+            "stdout": _text(execution.stdout),
+            "result": result_of(stage),
+        }
+    )
 
 
 def _head(stage: Stage, receipt: Receipt, paint: Paint, spent_s: float) -> list[str]:

@@ -21,7 +21,7 @@ _MAX_POLICY_BYTES = 2 << 20  # the loader takes 1 MiB, and says so itself
 
 
 class UnreadableError(Exception):
-    """A file that was named cannot be read."""
+    """A file that was named cannot be read, or not be written."""
 
     def __init__(self, what: str, path: str, problem: str) -> None:
         """Keep what it was to be, which file it is, and why not."""

@@ -79,9 +79,7 @@ def render_report(
     is_plain_exit = receipt.outcome.kind is OutcomeKind.EXITED
     if is_plain_exit and not total:
         return ""
-    verb = "would be refused" if plan.mode.value == "audit" else "refused"
-    calls = f"; {total} of {receipt.resources.host_calls} host calls {verb}" if total else ""
-    lines = [paint.bold(f"wasmgate: {outcome_line(receipt)}{calls}")]
+    lines = [paint.bold(f"wasmgate: {outcome_line(receipt)}{_count_text(receipt, total)}")]
     for group in refusal_groups(plan, refused):
         lines += render_group(group, paint)
     if total > len(refused):
@@ -105,6 +103,19 @@ def render_group(group: RefusalGroup, paint: Paint) -> list[str]:
     return lines
 
 
+def _count_text(receipt: Receipt, total: int) -> str:
+    if not total:
+        return ""
+    would = sum(item.count for item in receipt.calls if item.decision == "would_deny")
+    of = f"of {receipt.resources.host_calls} host calls"
+    if not would:
+        return f"; {total} {of} refused"
+    # audit mode lets through what a policy could grant, never what the boundary and the limits refuse
+    if would == total:
+        return f"; {total} {of} would be refused"
+    return f"; {total - would} {of} refused, {would} more would be"
+
+
 def _group(name: str, calls: list[RefusedCall], rules: dict[RuleId, Rule]) -> RefusalGroup:
     rule = rules.get(RuleId(name))
     lines: dict[str, int] = {}
@@ -126,6 +137,8 @@ def _call_text(call: RefusedCall) -> str:
     if call.guest_target and call.guest_target != target and call.reason == "escape":
         shown += f", asked for as {cut(call.guest_target)}"
     why = f": `{inert(call.right)}` is not granted" if call.right else ""
+    if call.reason == "budget":
+        why = ": over what the rule gives"
     return f"{inert(call.call)}{shown}{why}"
 
 
@@ -139,7 +152,7 @@ def _advice(rule: Rule | None, calls: list[RefusedCall]) -> str:
     if rule is None:
         return ""
     if rule.id != DEFAULT:
-        return inert(rule.hint)
+        return inert(rule.hint) or _more(rule)
     rights: dict[tuple[str, str], list[str]] = {}
     for call in calls:
         place = (call.target or "", call.guest_target or "")
@@ -154,6 +167,13 @@ def _advice(rule: Rule | None, calls: list[RefusedCall]) -> str:
     line = f'{{uri: "fs://{target}{below}", mount: {mount}, access: [{", ".join(access)}]}}'
     more = f", and so on for {len(rights) - 1} more" if len(rights) > 1 else ""
     return f"add to permissions.storage.allow a rule as {line}{more}"
+
+
+def _more(rule: Rule) -> str:
+    """How to have more of what a grant gives up to an amount."""
+    amounts = {"max_bytes": rule.max_bytes, "max_files": rule.max_files}
+    names = [name for name, amount in amounts.items() if amount >= 0]
+    return f"raise {' or '.join(names)} of {inert(rule.field)}" if names else ""
 
 
 def _is_plain(path: str) -> bool:

@@ -30,6 +30,7 @@ from sandbox.engine_wasmtime import (
     StoreLimits,
     World,
     compile_artifact,
+    gate_slots,
     make_engine,
     wat_to_wasm,
 )
@@ -243,11 +244,12 @@ def _with_hook(
     names = " ".join(f"$s{code}" for code in range(len(CALLS)))
     text = "\n".join([*lines, *shims, f"(elem (table $t) (i32.const 0) func {names}))"])
     engine = store.engine
-    gate = wasmtime.Instance(store, wasmtime.Module(engine, wat_to_wasm(generate.gate())), [])
+    slots, unarmed = gate_slots(store)
+    gate = wasmtime.Instance(store, wasmtime.Module(engine, wat_to_wasm(generate.gate())), [slots, unarmed])
     bare = wasmtime.Linker(engine)
     bare.define_instance(store, MODULE, gate)
     instance = bare.instantiate(store, guest)
-    linker.define_instance(store, "gate", gate)
+    linker.define(store, "gate", "table", slots)
     linker.define(store, "guest", "memory", instance.exports(store)["memory"])
     linker.define_func("py", "hook", wasmtime.FuncType([wasmtime.ValType.i32()], []), hook)
     linker.instantiate(store, wasmtime.Module(engine, wat_to_wasm(text)))

@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from typing import NoReturn, cast
 
 from policy import fixed
+from policy.aliases import CONTENT, rights_elsewhere
 from policy.automaton import automaton_state, is_live, path_class
 from policy.calls import CALL_CODES, CALLS, HostCall
 from policy.compiler import rule_index
@@ -60,8 +61,6 @@ class WouldDeny(_Decided):
 
 
 Decision = Allow | Deny | WouldDeny
-
-_CONTENT = Right.READ | Right.WRITE | Right.APPEND
 
 NOTHING_DECIDES = RuleId("")
 """The rule of a call that is allowed because nothing in the policy is about it."""
@@ -139,18 +138,31 @@ def _decide_storage(
     if goal is None:
         raise UnknownCallError(f"{call.name} is decided by two paths: say the second")
     second = _decide_path(plan, goal, lambda _: call.rights2)
-    return second if isinstance(second, Deny) else _decide_move(plan, source, goal, first)
+    return second if isinstance(second, Deny) else _decide_move(plan, call, (source, goal), first)
 
 
-def _decide_move(plan: Plan, source: str, goal: str, first: Allow) -> Allow | Deny:
-    """A rename or a link may not give a file rights that it lacks where it is."""
-    before, after = (
-        max((_rights(plan, place) for place in resolve(plan, path)), key=int.bit_count)
-        for path in (source, goal)
-    )
-    gained = Right(after & ~before) & _CONTENT
-    if gained:
-        return _refused(plan, fixed.NO_WIDENING, f"there the file could also be used to {_words(gained)}")
+def _decide_move(plan: Plan, call: HostCall, targets: tuple[str, str], first: Allow) -> Allow | Deny:
+    """A rename or a link may not give a file rights that it lacks where it is, in any mount."""
+    source, goal = targets
+    before = [
+        place
+        for place in resolve(plan, source)
+        if isinstance(_decide_place(plan, place, lambda rights: _needed(call, None, rights)), Allow)
+    ]
+    after = [
+        place
+        for place in resolve(plan, goal)
+        if isinstance(_decide_place(plan, place, lambda _: call.rights2), Allow)
+    ]
+    gains = [
+        (_rights(plan, to) | rights_elsewhere(plan, to.mount)) & ~_rights(plan, place) & CONTENT
+        for place in before
+        for to in after
+    ]
+    if all(gains):
+        return _refused(
+            plan, fixed.NO_WIDENING, f"there the file could also be used to {_words(Right(gains[0]))}"
+        )
     return first
 
 

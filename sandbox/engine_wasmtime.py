@@ -17,6 +17,7 @@ import wasmtime
 from wasmtime import _ffi as ffi
 from wasmtime._extern import wrap_extern
 
+from policy.calls import CALLS
 from policy.plan import Engine
 from sandbox.engine_config import MAX_STACK_BYTES, EngineConfig, engine_key
 from sandbox.guest import (
@@ -47,6 +48,7 @@ __all__ = [
     "World",
     "compile_artifact",
     "engine_key",
+    "gate_slots",
     "make_engine",
     "wat_to_wasm",
 ]
@@ -142,7 +144,8 @@ class Machine:
         linker = wasmtime.Linker(engine)
         linker.define_wasi()
         # INVARIANT: the guest is linked to the gate's functions and to nothing else
-        gate = wasmtime.Instance(store, _load(engine, paths.gate), [])
+        slots, unarmed = gate_slots(store)
+        gate = wasmtime.Instance(store, _load(engine, paths.gate), [slots, unarmed])
         bare = wasmtime.Linker(engine)
         bare.define_instance(store, WASI, gate)
         guest, probe, monitor = (_load(engine, path) for path in (paths.guest, paths.probe, paths.monitor))
@@ -150,7 +153,7 @@ class Machine:
         self._instantiate(bare, guest)
         self._limit(ours=True)
         linker.define_instance(store, "probe", linker.instantiate(store, probe))
-        linker.define_instance(store, "gate", gate)
+        linker.define(store, "gate", "table", slots)
         linker.define(store, "guest", "memory", self._guest_memory())
         kind = wasmtime.FuncType([wasmtime.ValType.i32()], [wasmtime.ValType.i32()])
         linker.define_func("host", "drain", kind, drain)
@@ -158,7 +161,7 @@ class Machine:
         self._place(standing, ring_fd=ring_fd, ring_bytes=ring_bytes, tables=tables)
         standing["arm"](store)  # type: ignore[operator]  # an export of ours, known to be a function
         self._limit(ours=False)
-        return int(_expect(gate.exports(store)["unarmed"], wasmtime.Global).value(store))
+        return int(unarmed.value(store))
 
     def run(self, entry: str) -> End:
         """Call an exported function without parameters, to its end whatever that is."""
@@ -235,6 +238,14 @@ class Machine:
             return End(kind, text)
         is_memory = "exceeds memory limits" in text or "forcibly exceeded" in text
         return End(EndKind.MEMORY if is_memory else EndKind.TRAPPED, text)
+
+
+def gate_slots(store: wasmtime.Store) -> tuple[wasmtime.Table, wasmtime.Global]:
+    """What a gate is made on: the table that it calls through, and its count of calls that came too early."""
+    limits = wasmtime.Limits(len(CALLS), len(CALLS))
+    table = wasmtime.Table(store, wasmtime.TableType(wasmtime.ValType.funcref(), limits), None)
+    kind = wasmtime.GlobalType(wasmtime.ValType.i32(), mutable=True)
+    return table, wasmtime.Global(store, kind, wasmtime.Val.i32(0))
 
 
 def _expect(item: object, kind: type[_T]) -> _T:

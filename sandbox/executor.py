@@ -35,6 +35,7 @@ _START_S = 60.0  # for the cell to be ready, on a loaded machine
 _LEAVE_S = 5.0  # for the cell to go once it said how its guest ended, and for its exit status to come
 _CHUNK = 1 << 16
 _LEFT_BYTES = 2 << 20  # more than a pipe holds
+_LEFT_MESSAGES = 4_096  # more than a socket holds; a child that a cell made could go on sending
 
 
 @dataclass(slots=True)
@@ -118,8 +119,9 @@ class Supervision:
                 self._look_after(selector)
         for _, fd, outlet in watch.streams:
             _read_left(fd, outlet)
-        while self._on_control():
-            pass
+        for _ in range(_LEFT_MESSAGES):
+            if not self._on_control():
+                break
 
     def _reader(self, stream: tuple[str, int, Outlet]) -> Callable[[], bool]:
         _, fd, outlet = stream

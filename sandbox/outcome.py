@@ -6,6 +6,7 @@ said, and that before what the cell said, since the later ones are less to be tr
 
 from __future__ import annotations
 
+import re
 import signal
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -32,6 +33,8 @@ _LIMITS = {
 }
 _SIGNALS: dict[int, str] = {signal.SIGXCPU: "cpu", signal.SIGALRM: "timeout"}  # the cell's own last resort
 _MAX_MESSAGE = 600
+# the engine's advice to whoever started it, which is nobody who reads this
+_ADVICE = re.compile(r" note: using the `WASMTIME_\w+=1` environment variable .*?(?= Caused by:|$)")
 CANCELLED = "cancelled"
 UNSOUND = "the cell's records contradict each other: it may have been taken over"
 
@@ -83,7 +86,7 @@ def _died(status: int) -> Outcome:
 
 
 def _said(end: CellEnd) -> Outcome:
-    message = inert(" ".join(end.message.split()))[:_MAX_MESSAGE] or None
+    message = inert(_ADVICE.sub("", " ".join(end.message.split())))[:_MAX_MESSAGE] or None
     match end.kind:
         case EndKind.RETURNED:
             return Outcome(kind=OutcomeKind.EXITED, exit_code=0, message=message)

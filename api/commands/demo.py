@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import click
 
+from api.tables import output_option
+
 
 @click.command(short_help="Run an untrusted program under a policy, and see what it did.")
-def COMMAND() -> int:  # noqa: N802  # the name that every command file gives its command
+@output_option("table", "json")
+def COMMAND(*, output: str) -> int:  # noqa: N802  # the name that every command file gives its command
     """Run an untrusted Python script, on CPython for WebAssembly, under a policy.
 
     It turns a CSV file into another one, and on the side tries what it should not.
@@ -22,4 +25,4 @@ def COMMAND() -> int:  # noqa: N802  # the name that every command file gives it
         settings = load_settings()
     except SettingsError as err:
         raise click.ClickException(str(err)) from err
-    return demonstrate(settings)
+    return demonstrate(settings, output=output)

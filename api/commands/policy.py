@@ -89,12 +89,15 @@ def explain(
     output: str,
 ) -> int:
     """Say in sentences what FILE allows, or what it says about one call and why."""
+    from policy.calls import MODULE
     from policy.decide import UnknownCallError
     from policy.explain import explain_plan
 
     plan = _plan(file)
     if plan is None:
         return _BAD
+    if call is None and (target is not None or target2 is not None or access):
+        raise click.UsageError("--target, --target2 and --access say more about a call: name it with --call")
     if call is None:
         lines = explain_plan(plan)
         if output == "json":
@@ -103,7 +106,10 @@ def explain(
             click.echo("\n".join(lines))
         return 0
     try:
-        _explain_call(plan, call, target, target2, wants=_rights(access), output=output)
+        # as records name it, with the module that it is imported from
+        _explain_call(
+            plan, call.removeprefix(f"{MODULE}."), target, target2, wants=_rights(access), output=output
+        )
     except UnknownCallError as err:
         raise click.UsageError(str(err)) from err
     return 0

@@ -11,12 +11,13 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from io import FileIO
 
     from api.service import Service
     from audit.receipt import Receipt
@@ -96,11 +97,11 @@ def _run(wanted: _Wanted, cells: Cells, *, quiet: bool, output: str) -> int:
     from sandbox.cache import CacheError
 
     try:
-        plan = load_plan(wanted.policy_file)
-        module = read_module(wanted.module_file, plan.limits)
-        settings = load_settings(audit_dir=wanted.audit_dir)
         with contextlib.ExitStack() as stack:
-            receipt = _open_receipt(wanted.receipt_file, stack)
+            receipt = _open_receipt(wanted, stack)
+            plan = load_plan(wanted.policy_file)
+            module = read_module(wanted.module_file, plan.limits)
+            settings = load_settings(audit_dir=wanted.audit_dir)
             service = stack.enter_context(Service(settings, is_brief=True, cells=cells))
             return _Session(service, plan, quiet=quiet, output=output, receipt=receipt).run(wanted, module)
     except PolicyError as err:
@@ -110,16 +111,31 @@ def _run(wanted: _Wanted, cells: Cells, *, quiet: bool, output: str) -> int:
     return REFUSED
 
 
-def _open_receipt(path: str | None, stack: contextlib.ExitStack) -> BinaryIO | None:
-    """Open the receipt's file before anything runs: a run without the receipt asked for is no use."""
-    return None if path is None else stack.enter_context(Path(path).open("wb"))
+def _open_receipt(wanted: _Wanted, stack: contextlib.ExitStack) -> FileIO | None:
+    """Open the receipt's file, emptied, before anything else is done.
+
+    A run without the receipt asked for is no use, and one of an earlier run must not pass for this one's.
+    """
+    from api.loading import UnreadableError
+
+    if wanted.receipt_file is None:
+        return None
+    path = Path(wanted.receipt_file)
+    try:
+        for name in (wanted.policy_file, wanted.module_file):
+            if path.exists() and Path(name).exists() and path.samefile(name):
+                raise UnreadableError("receipt", str(path), "would overwrite what the run needs")
+        return stack.enter_context(path.open("wb", buffering=0))
+    except (OSError, ValueError) as err:
+        problem = err.strerror if isinstance(err, OSError) and err.strerror else "not a path"
+        raise UnreadableError("receipt", str(path), problem.lower()) from err
 
 
 class _Session:
     """One run, its streams, and what follows it."""
 
     def __init__(
-        self, service: Service, plan: Plan, *, quiet: bool, output: str, receipt: BinaryIO | None
+        self, service: Service, plan: Plan, *, quiet: bool, output: str, receipt: FileIO | None
     ) -> None:
         from api.terminal import Paint, Progress
 
@@ -187,9 +203,16 @@ class _Session:
                 signal.signal(number, handler)
 
     def _write_receipt(self, receipt: Receipt) -> None:
-        if self._receipt is not None:
-            self._receipt.write(receipt.to_json() + b"\n")
-            self._receipt.flush()
+        if self._receipt is None:
+            return
+        try:
+            rest = memoryview(receipt.to_json() + b"\n")
+            while rest:
+                rest = rest[self._receipt.write(rest) :]
+        except OSError as err:
+            # the run is over and on record, so its status stays what it is
+            problem = (err.strerror or str(err)).lower()
+            click.echo(f"wasmgate: the receipt was not written: {problem}", err=True)
 
     def _report(self, execution: Execution) -> None:
         from api.report import render_report

@@ -6,8 +6,6 @@ answering touches neither the disk nor the log.
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
-
 from fastapi import APIRouter, Response
 
 from api.http import examples
@@ -15,16 +13,9 @@ from api.http.answers import answer
 from api.http.openapi import shown
 from api.http.problems import problems
 from api.http.views import HealthView
+from api.version import program_version
 
 router = APIRouter(prefix="/v1", tags=["health"])
-
-
-def program_version() -> str:
-    """The version of this program; `unknown` when it runs from a folder that is not installed."""
-    try:
-        return version("wasmgate")
-    except PackageNotFoundError:
-        return "unknown"
 
 
 _VERSION = program_version()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from policy.aliases import rights_elsewhere
 from policy.calls import CALLS
 from policy.plan import (
     UNLIMITED,
@@ -91,6 +92,7 @@ FLAGS = 12  # u32: an F_… mask
 OPENER = 16  # i64
 RULE = 24  # u32: the rule whose budgets a write uses
 CLASS = 28  # u32: offset of the class of its path
+ELSEWHERE = 32  # u32: rights that other mounts may give to what lies in the mount of a directory
 K_FREE, K_STDIN, K_STDOUT, K_STDERR, K_DIRECTORY, K_FILE = range(6)
 F_APPEND = 1  # opened for writing at the end only
 F_SPLIT = 2  # in a mount whose paths differ in rights
@@ -223,7 +225,7 @@ def _descriptors(memory: bytearray, plan: Plan, *, classes_at: int, plain: froze
     for index, mount in enumerate(plan.mounts):
         class_index = plan.automaton.states[mount.start][2]
         struct.pack_into(
-            "<IIIIqII",
+            "<IIIIqIII",
             memory,
             DESCRIPTORS + (FIRST_PREOPEN + index) * DESCRIPTOR_BYTES,
             K_DIRECTORY,
@@ -233,4 +235,5 @@ def _descriptors(memory: bytearray, plan: Plan, *, classes_at: int, plain: froze
             FIRST_MOUNT - index,
             0,
             classes_at + class_index * CLASS_BYTES,
+            rights_elsewhere(plan, mount),
         )

@@ -66,6 +66,16 @@ def test_calls_that_came_too_early_are_told():
     assert message.startswith("2 host calls of the module's start section were refused")
 
 
+def test_a_trap_is_told_without_the_engines_advice():
+    said = (
+        "error: 0: 0x1 - f\nnote: using the `WASMTIME_BACKTRACE_DETAILS=1` environment variable may show more"
+    )
+    trap = replace(END, kind=EndKind.TRAPPED, message=f"{said}\n\nCaused by:\n    wasm trap: unreachable")
+    assert judged(end=trap).message == "error: 0: 0x1 - f Caused by: wasm trap: unreachable"
+    plain = replace(trap, message="wasm trap: out of bounds")
+    assert judged(end=plain).message == "wasm trap: out of bounds"
+
+
 @pytest.mark.parametrize(
     "text",
     [b"", b"{", b"[]", b"null", b"{}", b'{"kind": "nothing"}', b"\xff", b"[" * 100_000, b"1e999"],

@@ -6,6 +6,7 @@ right that it does not have where it is, and a directory moves only between plac
 
 from __future__ import annotations
 
+from policy.aliases import CONTENT
 from policy.plan import UNIFORM, Right
 from sandbox.monitor import tables as plan
 from sandbox.monitor.calls.filesystem import CREATE_BIT, DIRECTORY, LINK, LOCALS, NAMED, REFUSE, REGULAR, need
@@ -14,7 +15,6 @@ from sandbox.monitor.kernel import AT, ERRNO_DQUOT, ERRNO_NAMETOOLONG, ERRNO_NOT
 from sandbox.monitor.layout import Reason
 from sandbox.monitor.paths import BUFFER, RAW
 
-_CONTENT = int(Right.READ | Right.WRITE | Right.APPEND)
 _LEAVE = f"(call $unhop2) (call $unhop) (return (call $revoke (i32.const {ERRNO_NOTCAPABLE})))"
 
 _PAIR = f"""{known()}
@@ -41,8 +41,10 @@ _PAIR = f"""{known()}
 (local.set $class2 (call $class_of (global.get $state)))
 """
 
-# SECURITY: a rename or a hard link must not carry content to where the guest may do more with it
-_WIDENS = f"""(if (i32.and (i32.and (call $rights_of (local.get $class2)) (i32.const {_CONTENT}))
+# SECURITY: a rename or a hard link must not carry content to where the guest may do more with it, be it by
+# another mount of the same directory
+_WIDENS = f"""(if (i32.and (i32.and (i32.const {int(CONTENT)}) (i32.or (call $rights_of (local.get $class2))
+      (i32.load $plan offset={plan.ELSEWHERE} (local.get $at2))))
     (i32.xor (call $rights_of (local.get $class)) (i32.const -1))) (then
   (if (call $deny {fixed_rule("no-widening")} (i32.const {int(Reason.WIDENS)}) (i32.const 0)
     (i32.const 0)) {REFUSE})))
@@ -91,8 +93,12 @@ _RENAME = f"""{enter("path_rename", "(local.get $fd)")}{_PAIR % real("path_renam
 {need(Right.DELETE)}
 (if (call $lacks (local.get $class2) (i32.const {int(Right.CREATE)})) {REFUSE})
 {_WIDENS}
-(local.set $rule (i32.eqz (i32.and
+(local.set $rule (i32.eqz (i32.and (i32.and
   (i32.eq (call $rights_of (local.get $class)) (call $rights_of (local.get $class2)))
+  ;; SECURITY: a descriptor that another mount gave keeps its rights to what is put into the directory later
+  (i32.eqz (i32.and (i32.or (i32.load $plan offset={plan.ELSEWHERE} (local.get $at))
+      (i32.load $plan offset={plan.ELSEWHERE} (local.get $at2)))
+    (i32.xor (call $rights_of (local.get $class)) (i32.const -1)))))
   (i32.eq (i32.const {int(UNIFORM)}) (i32.and (i32.const {int(UNIFORM)})
     (i32.and (call $flags_of (local.get $state)) (call $flags_of (global.get $state))))))))
 {_APPROACH_PAIR}{_BRINGS}

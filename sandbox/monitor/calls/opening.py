@@ -41,16 +41,11 @@ def _has(local: str, mask: int) -> str:
     return f"(i32.and (local.get ${local}) (i32.const {mask}))"
 
 
-def _open(
-    oflags: str, *, fd: str = "(global.get $op_fd)", rights: str = "(local.get $rights)", raw: bool = False
-) -> str:
-    """Ask the host, with `oflags`, on the name that was approached or on the path as it was given."""
-    place = (
-        f"(i32.const {RAW[0]}) (local.get $path_len)" if raw else "(global.get $op_at) (global.get $op_len)"
-    )
-    flags = "(local.get $dirflags)" if raw else "(call $nofollow (local.get $dirflags))"
+def _open(oflags: str, *, rights: str = "(local.get $rights)") -> str:
+    """Ask the host, with `oflags`, on the name that was approached."""
     return (
-        f"(local.set $errno (call $probe.path_open {fd} {flags} {place} {oflags} {rights}"
+        "(local.set $errno (call $probe.path_open (global.get $op_fd) (call $nofollow (local.get $dirflags))"
+        f" (global.get $op_at) (global.get $op_len) {oflags} {rights}"
         f" (local.get $inheriting) (local.get $fdflags) (i32.const {RESULT})))"
     )
 
@@ -110,6 +105,15 @@ _ACT = f"""(call $publish)
 (if (i32.and (i32.eq (local.get $errno) (i32.const {ERRNO_NOTDIR}))
              (i32.and {_has("oflags", _CREAT)} (global.get $slash)))
   (then {_open("(local.get $oflags)")}))
+(if (i32.eq (local.get $errno) (i32.const {ERRNO_LOOP})) (then
+  (if (call $follows (local.get $dirflags)) (then
+    (if (call $is_link (global.get $op_fd) (global.get $op_at) (global.get $op_len)) (then
+      (if (call $linked) {REVOKE})
+      ;; let through in audit mode; SECURITY: what is made where the link leads counts like all that is made
+      (call $unhop)
+      (call $straight (local.get $fd) (i32.const {RAW[0]}) (local.get $path_len))
+      (global.set $careful (i32.const 0))
+      {_open("(local.get $asked)", rights=_WITHOUT_CREAT)}))))))
 (if (i32.and (i32.eq (local.get $errno) (i32.const {ERRNO_NOENT}))
              (i32.and {_has("oflags", _CREAT)} (i32.eqz (local.get $made)))) (then
   (if (call $lacks (local.get $class) (i32.const {int(Right.CREATE)})) {REVOKE})
@@ -124,11 +128,6 @@ _ACT = f"""(call $publish)
   {_open(f"(i32.or (local.get $oflags) (i32.const {_EXCL}))")}
   (if (i32.eq (local.get $errno) (i32.const {ERRNO_EXIST})) (then
     {_open("(local.get $oflags)")}))))
-(if (i32.eq (local.get $errno) (i32.const {ERRNO_LOOP})) (then
-  (if (call $follows (local.get $dirflags)) (then
-    (if (call $is_link (global.get $op_fd) (global.get $op_at) (global.get $op_len)) (then
-      (if (call $linked) {REVOKE})
-      {_open("(local.get $oflags)", fd="(local.get $fd)", raw=True)}))))))
 (call $unhop)
 (if (local.get $errno) (then (return (call $complete (local.get $errno)))))
 (local.set $new (i32.load $scratch (i32.const {RESULT})))
@@ -166,6 +165,8 @@ _KEEP = f"""
   (call $class_rule (local.get $class) (if (result i32) (local.get $append) (then (i32.const 4)) (else
     (i32.const 3)))))
 (i32.store $plan offset={plan.CLASS} (local.get $slot) (local.get $class))
+(i32.store $plan offset={plan.ELSEWHERE} (local.get $slot)
+  (i32.load $plan offset={plan.ELSEWHERE} (local.get $at)))
 (i32.store $ring offset={AT["fd2"]} (global.get $rec) (local.get $new))
 (call $bump (i32.const {ring.OPEN_FILES}) (i64.const 1))
 (call $aligned (local.get $result) (i32.const 3))
