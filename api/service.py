@@ -106,7 +106,13 @@ class Service:
         )
         stack.callback(self._sealing.close)
         cache = stack.enter_context(ArtifactCache(settings.cache_dir, max_bytes=settings.cache_max_bytes))
-        self._runner = Runner(writer=self._writer, cache=cache, scratch=settings.scratch_dir, cells=cells)
+        self._runner = Runner(
+            writer=self._writer,
+            cache=cache,
+            scratch=settings.scratch_dir,
+            cells=cells,
+            protected=settings.own_dirs,
+        )
         stack.callback(self._runner.close)
 
     def __enter__(self) -> Self:

@@ -107,6 +107,19 @@ class Settings(BaseModel):
         """Folder below which the `tmp://` directories of a run are made."""
         return self.home / "scratch"
 
+    @property
+    def own_dirs(self) -> tuple[Path, ...]:
+        """Folders in which no guest may change anything: the evidence, and what later runs trust."""
+        return (
+            self.audit_dir,
+            self.policies_dir,
+            self.cache_dir,
+            self.modules_dir,
+            self.documents_dir,
+            self.outputs_dir,
+            self.scratch_dir,
+        )
+
 
 class SettingsError(Exception):
     """The environment does not make settings; carries every fault, each one a sentence."""

@@ -28,8 +28,13 @@ class MountRefused(Exception):  # noqa: N818  # an outcome of a run, shown as `r
     """A run cannot be set up as its plan says; the message is inert."""
 
 
-def open_mounts(plan: Plan, scratch: Path | None) -> Preopens:
-    """Find the mounts of a plan; `scratch` is an empty directory of this run. Raises MountRefused."""
+def open_mounts(plan: Plan, scratch: Path | None, *, protected: tuple[Path, ...] = ()) -> Preopens:
+    """Find the mounts of a plan; `scratch` is an empty directory of this run.
+
+    No guest may change anything in the `protected` directories. Raises MountRefused.
+    """
+    for mount in plan.mounts:
+        _keep_off(mount, protected)
     return tuple((_host(mount, scratch), mount.guest, mount.is_mutable) for mount in plan.mounts)
 
 
@@ -55,6 +60,20 @@ def _open_beneath_root(path: str, stack: contextlib.ExitStack) -> int:
         handle = inner
     stack.callback(os.close, handle)
     return handle
+
+
+def _keep_off(mount: Mount, protected: tuple[Path, ...]) -> None:
+    """Refuse a mount through which a guest could rewrite the evidence, or the code of later runs."""
+    if mount.scratch or not mount.is_mutable:
+        return
+    host = Path(mount.host)
+    for own in (path.resolve() for path in protected):
+        if host.is_relative_to(own) or own.is_relative_to(host):
+            raise MountRefused(
+                f"mount `{inert(mount.guest)}`: `{inert(mount.host)}` and `{inert(str(own))}`, where wasmgate"
+                " keeps its own files, lie inside one another: grant another directory for writing, or keep"
+                " these files elsewhere"
+            )
 
 
 def _host(mount: Mount, scratch: Path | None) -> str:

@@ -58,9 +58,19 @@ class Runner:
     """Runs modules; thread-safe, one call at a time per thread."""
 
     def __init__(
-        self, *, writer: AuditWriter, cache: ArtifactCache | None, scratch: Path, cells: Cells | None = None
+        self,
+        *,
+        writer: AuditWriter,
+        cache: ArtifactCache | None,
+        scratch: Path,
+        cells: Cells | None = None,
+        protected: tuple[Path, ...] = (),
     ) -> None:
-        """Records go to `writer`, `tmp://` directories are made below `scratch`; `cells` becomes ours."""
+        """Records go to `writer`, `tmp://` directories are made below `scratch`; `cells` becomes ours.
+
+        No guest is given a directory to write to that holds one of `protected`, or lies in one.
+        """
+        self._protected = protected
         self._writer = writer
         self._cache = cache
         self._scratch = Scratch(scratch)
@@ -143,7 +153,7 @@ class Runner:
             scratch = None
             if any(mount.scratch for mount in plan.mounts):
                 scratch = stack.enter_context(self._scratch.directory(order.exec_id))
-            job = job_of(order, admitted, open_mounts(plan, scratch))
+            job = job_of(order, admitted, open_mounts(plan, scratch, protected=self._protected))
             order.tell("run")
             if order.cancelled.is_set():
                 raise Cancelled
