@@ -254,7 +254,13 @@ DESCRIPTORS = f"""
   ;; decide `need` at a path of this class: 1 when the call is to be refused
   (local.set $missing (i32.and (local.get $need)
     (i32.xor (i32.load $plan (local.get $class)) (i32.const -1))))
-  (if (i32.eqz (local.get $missing)) (then (return (i32.const 0))))
+  (if (i32.eqz (local.get $missing)) (then
+    (if (i32.and (i32.ne (local.get $need) (i32.const 0))
+          (i32.eqz (i32.load8_u $ring offset={AT["decision"]} (global.get $rec)))) (then
+      ;; the rule that granted it, on record as that of a refusal is
+      (i32.store16 $ring offset={AT["rule"]} (global.get $rec)
+        (call $class_rule (local.get $class) (i32.ctz (local.get $need))))))
+    (return (i32.const 0))))
   (local.set $bit (i32.ctz (local.get $missing)))
   (local.set $rule (call $class_rule (local.get $class) (local.get $bit)))
   (call $deny (local.get $rule) (i32.const {int(Reason.RULE)}) (i32.add (local.get $bit) (i32.const 1))

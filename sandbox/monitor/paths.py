@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from sandbox.monitor import layout as ring
 from sandbox.monitor import tables as plan
-from sandbox.monitor.kernel import AT, ERRNO_LOOP, fixed_rule, word
-from sandbox.monitor.layout import Reason
+from sandbox.monitor.kernel import AT, ERRNO_LOOP, ERRNO_PERM, fixed_rule, word
+from sandbox.monitor.layout import Decision, Reason
 
 PATH_MAX = 4_096  # Linux: what follows is refused with `nametoolong`, as the host would
 
@@ -23,6 +23,7 @@ RAW = (1_024, 16_384)  # the path as the guest gave it, by slot
 NORMAL = (8_192, 24_576)  # its segments joined by single slashes
 DOT = 32_000  # the text "."
 BUFFER = 32_768  # results for the guest on their way
+LINK = 7  # SPEC: file type of a symbolic link, at offset 16 of a filestat
 
 GLOBALS = """
 (global $state (mut i32) (i32.const 0))
@@ -166,6 +167,30 @@ TARGETS = f"""
   (call $deny {fixed_rule("beneath")} (i32.const {int(Reason.ESCAPE)}) (i32.const 0) (i32.const 1)))
 (func $too_long (result i32)
   (call $deny {fixed_rule("path-length")} (i32.const {int(Reason.TOO_LONG)}) (i32.const 0) (i32.const 1)))
+(func $leads_out (param $fd i32) (param $flags i32) (param $raw i32) (param $len i32) (result i32)
+  ;; whether the host refuses to look there at all: a link on the way leads out of the directory
+  (i32.eq (i32.const {ERRNO_PERM}) (call $probe.path_filestat_get (local.get $fd) (local.get $flags)
+    (local.get $raw) (local.get $len) (i32.const {BUFFER}))))
+(func $host_refused (result i32)
+  ;; what the engine keeps inside the directory is a refusal like any other, on record as one
+  (call $mark (i32.const {int(Decision.DENY)}) {fixed_rule("beneath")} (i32.const {int(Reason.ESCAPE)})
+    (i32.const 0))
+  (call $revoke (i32.const {ERRNO_PERM})))
+(func $finish (param $errno i32) (param $fd i32) (param $flags i32) (param $len i32) (result i32)
+  ;; complete a call on one path
+  (if (i32.eq (local.get $errno) (i32.const {ERRNO_PERM})) (then
+    (if (call $leads_out (local.get $fd) (local.get $flags) (i32.const {RAW[0]}) (local.get $len))
+      (then (return (call $host_refused))))))
+  (call $complete (local.get $errno)))
+(func $finish2 (param $errno i32) (param $fd i32) (param $len i32) (param $fd2 i32) (param $len2 i32)
+  (result i32)
+  ;; the same for a call on two
+  (if (i32.eq (local.get $errno) (i32.const {ERRNO_PERM})) (then
+    (if (i32.or
+          (call $leads_out (local.get $fd) (i32.const 0) (i32.const {RAW[0]}) (local.get $len))
+          (call $leads_out (local.get $fd2) (i32.const 0) (i32.const {RAW[1]}) (local.get $len2)))
+      (then (return (call $host_refused))))))
+  (call $complete (local.get $errno)))
 (func $linked (result i32)
   (call $deny {fixed_rule("symlink")} (i32.const {int(Reason.SYMLINK)})
     (i32.const 0) {word(plan.HARD_LINKS)}))
@@ -176,8 +201,11 @@ TARGETS = f"""
 # host gave for a directory on the way (`loop` when that was a link).
 HOP = f"""
 (func $is_link (param $fd i32) (param $at i32) (param $len i32) (result i32)
-  (i32.eqz (call $probe.path_readlink (local.get $fd) (local.get $at) (local.get $len)
-    (i32.const {BUFFER}) (i32.const 1) (i32.const {RESULT}))))
+  ;; asked without following: the host does not read out a link that leads to an absolute path
+  (i32.and
+    (i32.eqz (call $probe.path_filestat_get (local.get $fd) (i32.const 0) (local.get $at) (local.get $len)
+      (i32.const {BUFFER})))
+    (i32.eq (i32.load8_u $scratch (i32.const {BUFFER + 16})) (i32.const {LINK}))))
 (func $unhop
   (if (i32.ge_s (global.get $opened) (i32.const 0)) (then
     (drop (call $probe.fd_close (global.get $opened)))

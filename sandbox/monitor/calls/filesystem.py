@@ -18,12 +18,12 @@ from sandbox.monitor.kernel import (
     ERRNO_PERM,
     fixed_rule,
 )
-from sandbox.monitor.paths import BUFFER, NORMAL, RAW, RESULT
+from sandbox.monitor.paths import BUFFER, LINK, NORMAL, RAW, RESULT
 
 CREATE_BIT = RIGHTS.index(Right.CREATE)
 REFUSE = f"(then (return (call $refuse (i32.const {ERRNO_NOTCAPABLE}))))"
 REVOKE = f"(then (call $unhop) (return (call $revoke (i32.const {ERRNO_NOTCAPABLE}))))"
-DIRECTORY, REGULAR, LINK = 3, 4, 7  # file types in a filestat, at offset 16
+DIRECTORY, REGULAR = 3, 4  # file types in a filestat, at offset 16
 _CONTENT = int(Right.READ | Right.WRITE | Right.APPEND)
 STACK = (plan.STACKS, plan.STACKS + plan.STACK_BYTES)
 
@@ -118,7 +118,7 @@ def _removes(name: str) -> Lowering:
     body = f"""{take(name, params)}{need(Right.DELETE)}{_APPROACH}
 (local.set $errno (call $probe.{name} {NAMED}))
 (call $unhop)
-(call $complete (local.get $errno))"""
+(call $finish (local.get $errno) (local.get $fd) (i32.const 0) (local.get $path_len))"""
     return Lowering(name, params, "target: the path", body, LOCALS)
 
 
@@ -128,7 +128,7 @@ _MKDIR = f"""{take("path_create_directory", _MKDIR_PARAMS)}{need(Right.CREATE)}{
 (local.set $errno (call $probe.path_create_directory {NAMED}))
 (call $unhop)
 (if (i32.eqz (local.get $errno)) (then (call $use_file (local.get $rule))))
-(call $complete (local.get $errno))"""
+(call $finish (local.get $errno) (local.get $fd) (i32.const 0) (local.get $path_len))"""
 
 _STAT_PARAMS = ("fd", "flags", "path", "path_len", "buf")
 _STAT = f"""{take("path_filestat_get", _STAT_PARAMS)}
@@ -156,7 +156,7 @@ _STAT = f"""{take("path_filestat_get", _STAT_PARAMS)}
   (memory.copy $guest $scratch (i32.add (local.get $buf) (i32.const 24)) (i32.const {BUFFER + 24})
     (i32.const 40))
   (memory.copy $guest $scratch (local.get $buf) (i32.const {BUFFER}) (i32.const 17))))
-(call $complete (local.get $errno))"""
+(call $finish (local.get $errno) (local.get $fd) (local.get $flags) (local.get $path_len))"""
 
 _TIMES_PARAMS = ("fd", "flags", "path", "path_len", "atim", "mtim", "fst_flags")
 _TIMES = f"""{take("path_filestat_set_times", _TIMES_PARAMS)}{need(Right.WRITE)}{_APPROACH}
@@ -168,7 +168,7 @@ _TIMES = f"""{take("path_filestat_set_times", _TIMES_PARAMS)}{need(Right.WRITE)}
 (local.set $errno (call $probe.path_filestat_set_times (global.get $op_fd) (call $nofollow (local.get $flags))
   (global.get $op_at) (global.get $op_len) (local.get $atim) (local.get $mtim) (local.get $fst_flags)))
 (call $unhop)
-(call $complete (local.get $errno))"""
+(call $finish (local.get $errno) (local.get $fd) (local.get $flags) (local.get $path_len))"""
 
 _READLINK_PARAMS = ("fd", "path", "path_len", "buf", "buf_len", "result")
 _READLINK = f"""{take("path_readlink", _READLINK_PARAMS)}{need(Right.READ)}{_APPROACH}
@@ -181,7 +181,7 @@ _READLINK = f"""{take("path_readlink", _READLINK_PARAMS)}{need(Right.READ)}{_APP
   (memory.copy $guest $scratch (local.get $buf) (i32.const {BUFFER}) (local.get $n))
   (call $aligned (local.get $result) (i32.const 3))
   (i32.store $guest (local.get $result) (local.get $n))))
-(call $complete (local.get $errno))"""
+(call $finish (local.get $errno) (local.get $fd) (i32.const 0) (local.get $path_len))"""
 
 _SYMLINK_PARAMS = ("content", "content_len", "fd", "path", "path_len")
 _SYMLINK = f"""{enter("path_symlink", "(local.get $fd)")}{known()}
@@ -199,7 +199,7 @@ _SYMLINK = f"""{enter("path_symlink", "(local.get $fd)")}{known()}
 (local.set $errno (call $probe.path_symlink (i32.const {RAW[1]}) (local.get $content_len) {NAMED}))
 (call $unhop)
 (if (i32.eqz (local.get $errno)) (then (call $use_file (local.get $rule))))
-(call $complete (local.get $errno))"""
+(call $finish (local.get $errno) (local.get $fd) (i32.const 0) (local.get $path_len))"""
 
 _TARGET = "target: the path"
 

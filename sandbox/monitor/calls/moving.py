@@ -9,11 +9,11 @@ from __future__ import annotations
 from policy.aliases import CONTENT
 from policy.plan import UNIFORM, Right
 from sandbox.monitor import tables as plan
-from sandbox.monitor.calls.filesystem import CREATE_BIT, DIRECTORY, LINK, LOCALS, NAMED, REFUSE, REGULAR, need
+from sandbox.monitor.calls.filesystem import CREATE_BIT, DIRECTORY, LOCALS, NAMED, REFUSE, REGULAR, need
 from sandbox.monitor.calls.shape import Lowering, enter, known, real
 from sandbox.monitor.kernel import AT, ERRNO_DQUOT, ERRNO_NAMETOOLONG, ERRNO_NOTCAPABLE, fixed_rule, word
 from sandbox.monitor.layout import Reason
-from sandbox.monitor.paths import BUFFER, RAW
+from sandbox.monitor.paths import BUFFER, LINK, RAW
 
 _LEAVE = f"(call $unhop2) (call $unhop) (return (call $revoke (i32.const {ERRNO_NOTCAPABLE})))"
 
@@ -123,7 +123,8 @@ _RENAME = f"""{enter("path_rename", "(local.get $fd)")}{_PAIR % real("path_renam
 (local.set $errno (call $probe.path_rename {NAMED} {_NAMED2}))
 (call $unhop2)
 (call $unhop)
-(call $complete (local.get $errno))"""
+(call $finish2 (local.get $errno) (local.get $fd) (local.get $path_len) (local.get $fd2)
+  (local.get $path2_len))"""
 
 _LINK_PARAMS = ("fd", "flags", "path", "path_len", "fd2", "path2", "path2_len")
 _LINK = f"""{enter("path_link", "(local.get $fd)")}{_PAIR % real("path_link", _LINK_PARAMS)}
@@ -139,7 +140,8 @@ _LINK = f"""{enter("path_link", "(local.get $fd)")}{_PAIR % real("path_link", _L
 (call $unhop2)
 (call $unhop)
 (if (i32.eqz (local.get $errno)) (then (call $use_file (local.get $rule))))
-(call $complete (local.get $errno))"""
+(call $finish2 (local.get $errno) (local.get $fd) (local.get $path_len) (local.get $fd2)
+  (local.get $path2_len))"""
 
 _BOTH = "target: the path; fd2, target2: the second descriptor and path; aux: the opener of fd2"
 

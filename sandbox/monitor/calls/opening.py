@@ -129,7 +129,8 @@ _ACT = f"""(call $publish)
   (if (i32.eq (local.get $errno) (i32.const {ERRNO_EXIST})) (then
     {_open("(local.get $oflags)")}))))
 (call $unhop)
-(if (local.get $errno) (then (return (call $complete (local.get $errno)))))
+(if (local.get $errno) (then (return (call $finish (local.get $errno) (local.get $fd) (local.get $dirflags)
+  (local.get $path_len)))))
 (local.set $new (i32.load $scratch (i32.const {RESULT})))
 (if (local.get $made) (then (call $use_file (local.get $rule))))
 """
