@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
 from pydantic.config import JsonDict
 from pydantic.json_schema import SkipJsonSchema
 
@@ -57,7 +57,7 @@ _ONE_POLICY_SCHEMA: JsonDict = {
         },
         {
             "required": ["policy_document"],
-            "properties": {"policy": {"type": "null"}, "policy_document": {"type": "string"}},
+            "properties": {"policy": {"type": "null"}, "policy_document": {"type": ["string", "object"]}},
         },
     ]
 }
@@ -78,8 +78,11 @@ class RunRequest(Edge):
     policy: PolicyReference | None = Field(
         default=None, description="Name or digest of a policy that is kept here."
     )
-    policy_document: Annotated[str, Field(min_length=1, max_length=MAX_POLICY)] | None = Field(
-        default=None, description="A policy document, YAML or JSON, for this run only."
+    policy_document: (
+        Annotated[str, Field(min_length=1, max_length=MAX_POLICY)] | dict[str, JsonValue] | None
+    ) = Field(
+        default=None,
+        description="A policy document for this run only: the text of one, YAML or JSON, or a JSON object.",
     )
     args: Annotated[tuple[Argument, ...], Field(max_length=MAX_ARGS)] = Field(
         default=(),

@@ -117,7 +117,8 @@ def get_module(digest: DigestText, within: Within, query: Annotated[ModuleQuery,
 
 
 async def _upload(request: Request, within: Gateway, query: UploadQuery) -> Response:
-    require_type(request, TYPES)
+    # what it is, its first bytes tell: a client that names no type is taken at that
+    require_type(request, (*TYPES, ""))
     with await read_to_file(request, within.service.settings.modules_dir) as file:
         stored, is_new = await run_in_threadpool(_keep, within, file, query.name or "")
     location = f"/v1/modules/{stored.digest}"

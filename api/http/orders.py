@@ -7,6 +7,7 @@ order, and nothing is on record then.
 from __future__ import annotations
 
 import base64
+import json
 from typing import TYPE_CHECKING
 
 from api.http.bodies import refused
@@ -48,4 +49,6 @@ def order_of(service: Service, wanted: RunRequest) -> tuple[Order, bytes | None]
 def _plan(service: Service, wanted: RunRequest) -> Plan:
     if wanted.policy is not None:
         return service.policies.plan(wanted.policy)
-    return service.policies.plan_inline((wanted.policy_document or "").encode())
+    document = wanted.policy_document or ""
+    text = document if isinstance(document, str) else json.dumps(document, indent=1, ensure_ascii=False)
+    return service.policies.plan_inline(text.encode("utf-8", "surrogatepass"))

@@ -56,6 +56,15 @@ def test_a_run_is_answered_with_its_receipt_when_it_is_over(api):
     assert receipt == json.loads(api.service.receipt(found["execution_id"]).to_json()) | {"gaps": []}
 
 
+def test_an_inline_policy_may_be_a_json_object(api):
+    body = {"module": api.upload(module()), "policy_document": {"version": 1, "metadata": {"name": "inline"}}}
+    answer = post(api, body)
+    assert answer.status_code == 201
+    assert answer.json()["receipt"]["policy"]["name"] == "inline"
+    body["policy_document"] = {"version": 2, "metadata": {"name": "inline"}}
+    assert post(api, body).status_code == 422
+
+
 def test_a_stored_policy_is_used_by_name(api):
     found = api.run(hostile_guest(), policy="stored")
     assert found["policy"]["name"] == "stored"

@@ -57,11 +57,16 @@ def test_a_module_has_a_type(api, kind):
 
 
 @pytest.mark.parametrize(
-    "kind", ["text/html", "application/json", "multipart/form-data", "", HOSTILE.encode("unicode_escape")]
+    "kind", ["text/html", "application/json", "multipart/form-data", HOSTILE.encode("unicode_escape")]
 )
 def test_a_body_of_another_type_is_refused(api, kind):
     answer = api.client.post("/v1/modules", content=b"abc", headers={"Content-Type": kind})
     assert answer.status_code == 415
+
+
+@pytest.mark.parametrize("headers", [WASM, {"Content-Type": ""}, {}], ids=["named", "empty", "none"])
+def test_a_body_without_a_type_is_taken_for_what_it_is(api, headers):
+    assert api.client.post("/v1/modules", content=b"untyped", headers=headers).status_code in {200, 201}
 
 
 @pytest.mark.parametrize("name", ["a.wasm", "A", "x" * 200, "clean-er_2.1+b@c"])
