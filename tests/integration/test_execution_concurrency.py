@@ -6,6 +6,7 @@ import gc
 import os
 import signal
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -104,11 +105,11 @@ def leave_nothing(log, tmp_path: Path, runs: int) -> None:
     gc.collect()
     zygote = log.runner._cells._zygote.process.pid
     # of other tests in this process, some threads and descriptors may still be on their way out
-    before, threads = descriptors(), set(threading.enumerate())
+    before, threads = Counter(descriptors()), set(threading.enumerate())
     inside = len(list(Path(f"/proc/{zygote}/fd").iterdir()))
     for number in range(runs):
         log.run(each[number % 3], plan, on_stdout=heard.append)
-    assert descriptors() <= before
+    assert Counter(descriptors()) <= before
     assert set(threading.enumerate()) <= threads
     assert len(list(Path(f"/proc/{zygote}/fd").iterdir())) == inside
     assert children(zygote) == []
