@@ -6,6 +6,7 @@ seal loses nothing, since the write-ahead log stays until its segment is durable
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -23,12 +24,28 @@ BRIEF_FILES = 24
 """A program that runs one module leaves its short log to the next reader, until there are this many."""
 
 
-def seal_left(root: Path) -> tuple[Sealed, ...]:
-    """Seal every file that no writer holds any more; raises AuditError."""
+def _tell_operator(sentence: str) -> None:
+    sys.stderr.write(f"wasmgate: {sentence}\n")
+
+
+def seal_left(root: Path, *, on_damage: Callable[[str], None] = _tell_operator) -> tuple[Sealed, ...]:
+    """Seal every file that no writer holds any more; raises AuditError.
+
+    `on_damage` hears of each file that was damaged otherwise than by a crash: what follows the damage is set
+    aside, not sealed.
+    """
     from audit.recovery import recover
+    from audit.wal import Problem
     from sandbox.monitor.decode import decode
 
-    return recover(root, decode)
+    done = recover(root, decode)
+    for one in done:
+        if one.problem is Problem.CORRUPT:
+            on_damage(
+                f"the log file {one.wal} is damaged: {one.rows} records were sealed, {one.lost_bytes} bytes"
+                " could not be read and are kept beside it as .damaged"
+            )
+    return done
 
 
 def open_reader(root: Path) -> AuditReader:

@@ -160,6 +160,7 @@ class _Session:
 
     def _execute(self, wanted: _Wanted, module: bytes) -> Execution:
         from api.relay import Relay
+        from audit.inert import inert
         from sandbox.runner import Order
 
         stdout, stderr = Relay(1), Relay(2)
@@ -179,6 +180,9 @@ class _Session:
                 execution = self._service.run(order)
             finally:
                 self._progress.stop()
+        for finding in execution.findings:
+            # SECURITY: also with --quiet: an artifact that was not what was stored concerns whoever runs this
+            click.echo(f"wasmgate: {inert(finding)}", err=True)
         for relay in (stdout, stderr):
             if relay.problem:
                 click.echo(f"wasmgate: the guest's output was not written: {relay.problem}", err=True)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from api.http.problems import Problem
+from api.logs import logger
 from sandbox.shared_memory import make_readable
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from api.service import Service
     from sandbox.runner import Execution, Order
 
+_LOG = logger("http")
 _LOOK_EVERY_S = 0.05
 
 
@@ -107,6 +109,8 @@ class Runs:
                 os.lseek(fd, 0, os.SEEK_SET)
             order = replace(run.order, stdin_fd=fd, on_progress=lambda _step: _settle(run.begun))
             execution = self._service.run(order, wait_s=1.0)
+            for finding in execution.findings:
+                _LOG.warning("finding", execution_id=order.exec_id, finding=finding)
         except BaseException as err:  # noqa: BLE001  # it is raised again where the answer is made
             self._forget(run)
             _fail(run.begun, err)

@@ -99,8 +99,8 @@ F_SPLIT = 2  # in a mount whose paths differ in rights
 F_COUNTED = 4  # counts as an open file
 F_PLAIN = 8  # in a mount that can hold nothing but regular files, directories and links
 
-STATE_BYTES = 16  # first edge, edges (u16), class (u16), default, flags
-EDGE_BYTES = 8  # low (u8), high (u8), -, target (u32)
+# a state has 16 bytes: first edge, edges (u16), class (u16), default, flags
+# an edge has 8: low (u8), high (u8), -, target (u32); both sizes are shifts in `paths.py`
 CLASS_BYTES = 24  # rights (u32), seven rules (u16), padding
 RULE_BYTES = 24  # bytes left (i64), files left (i64), kind (u32), padding
 

@@ -237,3 +237,18 @@ def test_closed_standard_streams_are_no_way_into_other_files(shell: Shell):
     assert process.returncode == 0
     kept = b"".join(path.read_bytes() for path in shell.log.rglob("*") if path.is_file())
     assert b"not into the log" not in kept
+
+
+def test_an_artifact_that_is_not_what_was_stored_is_told_even_when_quiet(tmp_path):
+    (tmp_path / "work").mkdir()
+    shell = Shell(tmp_path / "work", tmp_path / "home")  # a cache of its own: other tests share one
+    assert shell.run(exiting(0), "--quiet").err == b""
+    assert shell.run(exiting(0), "--quiet").err == b""
+    for artifact in shell.home.glob("cache/*.cwasm"):
+        artifact.chmod(0o600)
+        content = bytearray(artifact.read_bytes())
+        content[len(content) // 2] ^= 1
+        artifact.write_bytes(content)
+    done = shell.run(exiting(0), "--quiet")
+    assert done.status == 0
+    assert b"is not what was stored" in done.err
