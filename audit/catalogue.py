@@ -59,7 +59,9 @@ class Catalogue:
         """Make it if it is missing, from the manifests and receipts that are there."""
         self._store = store
         if not self._is_ready():
-            self.rebuild()
+            with self._making():
+                if not self._is_ready():  # nobody else made it, and added to it, while we waited
+                    self._fill()
 
     def add(self, manifest: Manifest | None, receipts: Iterable[Receipt]) -> None:
         """Add what was sealed from one log file; `manifest` is None when it held no records."""
@@ -71,25 +73,8 @@ class Catalogue:
 
     def rebuild(self) -> None:
         """Make it anew from the manifests and receipts on disk."""
-        manifests = [
-            Manifest.from_json(path.read_bytes())
-            for path in sorted(self._store.segments.rglob("*.manifest.json"))
-        ]
-        receipts = [
-            Receipt.from_json(path.read_bytes())
-            for path in sorted(self._store.receipts.glob("*.receipt.json"))
-        ]
-        with self._making(), self._transaction() as db:
-            for table in ("exec_segments", "segments", "executions"):
-                db.execute(f"DROP TABLE IF EXISTS {table}")
-            for statement in _TABLES.split(";"):
-                db.execute(statement)
-            for manifest in manifests:
-                _add_segment(db, manifest)
-            for receipt in receipts:
-                _add_receipt(db, receipt)
-            db.execute(f"PRAGMA user_version = {_VERSION}")
-
+        with self._making():
+            self._fill()
     def sealed(self) -> frozenset[str]:
         """Give the names of the log files whose segments are here."""
         with self._connection() as db:
@@ -151,6 +136,20 @@ class Catalogue:
         with self._connection() as db:
             return bool(db.execute("PRAGMA user_version").fetchone()[0] == _VERSION)
 
+    def _fill(self) -> None:
+        # INVARIANT: read inside the transaction. Whatever others added before it has its file on disk,
+        # and what they add after it comes on top; read before it, a row of theirs could be dropped.
+        with self._transaction() as db:
+            for table in ("exec_segments", "segments", "executions"):
+                db.execute(f"DROP TABLE IF EXISTS {table}")
+            for statement in _TABLES.split(";"):
+                db.execute(statement)
+            for path in sorted(self._store.segments.rglob("*.manifest.json")):
+                _add_segment(db, Manifest.from_json(path.read_bytes()))
+            for path in sorted(self._store.receipts.glob("*.receipt.json")):
+                _add_receipt(db, Receipt.from_json(path.read_bytes()))
+            db.execute(f"PRAGMA user_version = {_VERSION}")
+
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         db = sqlite3.connect(self._store.catalogue, timeout=_BUSY_S, isolation_level=None)
@@ -165,8 +164,9 @@ class Catalogue:
     @contextmanager
     def _making(self) -> Iterator[None]:
         """Hold the lock under which the file is made: switching it to write-ahead mode waits for nobody."""
-        with locked(self._store.root / "catalog.lock"), self._connection() as db:
-            db.execute("PRAGMA journal_mode = WAL")
+        with locked(self._store.root / "catalog.lock"):
+            with self._connection() as db:
+                db.execute("PRAGMA journal_mode = WAL")
             yield
 
     @contextmanager
