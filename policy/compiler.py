@@ -8,10 +8,11 @@ document that can't be enforced in full is refused with every reason.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from policy import fixed, sections
 from policy.builtin_denies import BUILTIN_DENIES
+from policy.bundle import ALONE, Bundle
 from policy.checks import run_checks
 from policy.dead_rules import Compiled, dead_rules
 from policy.dfa import MAX_CLASSES, MAX_STATES, TooManyStatesError
@@ -21,35 +22,67 @@ from policy.errors import Finding, PolicyError, Severity, dotted
 from policy.fold import Determinised
 from policy.path_rules import compile_paths
 from policy.plan import UNIFORM, Engine, Mode, Mount, Plan, Right, Rule, RuleId, RuleKind, Runtime
+from policy.plan_network import NetworkPlan, NnPlan
 from policy.storage import Grant, GuestMount, Refusal, Storage, resolve_storage
+from policy.subject import ANYONE, Subject
 from policy.uris import Space
 
 _READ_ONLY = Right.READ | Right.LIST
 _MAX_RULES = 65_000  # an index has 16 bits in a record
 
 
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What a compilation depends on besides the document; the fields are those of `compile_policy`."""
+
+    base_dir: str
+    now_ns: int | None
+    is_stored: bool
+    bundle: Bundle
+    subject: Subject
+    is_study: bool
+
+
 def compile_policy(
-    document: PolicyDocument, *, base_dir: str, now_ns: int | None, is_stored: bool = False
+    document: PolicyDocument,
+    *,
+    base_dir: str,
+    now_ns: int | None,
+    is_stored: bool = False,
+    bundle: Bundle = ALONE,
+    subject: Subject = ANYONE,
+    is_study: bool = False,
 ) -> Plan:
     """The plan of `document`.
 
     `base_dir` is the absolute folder that `fs:./…` starts from. `now_ns` (UTC) decides whether the
-    policy has expired; with None that is not checked. `is_stored` asks for a `match` section.
+    policy has expired; with None that is not checked. `is_stored` asks for a `match` section. `bundle`
+    holds the documents that it extends and must lie in, `subject` is what it is compiled for. With
+    `is_study` a part that this version can't enforce is a warning, and the plan says that it may not run.
 
     Raises:
         PolicyError: with every error and warning, when there is at least one error.
     """
-    plan, findings = _compile(document, base_dir=base_dir, now_ns=now_ns, is_stored=is_stored)
+    around = Circumstances(base_dir, now_ns, is_stored, bundle, subject, is_study)
+    plan, findings = _compile(document, around)
     if plan is None:
         raise PolicyError(findings)
     return plan
 
 
 def check_policy(
-    document: PolicyDocument, *, base_dir: str, now_ns: int | None, is_stored: bool = False
+    document: PolicyDocument,
+    *,
+    base_dir: str,
+    now_ns: int | None,
+    is_stored: bool = False,
+    bundle: Bundle = ALONE,
+    subject: Subject = ANYONE,
+    is_study: bool = False,
 ) -> tuple[Finding, ...]:
     """Every error and warning about `document`, errors first; arguments as in `compile_policy`."""
-    _, findings = _compile(document, base_dir=base_dir, now_ns=now_ns, is_stored=is_stored)
+    around = Circumstances(base_dir, now_ns, is_stored, bundle, subject, is_study)
+    _, findings = _compile(document, around)
     return PolicyError(findings).findings
 
 
@@ -65,12 +98,11 @@ def rule_index(plan: Plan, rule: RuleId) -> int:
     raise KeyError(rule)
 
 
-def _compile(
-    document: PolicyDocument, *, base_dir: str, now_ns: int | None, is_stored: bool
-) -> tuple[Plan | None, tuple[Finding, ...]]:
+def _compile(document: PolicyDocument, around: Circumstances) -> tuple[Plan | None, tuple[Finding, ...]]:
+    base_dir = around.base_dir
     if not base_dir.startswith("/"):
         raise ValueError(base_dir)
-    findings = list(run_checks(document, now_ns=now_ns, is_stored=is_stored))
+    findings = list(run_checks(document, now_ns=around.now_ns, is_stored=around.is_stored))
     storage = resolve_storage(document, base_dir)
     rules = _rules(document, storage)
     findings += [*storage.findings, *_duplicates(document, storage, rules)]
@@ -162,10 +194,15 @@ def _plan(
         mode=mode,
         match_digests=model.match.digest if model.match else (),
         match_names=model.match.name if model.match else (),
+        match_tenants=(),
+        match_signers=(),
         rules=rules,
         denied_calls=_denied_calls(rules),
         mounts=tuple(_mount(each, paths, number, mode) for number, each in enumerate(mounts)),
         automaton=paths.automaton,
+        temporal=(),
+        network=NetworkPlan(),
+        nn=NnPlan(),
         environment=tuple((allow.key, allow.value or "") for allow in permissions.environment.allow),
         args=permissions.args,
         is_extra_args_allowed=permissions.extra_args,

@@ -1,8 +1,8 @@
 """The compiled policy: a frozen, canonical value that enforcement reads.
 
-Loading and compiling live beside this file (`source.py`, `compiler.py`); what is done with
-a plan lives in `sandbox/`. A plan holds integers, tuples, bytes and identifiers only, so two
-equal documents give two equal plans with one digest on every machine.
+Loading and compiling live beside this file (`source.py`, `compiler.py`), the tables of the network
+in `plan_network.py`; what is done with a plan lives in `sandbox/`. A plan holds integers, tuples,
+bytes and identifiers only, so two equal documents give two equal plans with one digest everywhere.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag, StrEnum
 from typing import NewType
+
+from policy.plan_network import NetworkPlan, NnPlan
+from policy.plan_temporal import TemporalRule
 
 RuleId = NewType("RuleId", str)
 
@@ -38,6 +41,7 @@ class Mode(StrEnum):
 
     ENFORCE = "enforce"
     AUDIT = "audit"
+    LEARN = "learn"  # enforced like `enforce`; directories without a grant are mounted, so that refusals tell
 
 
 class RuleKind(IntEnum):
@@ -47,6 +51,13 @@ class RuleKind(IntEnum):
     BUILTIN = 1
     DENY = 2
     ALLOW = 3
+    BOUNDARY = 4
+    TEMPORAL = 5
+
+    @property
+    def is_final(self) -> bool:
+        """Whether what such a rule refuses is refused in mode `audit` too."""
+        return self in {RuleKind.BUILTIN, RuleKind.BOUNDARY}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +79,7 @@ class PathClass:
 
     rights: int  # mask of the `Right`s that are allowed
     rules: tuple[int, ...]  # seven indices into `Plan.rules`: what decided each right
+    marks: int = 0  # mask: bit i is set where `Plan.temporal[i]` watches this path
 
 
 LIVE = 1
@@ -183,6 +195,9 @@ class Limits:
     files: int
     open_files: int
     host_calls: int
+    connections: int = 4
+    net_in_bytes: int = 8 * 2**20
+    net_out_bytes: int = 8 * 2**20
 
 
 class Engine(StrEnum):
@@ -241,10 +256,15 @@ class Plan:
     mode: Mode
     match_digests: tuple[str, ...]  # modules this policy is for; empty when it does not say
     match_names: tuple[str, ...]  # name globs
+    match_tenants: tuple[str, ...]  # tenant globs
+    match_signers: tuple[str, ...]
     rules: tuple[Rule, ...]
     denied_calls: tuple[tuple[str, int], ...]
     mounts: tuple[Mount, ...]
     automaton: PathAutomaton
+    temporal: tuple[TemporalRule, ...]
+    network: NetworkPlan
+    nn: NnPlan
     environment: tuple[tuple[str, str], ...]
     args: tuple[str, ...]
     is_extra_args_allowed: bool
@@ -254,3 +274,5 @@ class Plan:
     limits: Limits
     runtime: Runtime
     audit: Audit
+    unenforced: tuple[str, ...] = ()  # fields of the document that this version does not enforce
+    may_run: bool = True  # False: for study only, since `unenforced` was not accepted by the document

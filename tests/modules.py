@@ -28,6 +28,7 @@ from policy.plan import (
     Runtime,
     Stdio,
 )
+from policy.plan_network import NetworkPlan, NnPlan
 from sandbox.wasm.shape import PAGE_BYTES
 
 NONE = Right(0)
@@ -90,10 +91,15 @@ def plan(rights: Right = NONE, *, limits: Limits = LIMITS, **changes: object) ->
         mode=Mode.ENFORCE,
         match_digests=(),
         match_names=(),
+        match_tenants=(),
+        match_signers=(),
         rules=(_DEFAULT, _NO_NETWORK),
         denied_calls=(("sock_accept", 1),),
         mounts=found,
         automaton=automaton,
+        temporal=(),
+        network=NetworkPlan(),
+        nn=NnPlan(),
         environment=(),
         args=(),
         is_extra_args_allowed=True,
