@@ -10,11 +10,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from api.policies import plan_of
+from api.policies import findings_of, plan_of
 from audit.inert import inert
 from policy.errors import Finding, PolicyError, Severity
+from policy.subject import Subject
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from api.library import Library
+    from api.settings import Settings
+    from policy.bundle import Bundle
     from policy.plan import Limits, Plan
 
 _MAX_POLICY_BYTES = 2 << 20  # the loader takes 1 MiB, and says so itself
@@ -53,10 +59,75 @@ def read_policy(path: str) -> tuple[bytes, str]:
     return text, str(Path(path).resolve().parent)
 
 
-def load_plan(path: str) -> Plan:
-    """Compile the policy in a file, now; raises UnreadableError and PolicyError."""
+def load_plan(
+    path: str,
+    *,
+    library: Sequence[str] = (),
+    tenant: str | None = None,
+    is_study: bool = False,
+    subject: Subject | None = None,
+) -> Plan:
+    """Compile the policy in a file, now; raises UnreadableError and PolicyError.
+
+    `library` are further folders of baselines and boundaries: that of the settings always counts. With
+    `is_study` a part that this version can't enforce is a warning, and the plan can't be run. `subject` is
+    what it is compiled for, the tenant alone when it is None.
+    """
     text, base_dir = read_policy(path)
-    return plan_of(text, file=path, base_dir=base_dir, is_stored=False)
+    return plan_of(
+        text,
+        file=path,
+        base_dir=base_dir,
+        is_stored=False,
+        bundle=load_bundle(library),
+        subject=subject or Subject(tenant=tenant),
+        is_study=is_study,
+    )
+
+
+def check_file(
+    path: str,
+    *,
+    library: Sequence[str] = (),
+    tenant: str | None = None,
+    is_stored: bool = False,
+    is_study: bool = False,
+) -> tuple[Finding, ...]:
+    """Give every error and warning about the policy in a file; arguments as in `load_plan`.
+
+    Raises UnreadableError, and PolicyError for a document that can't be read at all.
+    """
+    text, base_dir = read_policy(path)
+    return findings_of(
+        text,
+        file=path,
+        base_dir=base_dir,
+        is_stored=is_stored,
+        bundle=load_bundle(library),
+        subject=Subject(tenant=tenant),
+        is_study=is_study,
+    )
+
+
+def load_bundle(library: Sequence[str]) -> Bundle:
+    """Give the baselines and boundaries of the settings' folder and of `library`; raises as `load_plan`."""
+    return load_folders(library).bundle
+
+
+def load_folders(library: Sequence[str], settings: Settings | None = None) -> Library:
+    """Read the settings' folder of policies and those of `library`; errors as in `load_plan`."""
+    from api.library import Folder, LibraryError, load_library
+    from api.settings import SettingsError, load_settings
+
+    try:
+        # SECURITY: the settings' folder cannot be left out, so no boundary in it can
+        folders = [Folder.of_settings(settings or load_settings())]
+        folders += [Folder(Path(name), name) for name in library]
+        return load_library(folders)
+    except LibraryError as err:
+        raise UnreadableError("library", err.path, err.problem) from err
+    except SettingsError as err:
+        raise UnreadableError("settings", ", ".join(err.faults), "not usable") from err
 
 
 def show_findings(findings: tuple[Finding, ...], stream: TextIO | None = None) -> None:

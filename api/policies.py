@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from audit.store import publish
 from policy import check_policy, compile_policy, load_document
+from policy.bundle import ALONE, Bundle
+from policy.subject import ANYONE, Subject
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,16 +46,50 @@ class PolicyText:
     base_dir: str  # where `fs:./…` starts from
 
 
-def plan_of(text: bytes, *, file: str, base_dir: str, is_stored: bool) -> Plan:
+def plan_of(
+    text: bytes,
+    *,
+    file: str,
+    base_dir: str,
+    is_stored: bool,
+    bundle: Bundle = ALONE,
+    subject: Subject = ANYONE,
+    is_study: bool = False,
+) -> Plan:
     """Compile a document now; raises PolicyError with every finding."""
     document = load_document(text, file=file)
-    return compile_policy(document, base_dir=base_dir, now_ns=time.time_ns(), is_stored=is_stored)
+    return compile_policy(
+        document,
+        base_dir=base_dir,
+        now_ns=time.time_ns(),
+        is_stored=is_stored,
+        bundle=bundle,
+        subject=subject,
+        is_study=is_study,
+    )
 
 
-def findings_of(text: bytes, *, file: str, base_dir: str, is_stored: bool) -> tuple[Finding, ...]:
+def findings_of(
+    text: bytes,
+    *,
+    file: str,
+    base_dir: str,
+    is_stored: bool,
+    bundle: Bundle = ALONE,
+    subject: Subject = ANYONE,
+    is_study: bool = False,
+) -> tuple[Finding, ...]:
     """Every error and warning about a document that can be read; raises PolicyError for one that can't."""
     document = load_document(text, file=file)
-    return check_policy(document, base_dir=base_dir, now_ns=time.time_ns(), is_stored=is_stored)
+    return check_policy(
+        document,
+        base_dir=base_dir,
+        now_ns=time.time_ns(),
+        is_stored=is_stored,
+        bundle=bundle,
+        subject=subject,
+        is_study=is_study,
+    )
 
 
 class PolicyStore:

@@ -44,6 +44,7 @@ def _facts(receipt: Receipt) -> list[list[str]]:
     facts = [
         ["execution", receipt.execution_id],
         ["module", f"{inert(receipt.module_name)}  {receipt.module_digest}"],
+        ["tenant", inert(receipt.tenant)],
         ["policy", f"{inert(receipt.policy_name)}  {receipt.policy_digest}"],
         ["started", times],
         ["outcome", outcome_line(receipt)],

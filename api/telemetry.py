@@ -85,6 +85,7 @@ def attributes(receipt: Receipt) -> dict[str, str | int]:
         "wasmgate.execution.id": receipt.execution_id,
         "wasmgate.module.digest": receipt.module_digest,
         "wasmgate.module.name": receipt.module_name,
+        "wasmgate.tenant": receipt.tenant,
         "wasmgate.policy.name": receipt.policy_name,
         "wasmgate.policy.digest": receipt.policy_digest,
         "wasmgate.plan.digest": receipt.plan_digest,

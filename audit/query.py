@@ -19,6 +19,7 @@ import pyarrow as pa
 from audit.catalogue import Catalogue
 from audit.columns import REFUSING, SCHEMA, WORDS
 from audit.errors import QueryError
+from audit.facts import Kept, grouping
 from audit.filters import MAX_LIMIT, Position, RecordFilter
 from audit.gather import Decoder
 from audit.identity import ExecutionId
@@ -144,6 +145,16 @@ class AuditReader:
         executions = self._ask(view, "count(DISTINCT exec_id) AS n", view.where, "").to_pylist()
         return _stats(groups, int(executions[0]["n"]))
 
+    def facts(self, wanted: RecordFilter, *, keep: tuple[Kept, ...] = ()) -> pa.Table:
+        """Give records counted by all that decides them (see `audit.facts`), the earliest first.
+
+        Groups of different modules, policies or executions are kept apart by what is in `keep`. The filter's
+        limit and cursor are ignored.
+        """
+        view = self._view(wanted)
+        chosen, rest, around = grouping(keep)
+        return self._ask(view, chosen, view.where, rest, around=around)
+
     def execution(self, exec_id: str) -> Execution | None:
         """Give an execution by its id, running or over; None if the log does not know it.
 
@@ -199,14 +210,16 @@ class AuditReader:
         running = {start.module_digest for start in starts}
         return (module, *sorted(running | set(self._catalogue.digests_named(module))))
 
-    def _ask(self, view: _View, chosen: str, where: Conditions, rest: str) -> pa.Table:
+    def _ask(self, view: _View, chosen: str, where: Conditions, rest: str, *, around: str = "{}") -> pa.Table:
         # SECURITY: only column names of ours are put into the text; every value is bound
         source, values = f"SELECT {_COLUMNS} FROM tail", dict(where.values)  # noqa: S608  # nosec B608
         if view.segments:
             values["files"] = list(view.segments)
             sealed = "read_parquet($files, hive_partitioning = false)"
             source = f"SELECT {_COLUMNS} FROM {sealed} UNION ALL {source}"  # noqa: S608  # nosec B608
-        statement = f"SELECT {chosen} FROM ({source}) {where.text} {rest}"  # noqa: S608  # nosec B608
+        statement = around.format(
+            f"SELECT {chosen} FROM ({source}) {where.text} {rest}"  # noqa: S608  # nosec B608
+        )
         cursor = self._engine.cursor()
         try:
             cursor.register("tail", view.tail)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from audit import canonical
 from audit.errors import FormatError
 from audit.identity import ExecutionId, execution_id
-from audit.store import publish
+from audit.start import tenant_of
+from audit.store import TENANT, publish
 from audit.times import to_ns, to_rfc3339
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class Receipt:
     started_at_ns: int
     ended_at_ns: int
     outcome: Outcome
+    tenant: str = TENANT  # for whom it ran
     calls: tuple[CallCount, ...] = ()  # sorted by call, then decision
     records: int = 0
     refusals: tuple[Refusal, ...] = ()  # the first `REFUSALS_KEPT`
@@ -105,6 +107,7 @@ class Receipt:
         outcome, used = self.outcome, self.resources
         document: dict[str, Json] = {
             "execution_id": self.execution_id,
+            "tenant": self.tenant,
             "module": {"digest": self.module_digest, "name": self.module_name},
             "policy": {"name": self.policy_name, "digest": self.policy_digest},
             "plan_digest": self.plan_digest,
@@ -157,6 +160,7 @@ class Receipt:
             started_at_ns=to_ns(read.text("started_at")),
             ended_at_ns=to_ns(read.text("ended_at")),
             outcome=_outcome(read.child("outcome")),
+            tenant=tenant_of(read),
             calls=_calls(read.child("calls")),
             records=read.integer("records"),
             refusals=tuple(_refusal(item) for item in read.children("refusals")),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from audit import canonical
 from audit.identity import ExecutionId, execution_id
+from audit.store import TENANT
 from audit.text import to_text
 from audit.times import to_ns, to_rfc3339
 
@@ -46,6 +47,7 @@ class ExecutionStart:
     rules: tuple[str, ...] = ()  # rule ids; records name one by its index
     mounts: tuple[MountPoint, ...] = ()
     retain_days: int = 90
+    tenant: str = TENANT  # for whom it ran
     host: tuple[tuple[str, str], ...] = ()  # facts about the machine and the engine, sorted by name
 
     def to_json(self) -> bytes:
@@ -53,6 +55,7 @@ class ExecutionStart:
         return canonical.dumps(
             {
                 "exec_id": self.exec_id,
+                "tenant": self.tenant,
                 "started_at": to_rfc3339(self.started_at_ns),
                 "module": {"digest": self.module_digest, "name": self.module_name},
                 "policy": {"name": self.policy_name, "digest": self.policy_digest},
@@ -88,5 +91,11 @@ class ExecutionStart:
                 MountPoint(item.text("guest"), item.text("base")) for item in read.children("mounts")
             ),
             retain_days=read.integer("retain_days"),
+            tenant=tenant_of(read),
             host=tuple(sorted((name, host.text(name)) for name in host.fields)),
         )
+
+
+def tenant_of(read: canonical.Document) -> str:
+    """The tenant that a start or a receipt names; those from before there were tenants name none."""
+    return read.optional_text("tenant") or TENANT

@@ -15,7 +15,9 @@ from pathlib import Path
 
 from audit.errors import WriteError
 
-TENANT = "default"  # one until tenants exist
+TENANT = "default"
+"""The tenant of a run for which none is named, and of logs from before there were any."""
+
 _PRIVATE_DIRECTORY = 0o700
 _PRIVATE_FILE = 0o600
 

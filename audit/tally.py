@@ -69,6 +69,7 @@ class Tally:
             execution_id=start.exec_id,
             module_digest=start.module_digest,
             module_name=start.module_name,
+            tenant=start.tenant,
             policy_name=start.policy_name,
             policy_digest=start.policy_digest,
             plan_digest=start.plan_digest,

@@ -8,13 +8,13 @@ document that can't be enforced in full is refused with every reason.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from policy import fixed, sections
 from policy.builtin_denies import BUILTIN_DENIES
 from policy.bundle import ALONE, Bundle
-from policy.checks import run_checks
-from policy.dead_rules import Compiled, dead_rules
+from policy.ceilings import Exceeded, learning_mounts, outside_findings, storage_ceilings
+from policy.dead_rules import Compiled, dead_rules, deciding_rules
 from policy.dfa import MAX_CLASSES, MAX_STATES, TooManyStatesError
 from policy.digest import plan_digest
 from policy.document import PolicyDocument
@@ -23,24 +23,13 @@ from policy.fold import Determinised
 from policy.path_rules import compile_paths
 from policy.plan import UNIFORM, Engine, Mode, Mount, Plan, Right, Rule, RuleId, RuleKind, Runtime
 from policy.plan_network import NetworkPlan, NnPlan
+from policy.preparation import Circumstances, Prepared, prepare, tenants_of
 from policy.storage import Grant, GuestMount, Refusal, Storage, resolve_storage
 from policy.subject import ANYONE, Subject
 from policy.uris import Space
 
 _READ_ONLY = Right.READ | Right.LIST
 _MAX_RULES = 65_000  # an index has 16 bits in a record
-
-
-@dataclass(frozen=True, slots=True)
-class Circumstances:
-    """What a compilation depends on besides the document; the fields are those of `compile_policy`."""
-
-    base_dir: str
-    now_ns: int | None
-    is_stored: bool
-    bundle: Bundle
-    subject: Subject
-    is_study: bool
 
 
 def compile_policy(
@@ -67,6 +56,9 @@ def compile_policy(
     plan, findings = _compile(document, around)
     if plan is None:
         raise PolicyError(findings)
+    if document.model.kind == "Baseline" and not is_study:
+        problem = "a Baseline is not run by itself: name it in the `extends` of a policy"
+        raise PolicyError((document.source.finding("wrong-kind", ("kind",), problem=problem),))
     return plan
 
 
@@ -82,8 +74,13 @@ def check_policy(
 ) -> tuple[Finding, ...]:
     """Every error and warning about `document`, errors first; arguments as in `compile_policy`."""
     around = Circumstances(base_dir, now_ns, is_stored, bundle, subject, is_study)
-    _, findings = _compile(document, around)
-    return PolicyError(findings).findings
+    tenants = tenants_of(document, around)
+    subjects = [replace(subject, tenant=tenant) for tenant in tenants] or [subject]
+    found: dict[Finding, None] = {}
+    for each in subjects:
+        _, findings = _compile(document, replace(around, subject=each))
+        found |= dict.fromkeys(findings)
+    return PolicyError(tuple(found)).findings
 
 
 def rule_index(plan: Plan, rule: RuleId) -> int:
@@ -99,33 +96,47 @@ def rule_index(plan: Plan, rule: RuleId) -> int:
 
 
 def _compile(document: PolicyDocument, around: Circumstances) -> tuple[Plan | None, tuple[Finding, ...]]:
-    base_dir = around.base_dir
-    if not base_dir.startswith("/"):
-        raise ValueError(base_dir)
-    findings = list(run_checks(document, now_ns=around.now_ns, is_stored=around.is_stored))
-    storage = resolve_storage(document, base_dir)
-    rules = _rules(document, storage)
+    if not around.base_dir.startswith("/"):
+        raise ValueError(around.base_dir)
+    prepared = prepare(document, around)
+    document = prepared.document
+    findings = list(prepared.findings)
+    storage = resolve_storage(document, around.base_dir)
+    first_allow = 1 + len(BUILTIN_DENIES) + len(storage.refusals)
+    first_ceiling = first_allow + len(storage.grants)
+    ceilings = storage_ceilings(prepared.boundaries, first_ceiling)
+    rules = _rules(document, storage, ceilings.rules)
     findings += [*storage.findings, *_duplicates(document, storage, rules)]
     if _has_error(findings):
         return None, tuple(findings)
-    first_allow = 1 + len(BUILTIN_DENIES) + len(storage.refusals)
     mounts = storage.mounts(first_allow)
+    if document.model.mode == "learn":
+        mounts = _sorted([*mounts, *learning_mounts(prepared.boundaries, mounts)])
+    denies = storage.denies(around.base_dir, 1)
     try:
-        paths = compile_paths(tuple(each.rules for each in mounts), storage.denies(base_dir, 1))
+        paths = compile_paths(tuple(each.rules for each in mounts), denies, ceilings.ceilings)
     except TooManyStatesError:
         return None, (*findings, _too_many(document))
     starts = {each.guest: start for each, start in zip(mounts, paths.starts, strict=True)}
     findings += dead_rules(document, Compiled(storage, rules, first_allow, paths.automaton, starts))
+    exceeded = Exceeded(
+        storage, first_allow, first_ceiling, ceilings, paths.outside, deciding_rules(paths.automaton)
+    )
+    findings += outside_findings(document, exceeded)
     if _has_error(findings):
         return None, tuple(findings)
-    return _plan(document, rules, mounts, paths), tuple(findings)
+    return _plan(prepared, rules, mounts, paths), tuple(findings)
+
+
+def _sorted(mounts: list[GuestMount]) -> list[GuestMount]:
+    return sorted(mounts, key=lambda mount: mount.guest)
 
 
 def _has_error(findings: list[Finding]) -> bool:
     return any(finding.severity is Severity.ERROR for finding in findings)
 
 
-def _rules(document: PolicyDocument, storage: Storage) -> tuple[Rule, ...]:
+def _rules(document: PolicyDocument, storage: Storage, boundaries: tuple[Rule, ...]) -> tuple[Rule, ...]:
     permissions = document.model.permissions
     clocks, stdio = permissions.clocks, permissions.stdio
     granted = (
@@ -141,6 +152,7 @@ def _rules(document: PolicyDocument, storage: Storage) -> tuple[Rule, ...]:
         *(deny.rule() for deny in BUILTIN_DENIES),
         *(refusal.rule() for refusal in storage.refusals),
         *(grant.rule() for grant in storage.grants),
+        *boundaries,
         fixed.NETWORK_RULE,
         *(
             fixed.missing_capability(rule, field, what)
@@ -181,21 +193,19 @@ def _too_many(document: PolicyDocument) -> Finding:
     return document.source.finding("too-many-states", ("permissions", "storage"), problem=problem)
 
 
-def _plan(
-    document: PolicyDocument, rules: tuple[Rule, ...], mounts: list[GuestMount], paths: Determinised
-) -> Plan:
-    model = document.model
+def _plan(prepared: Prepared, rules: tuple[Rule, ...], mounts: list[GuestMount], paths: Determinised) -> Plan:
+    model = prepared.document.model
     permissions = model.permissions
     mode = Mode(model.mode)
     plan = Plan(
         name=model.metadata.name,
-        policy_digest=document.digest,
+        policy_digest=prepared.digest,
         plan_digest="",
         mode=mode,
         match_digests=model.match.digest if model.match else (),
         match_names=model.match.name if model.match else (),
-        match_tenants=(),
-        match_signers=(),
+        match_tenants=model.match.tenant if model.match else (),
+        match_signers=model.match.signer if model.match else (),
         rules=rules,
         denied_calls=_denied_calls(rules),
         mounts=tuple(_mount(each, paths, number, mode) for number, each in enumerate(mounts)),
@@ -212,6 +222,8 @@ def _plan(
         limits=sections.limits(model.resources.limits),
         runtime=Runtime(Engine(model.runtime.engine), model.runtime.cache),
         audit=sections.audit(model.audit),
+        unenforced=prepared.unenforced,
+        may_run=prepared.may_run,
     )
     return replace(plan, plan_digest=plan_digest(plan))
 

@@ -27,16 +27,21 @@ class Compiled:
     starts: Mapping[str, int]  # state of each mount by guest path
 
 
-def dead_rules(document: PolicyDocument, compiled: Compiled) -> Iterator[Finding]:
-    """Yield a finding for each allow rule that grants nothing."""
-    deciding = {
+def deciding_rules(automaton: PathAutomaton) -> frozenset[int]:
+    """The indices of the rules that grant something somewhere."""
+    return frozenset(
         index
-        for found in compiled.automaton.classes
+        for found in automaton.classes
         for position, index in enumerate(found.rules)
         if found.rights >> position & 1
-    }
+    )
+
+
+def dead_rules(document: PolicyDocument, compiled: Compiled) -> Iterator[Finding]:
+    """Yield a finding for each allow rule that grants nothing."""
+    deciding = deciding_rules(compiled.automaton)
     for offset, grant in enumerate(compiled.storage.grants):
-        if compiled.first_allow + offset in deciding:
+        if compiled.first_allow + offset in deciding or not grant.rights:
             continue
         where = (*grant.path, "uri")
         builtin = _refusing_builtin(compiled, grant)

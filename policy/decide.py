@@ -2,7 +2,7 @@
 
 The monitor decides from the same tables in its own memory; what it refuses for reasons that only a
 running guest shows (links on the way, spent budgets, closed descriptors) is not foreseen here.
-A decision is a value to match on: it has no truth value.
+INVARIANT: a rule over time that has started never allows more.
 """
 
 from __future__ import annotations
@@ -10,64 +10,66 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import NoReturn, cast
+from functools import reduce
+from operator import or_
+from typing import cast
 
 from policy import fixed
 from policy.aliases import CONTENT, rights_elsewhere
 from policy.automaton import automaton_state, is_live, path_class
 from policy.calls import CALL_CODES, CALLS, HostCall
 from policy.compiler import rule_index
+from policy.decisions import (
+    NOTHING_DECIDES,
+    Allow,
+    Decision,
+    Deny,
+    UnknownCallError,
+    WouldDeny,
+    in_mode,
+    steps_to,
+)
 from policy.errors import quoted
 from policy.globs import MAX_PATH
-from policy.plan import RIGHTS, Mode, Plan, Right, RuleId, RuleKind, SourceKind
+from policy.path_rules import ALL_RIGHTS
+from policy.plan import RIGHTS, Plan, Right, Rule, RuleId, RuleKind, SourceKind
+from policy.plan_temporal import TemporalRule
 from policy.targets import Place, resolve
 
-
-@dataclass(frozen=True, slots=True)
-class _Decided:
-    """What all decisions carry: the rule, the reason, and how it came about, step by step."""
-
-    rule_id: RuleId
-    reason: str
-    chain: tuple[str, ...] = ()
-
-    def __bool__(self) -> NoReturn:
-        """A decision is matched on, never tested."""
-        raise TypeError("match on Allow, Deny and WouldDeny: a decision has no truth value")
+__all__ = [
+    "NOTHING_DECIDES",
+    "Allow",
+    "Decision",
+    "Deny",
+    "UnknownCallError",
+    "WouldDeny",
+    "decide",
+    "decide_module",
+]
 
 
-@dataclass(frozen=True, slots=True)
-class Allow(_Decided):
-    """The call happens."""
-
-    __bool__ = _Decided.__bool__
+NO_RULE_STARTED: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
-class Deny(_Decided):
-    """The call is refused."""
+class _State:
+    """A plan, and those of its rules over time that have started, in the order of the document."""
 
-    hint: str = ""  # how to allow it
-    is_final: bool = False  # refused in audit mode too
-    __bool__ = _Decided.__bool__
+    plan: Plan
+    started: tuple[TemporalRule, ...] = ()
 
+    @property
+    def refused(self) -> int:
+        """Mask of the rights that what has started refuses."""
+        return reduce(or_, (rule.rights for rule in self.started), 0)
 
-@dataclass(frozen=True, slots=True)
-class WouldDeny(_Decided):
-    """The call happens, since the policy only audits; it would be refused if it were enforced."""
-
-    hint: str = ""
-    __bool__ = _Decided.__bool__
-
-
-Decision = Allow | Deny | WouldDeny
-
-NOTHING_DECIDES = RuleId("")
-"""The rule of a call that is allowed because nothing in the policy is about it."""
-
-
-class UnknownCallError(ValueError):
-    """A name that is no host call, or a call that lacks what decides it."""
+    def decider(self, right: Right, index: int) -> Rule:
+        """The rule that decides `right` where the table of paths names the rule `index`."""
+        rule = self.plan.rules[index]
+        if rule.kind in {RuleKind.ALLOW, RuleKind.DEFAULT}:
+            later = (each for each in self.started if each.rights & right)
+            return next((self.plan.rules[each.rule] for each in later), rule)
+        return rule
 
 
 def decide(
@@ -77,39 +79,45 @@ def decide(
     target: str | None = None,
     target2: str | None = None,
     wants: Right | None = None,
+    started: frozenset[int] = NO_RULE_STARTED,
 ) -> Decision:
     """The decision on `call` with these arguments.
 
     `target` is a guest path, a `fs:///…` or `tmp://…` URI, `stdin`, `stdout`, `stderr` for calls on
     descriptors, or `wall` and `monotonic` for clocks; `target2` is where a rename or link leads. `wants`
-    says what `path_open` asks for (default: to read).
+    says what `path_open` asks for (default: to read). `started` holds the indices in `plan.temporal` of
+    the rules over time that have started.
 
     Raises:
         UnknownCallError: for a call that does not exist, or one whose path is missing.
     """
     if call not in CALL_CODES:
         raise UnknownCallError(f"no host call is named {quoted(call)}")
-    host_call = CALLS[CALL_CODES[call]]
-    decision = _decide(plan, host_call, target, target2, wants=wants)
-    match decision:
-        case Deny(is_final=False) if plan.mode is Mode.AUDIT:
-            return WouldDeny(decision.rule_id, decision.reason, decision.chain, decision.hint)
-        case _:
-            return decision
+    state = _State(plan, tuple(plan.temporal[index] for index in sorted(started)))
+    return in_mode(plan, _decide(state, CALLS[CALL_CODES[call]], (target, target2), wants))
 
 
-def decide_module(plan: Plan, *, digest: str, name: str) -> Allow | Deny:
-    """Whether the policy is for the module with this digest and name; each key of `match` must fit."""
+def decide_module(plan: Plan, *, digest: str, name: str, tenant: str | None = None) -> Allow | Deny:
+    """Whether the policy is for the module with this digest and name; each key of `match` must fit.
+
+    A policy for some tenants is for no module of a tenant that is not known.
+    """
     if plan.match_digests and digest not in plan.match_digests:
         return Deny(RuleId("match"), f"the policy is not for a module with the digest {quoted(digest)}")
     if plan.match_names and not any(fnmatchcase(name, glob) for glob in plan.match_names):
         return Deny(RuleId("match"), f"the policy is not for a module named {quoted(name)}")
+    if plan.match_tenants and tenant is None:
+        return Deny(RuleId("match"), "the policy is for some tenants only, and no tenant is given")
+    if plan.match_tenants and not any(fnmatchcase(str(tenant), glob) for glob in plan.match_tenants):
+        return Deny(RuleId("match"), f"the policy is not for the tenant {quoted(str(tenant))}")
     return Allow(RuleId("match"), "the policy is for this module")
 
 
 def _decide(
-    plan: Plan, call: HostCall, target: str | None, target2: str | None, *, wants: Right | None
+    state: _State, call: HostCall, targets: tuple[str | None, str | None], wants: Right | None
 ) -> Allow | Deny:
+    plan = state.plan
+    target, target2 = targets
     for name, index in plan.denied_calls:
         if name == call.name:
             return _refused(plan, plan.rules[index].id, plan.rules[index].summary)
@@ -119,7 +127,7 @@ def _decide(
         case "storage" if target in {"stdin", "stdout", "stderr"}:
             return _decide_stream(plan, target)
         case "storage" if target is not None:
-            return _decide_storage(plan, call, (target, target2), wants)
+            return _decide_storage(state, call, (target, target2), wants)
         case "storage" if call.name.startswith("path_"):
             raise UnknownCallError(f"{call.name} is decided by its path: say which")
         case "storage":
@@ -129,30 +137,35 @@ def _decide(
 
 
 def _decide_storage(
-    plan: Plan, call: HostCall, targets: tuple[str, str | None], wants: Right | None
+    state: _State, call: HostCall, targets: tuple[str, str | None], wants: Right | None
 ) -> Allow | Deny:
     source, goal = targets
-    first = _decide_path(plan, source, lambda rights: _needed(call, wants, rights))
+    first = _decide_path(state, source, lambda rights: _needed(call, wants, rights))
     if isinstance(first, Deny) or not call.rights2:
         return first
     if goal is None:
         raise UnknownCallError(f"{call.name} is decided by two paths: say the second")
-    second = _decide_path(plan, goal, lambda _: call.rights2)
-    return second if isinstance(second, Deny) else _decide_move(plan, call, (source, goal), first)
+    second = _decide_path(state, goal, lambda _: call.rights2)
+    return second if isinstance(second, Deny) else _decide_move(state, call, (source, goal), first)
 
 
-def _decide_move(plan: Plan, call: HostCall, targets: tuple[str, str], first: Allow) -> Allow | Deny:
-    """A rename or a link may not give a file rights that it lacks where it is, in any mount."""
+def _decide_move(state: _State, call: HostCall, targets: tuple[str, str], first: Allow) -> Allow | Deny:
+    """A rename or a link may not give a file rights that it lacks where it is, in any mount.
+
+    Rights that a rule over time has taken away count as if they were there: so what has started never
+    makes a move possible.
+    """
+    plan = state.plan
     source, goal = targets
     before = [
         place
         for place in resolve(plan, source)
-        if isinstance(_decide_place(plan, place, lambda rights: _needed(call, None, rights)), Allow)
+        if isinstance(_decide_place(state, place, lambda rights: _needed(call, None, rights)), Allow)
     ]
     after = [
         place
         for place in resolve(plan, goal)
-        if isinstance(_decide_place(plan, place, lambda _: call.rights2), Allow)
+        if isinstance(_decide_place(state, place, lambda _: call.rights2), Allow)
     ]
     gains = [
         (_rights(plan, to) | rights_elsewhere(plan, to.mount)) & ~_rights(plan, place) & CONTENT
@@ -195,7 +208,8 @@ def _decide_stream(plan: Plan, target: str) -> Allow | Deny:
     return Allow(NOTHING_DECIDES, f"{target} is {mode}")
 
 
-def _decide_path(plan: Plan, target: str, needs: Callable[[int], Right]) -> Allow | Deny:
+def _decide_path(state: _State, target: str, needs: Callable[[int], Right]) -> Allow | Deny:
+    plan = state.plan
     if len(target.encode("utf-8", "surrogateescape")) >= MAX_PATH:
         return replace(_refused(plan, fixed.PATH_LENGTH, "the path is too long"), is_final=True)
     places = resolve(plan, target)
@@ -204,13 +218,13 @@ def _decide_path(plan: Plan, target: str, needs: Callable[[int], Right]) -> Allo
         return replace(
             _refused(plan, fixed.DEFAULT, f"no mount holds {quoted(target)}", chain), is_final=True
         )
-    decisions = [_decide_place(plan, place, needs) for place in places]
+    decisions = [_decide_place(state, place, needs) for place in places]
     return next((found for found in decisions if isinstance(found, Allow)), decisions[0])
 
 
 def _needed(call: HostCall, wants: Right | None, rights: int) -> Right:
     """The rights that decide `call` on a path with `rights`; one way of writing stands for the other."""
-    needed = (wants or Right.READ) if call.name == "path_open" else call.rights
+    needed = (Right.READ if wants is None else wants) if call.name == "path_open" else call.rights
     if Right.APPEND in needed and rights & Right.WRITE:
         return (needed & ~Right.APPEND) | Right.WRITE
     if call.name == "fd_write" and rights & (Right.WRITE | Right.APPEND) == Right.APPEND:
@@ -218,48 +232,31 @@ def _needed(call: HostCall, wants: Right | None, rights: int) -> Right:
     return needed
 
 
-def _decide_place(plan: Plan, place: Place, needs: Callable[[int], Right]) -> Allow | Deny:
-    state = automaton_state(plan, place.mount, place.segments)
-    found = path_class(plan, state)
-    needed = needs(found.rights)
+def _decide_place(state: _State, place: Place, needs: Callable[[int], Right]) -> Allow | Deny:
+    plan = state.plan
+    number = automaton_state(plan, place.mount, place.segments)
+    found = path_class(plan, number)
+    granted = found.rights & ~state.refused
+    needed = needs(granted)
     chain = [f"mount: {place.mount.guest} holds it, which is {place.uri}"]
     if not needed:
-        if is_live(plan, state):
+        if is_live(plan, number) and ALL_RIGHTS & ~state.refused:
             return Allow(NOTHING_DECIDES, "something is granted here or below", tuple(chain))
-        rule = plan.rules[found.rules[0]]
+        rule = state.decider(RIGHTS[0], found.rules[0])
         refusal = _refused(plan, rule.id, "nothing is granted here or below", tuple(chain))
-        return replace(refusal, is_final=rule.kind is RuleKind.BUILTIN)
+        return replace(refusal, is_final=rule.kind.is_final)
     decider = NOTHING_DECIDES
     for right, index in zip(RIGHTS, found.rules, strict=True):
         if needed & right:
-            rule = plan.rules[index]
+            rule = state.decider(right, index)
             decider = rule.id
-            chain.extend(_steps(rule.kind, rule.id, _words(right)))
-            if not found.rights & right:
+            chain.extend(steps_to(rule.kind, rule.id, _words(right)))
+            if not granted & right:
                 reason = f"{_words(right)} is not granted: {rule.summary}"
                 refusal = _refused(plan, rule.id, reason, tuple(chain))
                 # SECURITY: what is denied by nature is denied in every mode, as the monitor does
-                return replace(refusal, is_final=rule.kind is RuleKind.BUILTIN)
+                return replace(refusal, is_final=rule.kind.is_final)
     return Allow(decider, f"{_words(needed)} is granted by {decider}", tuple(chain))
-
-
-_ORDER = (
-    (RuleKind.BUILTIN, "built-in deny", "refused"),
-    (RuleKind.DENY, "deny rules", "refused"),
-    (RuleKind.ALLOW, "allow rules", "granted"),
-    (RuleKind.DEFAULT, "default", "refused"),
-)
-
-
-def _steps(kind: RuleKind, rule: RuleId, right: str) -> list[str]:
-    """The evaluation up to the rule that decides."""
-    steps: list[str] = []
-    for each, stage, verdict in _ORDER:
-        if each is kind:
-            steps.append(f"{right}: {stage}: {verdict}" + ("" if kind is RuleKind.DEFAULT else f" by {rule}"))
-            break
-        steps.append(f"{right}: {stage}: none applies")
-    return steps
 
 
 def _refused(plan: Plan, rule: RuleId, reason: str, chain: tuple[str, ...] = ()) -> Deny:

@@ -6,18 +6,20 @@ means is given by the caller. The number of states is bounded, and the bound is 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
 
-from policy.fold import DEAD, NO_PATH, Determinised, Edge, State, Threads, fold, joined
+from policy.fold import DEAD, NO_PATH, Determinised, Edge, Outside, State, Threads, fold, joined
 from policy.globs import SLASH
 from policy.nfa import Loop
+from policy.witnesses import Witnesses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from policy.nfa import Nfa
-    from policy.plan import PathClass
+    from policy.plan import PathClass, Right
 
 MAX_STATES = 200_000
 MAX_WORK = 20_000_000  # threads over all states: a bound on time where patterns interlock
@@ -31,28 +33,27 @@ class TooManyStatesError(ValueError):
 class Meaning(Protocol):
     """What marks stand for."""
 
-    @property
-    def deny(self) -> Mapping[int, int]:
-        """The rights that each deny rule refuses, by its index."""
+    def covers(self) -> Mapping[int, tuple[int, int]]:
+        """By mark, for those that take all paths below along: a rank, and the mask of what they settle."""
         ...
 
-    @property
-    def allow(self) -> Mapping[int, int]:
-        """The rights that each allow rule grants, by its index."""
-        ...
-
-    @property
-    def hard(self) -> Mapping[int, int]:
-        """Those of `deny` that no other rule may stand in for."""
+    def affects(self) -> Mapping[int, int]:
+        """By the owner of marks: the mask of what they can change where it is not settled."""
         ...
 
     def classify(self, marks: frozenset[int]) -> PathClass:
         """The class of a path with these marks."""
         ...
 
+    def outside(self, marks: frozenset[int]) -> list[tuple[int, int, Right]]:
+        """What a boundary alone refuses at a path with these marks: allow rule, boundary, right."""
+        ...
 
-def determinise(nfa: Nfa, starts: list[Threads], meaning: Meaning) -> Determinised:
+
+def determinise(nfa: Nfa, starts: list[Threads], meaning: Meaning, bases: list[str]) -> Determinised:
     """The table for `starts`, in that order; `meaning` says what the marks stand for.
+
+    `bases` are the absolute paths that the starts stand for, which witnesses begin with.
 
     Raises:
         TooManyStatesError: when there would be more than `MAX_STATES`.
@@ -60,7 +61,18 @@ def determinise(nfa: Nfa, starts: list[Threads], meaning: Meaning) -> Determinis
     subsets = _Subsets(nfa, meaning)
     first = [subsets.state(threads, after_slash=False) for threads in starts]
     subsets.explore()
-    return fold(subsets.states, list(subsets.classes), first)
+    found = fold(subsets.states, list(subsets.classes), first)
+    return replace(found, outside=_outside(subsets, dict(zip(first, bases, strict=True))))
+
+
+def _outside(subsets: _Subsets, bases: dict[int, str]) -> tuple[Outside, ...]:
+    if not subsets.outside:
+        return ()
+    paths = Witnesses(subsets.states, bases)
+    return tuple(
+        Outside(allow, ceiling, right, paths.path(number))
+        for (allow, ceiling, right), number in sorted(subsets.outside.items())
+    )
 
 
 class _Subsets:
@@ -68,13 +80,12 @@ class _Subsets:
 
     def __init__(self, nfa: Nfa, meaning: Meaning) -> None:
         self.nfa = nfa
-        self.classify = meaning.classify
-        self._certain = nfa.certain(meaning.deny)
+        self.meaning = meaning
+        self._certain = nfa.certain(meaning.covers())
         self._certain_nodes = frozenset(self._certain)
-        self._node_reach = nfa.reach({**meaning.deny, **meaning.allow})
-        self._hard = frozenset(meaning.hard)
-        self._hard_reach = nfa.reach(meaning.hard)
-        self.classes: dict[PathClass, int] = {self.classify(frozenset()): 0}
+        self._reach = nfa.reach(meaning.affects())
+        self.classes: dict[PathClass, int] = {meaning.classify(frozenset()): 0}
+        self.outside: dict[tuple[int, int, Right], int] = {}  # the first state where that is so
         self._kinds: dict[frozenset[int], int] = {frozenset(): 0}
         self.states = [State(frozenset(), 0)]
         self._known: dict[tuple[Threads, bool], int] = {(frozenset(), False): DEAD, (frozenset(), True): DEAD}
@@ -92,36 +103,43 @@ class _Subsets:
             if number >= MAX_STATES or self._work > MAX_WORK or len(self.classes) > MAX_CLASSES:
                 raise TooManyStatesError
             self._known[key] = number
-            self.states.append(State(threads, NO_PATH if after_slash else self._kind(threads)))
+            self.states.append(State(threads, NO_PATH if after_slash else self._kind(threads, number)))
         return number
 
     def _pruned(self, threads: Threads) -> Threads:
-        """`threads` without those that can't change a decision, because a deny rule covers all that follows.
+        """`threads` without those that can't change a decision, because other rules settle all that follows.
 
         Without this, each set of deny rules that a path has met would be a state of its own. Which of
         several deny rules is named for a path depends on it; that one of them refuses does not.
-        SECURITY: a built-in deny is refused in audit mode too, so no rule of the document stands in for it.
-        """
-        kept = set[int]()
-        refused = hard_refused = 0
-        for node in sorted(self._certain_nodes & threads, key=lambda node: (self._certain[node][0], node)):
-            rights = self._certain[node][1]
-            if rights & ~refused:
-                kept.add(node)
-                refused |= rights
-                hard_refused |= rights if self._certain[node][0] in self._hard else 0
-        reach, hard = self._node_reach, self._hard_reach
-        others = threads - self._certain_nodes
-        return frozenset(
-            kept.union(node for node in others if reach[node] & ~refused or hard[node] & ~hard_refused)
-        )
 
-    def _kind(self, threads: Threads) -> int:
+        Why it is right: a node in `_certain` carries its marks on every path from here on, so what they
+        settle stays settled. Any other node goes only if nothing that can be reached from it, its own marks
+        included, is open; and so does a certain node that settles nothing new, since patterns share nodes and
+        one that is settled itself may lead to a rule that is not.
+        SECURITY: what can refuse in audit mode too is settled apart. No deny of the document settles what a
+        built-in deny or a boundary does. The root of a boundary is no refusal but the lack of one: without
+        its thread the boundary would refuse, so it goes only where the `never` of the same boundary, or a
+        built-in deny, refuses anyway. What is watched is settled only by itself, whatever is refused.
+        """
+        certain = self._certain
+        kept = set[int]()
+        covered = 0
+        for node in sorted(self._certain_nodes & threads, key=lambda node: (certain[node][0], node)):
+            mask = certain[node][1]
+            if mask & ~covered:
+                kept.add(node)
+                covered |= mask
+        reach, is_open = self._reach, ~covered
+        return frozenset(kept.union(node for node in threads if reach[node] & is_open))
+
+    def _kind(self, threads: Threads, number: int) -> int:
         marks = self.nfa.marks(threads)
         kind = self._kinds.get(marks)
         if kind is None:
-            kind = self.classes.setdefault(self.classify(marks), len(self.classes))
+            kind = self.classes.setdefault(self.meaning.classify(marks), len(self.classes))
             self._kinds[marks] = kind
+            for found in self.meaning.outside(marks):
+                self.outside.setdefault(found, number)
         return kind
 
     def explore(self) -> None:

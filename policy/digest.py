@@ -1,7 +1,7 @@
 """The digest of a plan: one name for one value, on every machine.
 
-What a plan holds is said in `plan.py`. The digest covers every field but itself, through canonical
-JSON (RFC 8785); long tables go in as the SHA-256 of their little-endian words.
+What a plan holds is said in `plan.py`. The digest covers every field but itself and that of the documents,
+through canonical JSON (RFC 8785); long tables go in as the SHA-256 of their little-endian words.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ _SAFE_INTEGER = 2**53 - 1  # canonical JSON has no larger ones
 
 
 def plan_digest(plan: Plan) -> str:
-    """`sha256:…` of `plan` without its own `plan_digest`."""
+    """`sha256:…` of `plan` without its digests: two documents that say the same give one plan."""
     value = {
-        each.name: as_json(getattr(plan, each.name)) for each in fields(plan) if each.name != "plan_digest"
+        each.name: as_json(getattr(plan, each.name))
+        for each in fields(plan)
+        if each.name not in {"plan_digest", "policy_digest"}
     }
     return "sha256:" + hashlib.sha256(canonical(value)).hexdigest()
 
@@ -54,7 +56,7 @@ def as_json(value: object) -> Json:
             found = {
                 "states": _words(value.states),
                 "edges": _words(value.edges),
-                "classes": _words((each.rights, *each.rules) for each in value.classes),
+                "classes": _words((each.rights, *each.rules, each.marks) for each in value.classes),
             }
         case tuple():
             found = [as_json(item) for item in value]

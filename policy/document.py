@@ -1,33 +1,34 @@
-"""A policy document that has been read: its typed values, and the text they came from.
+"""Documents that have been read: their typed values, and the text they came from.
 
-Reading text lives in `source.py`, the types in `schema.py`, and what the values must satisfy
-together in `checks/`. Every fault of the document's shape is found in one pass.
+Reading text lives in `source.py`, the types in `schema.py` and its siblings, and what the values must
+satisfy together in `checks/`. Every fault of a document's shape is found in one pass.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from policy.errors import Finding, PolicyError, closest, quoted, shown
 from policy.places import Path, Source
-from policy.schema import PolicyModel
+from policy.schema import BaselineModel, PolicyModel
+from policy.schema_boundary import BoundaryModel, PolicyTestModel
 from policy.source import load_source
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-UNBUILT_KINDS = ("Boundary", "PolicyTest")
+M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyDocument:
-    """One document, whose shape is right; whether it can be enforced is not said yet."""
+    """A policy or a baseline, whose shape is right; whether it can be enforced is not said yet."""
 
-    model: PolicyModel
+    model: PolicyModel | BaselineModel
     source: Source
 
     @property
@@ -35,26 +36,121 @@ class PolicyDocument:
         """`sha256:…` of the document's bytes."""
         return self.source.digest
 
+    @property
+    def name(self) -> str:
+        """What others call it."""
+        return self.model.metadata.name
+
+
+@dataclass(frozen=True, slots=True)
+class BoundaryDocument:
+    """A boundary, whose shape is right."""
+
+    model: BoundaryModel
+    source: Source
+
+    @property
+    def digest(self) -> str:
+        """`sha256:…` of the document's bytes."""
+        return self.source.digest
+
+    @property
+    def name(self) -> str:
+        """What others call it."""
+        return self.model.metadata.name
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyTestDocument:
+    """Tests of a policy that stands elsewhere; its shape is right."""
+
+    model: PolicyTestModel
+    source: Source
+
+    @property
+    def digest(self) -> str:
+        """`sha256:…` of the document's bytes."""
+        return self.source.digest
+
+    @property
+    def name(self) -> str:
+        """What others call it."""
+        return self.model.metadata.name
+
+
+AnyDocument: TypeAlias = PolicyDocument | BoundaryDocument | PolicyTestDocument
+
+MODELS: dict[str, type[BaseModel]] = {
+    "ModulePolicy": PolicyModel,
+    "Baseline": BaselineModel,
+    "Boundary": BoundaryModel,
+    "PolicyTest": PolicyTestModel,
+}
+"""The four kinds of document by what `kind` says."""
+
 
 def load_document(text: bytes, *, file: str) -> PolicyDocument:
-    """Read a policy document; `file` is how findings name it, and is not opened.
+    """Read a policy or a baseline; `file` is how findings name it, and is not opened.
+
+    Raises:
+        PolicyError: with everything that is wrong with the document's shape, or that it is of another kind.
+    """
+    document = load_any(text, file=file)
+    if isinstance(document, PolicyDocument):
+        return document
+    expected, found = "a ModulePolicy or a Baseline", f"a {document.model.kind}"
+    raise PolicyError((document.source.finding("wrong-kind", ("kind",), expected=expected, found=found),))
+
+
+def load_any(text: bytes, *, file: str) -> AnyDocument:
+    """Read a document of any kind; `file` is how findings name it, and is not opened.
 
     Raises:
         PolicyError: with everything that is wrong with the document's shape.
     """
     source = load_source(text, file=file)
+    match kind_of(source):
+        case "Boundary":
+            return BoundaryDocument(validated(BoundaryModel, source), source)
+        case "PolicyTest":
+            return PolicyTestDocument(validated(PolicyTestModel, source), source)
+        case _:
+            return policy_of(source)
+
+
+def policy_of(source: Source) -> PolicyDocument:
+    """The policy or baseline that the values of `source` make.
+
+    Raises:
+        PolicyError: with everything that is wrong with their shape.
+    """
+    if kind_of(source) == "Baseline":
+        return PolicyDocument(validated(BaselineModel, source), source)
+    return PolicyDocument(validated(PolicyModel, source), source)
+
+
+def kind_of(source: Source) -> str:
+    """What a document says its kind is, where that is one of the four; else ModulePolicy."""
+    if not isinstance(source.value, dict):
+        return "ModulePolicy"
+    kind = cast("dict[str, object]", source.value).get("kind")
+    return str(kind) if isinstance(kind, str) and kind in MODELS else "ModulePolicy"
+
+
+def validated(model: type[M], source: Source) -> M:
+    """The values of `source` as a `model`.
+
+    Raises:
+        PolicyError: with everything that is wrong with their shape.
+    """
     if not isinstance(source.value, dict):
         found = source.finding("wrong-type", (), expected="a mapping of keys", found=_described(source.value))
         raise PolicyError((found,))
-    kind = source.value.get("kind")
-    if isinstance(kind, str) and kind in UNBUILT_KINDS:
-        problem = f"not enforceable yet: documents of kind {kind}"
-        raise PolicyError((source.finding("not-enforceable-yet", ("kind",), problem=problem),))
     try:
-        model = PolicyModel.model_validate(source.value)
+        return model.model_validate(source.value)
     except ValidationError as err:
-        raise PolicyError(tuple(_finding(source, each) for each in err.errors(include_url=False))) from None
-    return PolicyDocument(model, source)
+        errors = err.errors(include_url=False)
+        raise PolicyError(tuple(_finding(source, each) for each in errors)) from None
 
 
 def _finding(source: Source, error: ErrorDetails) -> Finding:
@@ -69,6 +165,7 @@ def _finding(source: Source, error: ErrorDetails) -> Finding:
             return source.finding("missing-key", path, problem=f"the key {key} is missing")
         case "literal_error":
             words = re.findall(r"'([^']*)'", str(context["expected"]))
+            words = list(MODELS) if path == ("kind",) else words
             near = closest(str(error["input"]), words) if isinstance(error["input"], str) else ""
             expected = f"one of {', '.join(words)}" if len(words) > 1 else words[0]
             return source.finding("bad-value", path, expected=expected, found=found, suggestion=_meant(near))
@@ -118,7 +215,7 @@ def _described(value: object) -> str:
 
 
 def _unknown_key(source: Source, path: Path) -> Finding:
-    known = _keys_at(path[:-1])
+    known = _keys_at(MODELS[kind_of(source)], path[:-1])
     key = str(path[-1])
     if key == "<<":
         suggestion = "merge keys are not read"
@@ -128,9 +225,8 @@ def _unknown_key(source: Source, path: Path) -> Finding:
     return source.finding("unknown-key", path, at_key=True, problem=problem, suggestion=suggestion)
 
 
-def _keys_at(path: Path) -> list[str]:
-    """The keys that the schema knows at `path`."""
-    model: type[BaseModel] = PolicyModel
+def _keys_at(model: type[BaseModel], path: Path) -> list[str]:
+    """The keys that `model` knows at `path`."""
     for step in path:
         if isinstance(step, int):
             continue

@@ -19,7 +19,9 @@ class Fact:
 
     call: str  # without its module, as `path_open`
     wants: Right  # what the call asked for on `target`; empty where no path decides
-    target: str | None = None  # host path `/srv/in/a` or `tmp://out/a`; a stream; None: none, or not kept
+    target: str | None = (
+        None  # host path `/srv/in/a` or `tmp://out/a`; a stream; a clock; None: none, or not kept
+    )
     guest_target: str | None = None  # as the guest named it, behind its mount
     target2: str | None = None
     decision: str = "allow"  # `allow`, `deny`, `would_deny`, `limit`

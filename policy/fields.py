@@ -7,7 +7,7 @@ accepts exactly its own spelling and says what it expected, so nothing is guesse
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator
 from pydantic_core import PydanticCustomError
@@ -23,12 +23,15 @@ from policy.units import (
     parse_limit,
     parse_seed,
 )
-from policy.uris import check_mount, parse_allow, parse_deny
+from policy.uris import check_mount, parse_allow, parse_deny, parse_never, parse_root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
+
+Access = Literal["read", "list", "create", "write", "append", "delete", "symlink"]
+"""The rights of a storage rule, as a document writes them."""
 
 _MS = 1_000_000
 
@@ -235,6 +238,8 @@ Text = Annotated[str, _pattern("bad-text", r"[^\x00]*", "text without a NUL byte
 NonEmpty = Annotated[str, _pattern("bad-text", r"[^\x00]+", "text that is not empty and has no NUL byte")]
 AllowUri = Annotated[str, _path(parse_allow)]
 DenyUri = Annotated[str, _path(parse_deny)]
+RootUri = Annotated[str, _path(parse_root)]
+NeverUri = Annotated[str, _path(parse_never)]
 GuestMount = Annotated[str, _path(check_mount)]
 RelativeGlob = Annotated[str, _path(parse_relative)]
 HostPath = Annotated[str, _path(check_path_text)]
@@ -245,6 +250,7 @@ ByteLimit = Annotated[int, _limit("bytes")]
 MemoryLimit = Annotated[int, _limit("bytes", low=65_536)]
 StackLimit = Annotated[int, _limit("bytes", low=16_384, high=4 * 2**20, is_bounded=True)]
 CountLimit = Annotated[int, _limit("count")]
+Count = Annotated[int, _limit("count", is_bounded=True)]
 OpenFilesLimit = Annotated[int, _limit("count", high=4_000, is_bounded=True)]
 HostCallsLimit = Annotated[int, _limit("count", high=2**40)]
 Milliseconds = Annotated[int, _quantity("bad-quantity", _milliseconds)]

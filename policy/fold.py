@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from policy.globs import SLASH
-from policy.plan import LIVE, UNIFORM, PathAutomaton, PathClass
+from policy.plan import LIVE, UNIFORM, PathAutomaton, PathClass, Right
 
 DEAD = 0
 NO_PATH = -1  # class of a state that no path ends in: just after a slash
@@ -30,12 +30,23 @@ class State:
 
 
 @dataclass(frozen=True, slots=True)
+class Outside:
+    """A right that an allow rule would grant, did a boundary not refuse it."""
+
+    allow: int  # index of the allow rule in `Plan.rules`
+    ceiling: int  # index of the boundary's rule
+    right: Right
+    path: str  # a shortest such path: `/srv/in/x` on the host, or `tmp://out/x`
+
+
+@dataclass(frozen=True, slots=True)
 class Determinised:
     """The finished table, and what is known about each start."""
 
     automaton: PathAutomaton
     starts: tuple[int, ...]
     reach: tuple[int, ...]  # for each start, the rights that some path at or below it has
+    outside: tuple[Outside, ...] = ()  # by allow rule, boundary and right
 
 
 def fold(states: list[State], classes: list[PathClass], starts: list[int]) -> Determinised:

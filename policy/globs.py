@@ -14,6 +14,8 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Final
 
+from policy.placeholders import PlaceholderError, check_placeholders, placeholder_at
+
 SLASH: Final = 0x2F
 MAX_PATH = 4_096  # bytes: Linux PATH_MAX
 
@@ -87,6 +89,18 @@ def check_path_text(text: str) -> None:
         raise GlobError(f"a path shorter than {MAX_PATH} bytes")
 
 
+def check_dollars(text: str) -> None:
+    """Refuse a `${…}` that is not one of the closed set; these are literal text until they are replaced.
+
+    Raises:
+        GlobError: with the text as it was probably meant.
+    """
+    try:
+        check_placeholders(text)
+    except PlaceholderError as err:
+        raise GlobError(err.expected, err.suggestion) from None
+
+
 def check_segments(segments: list[str], whole: str) -> None:
     """Refuse empty segments, `.` and `..`.
 
@@ -144,6 +158,7 @@ def split_segments(text: str) -> list[str]:
 def _parse_segment(text: str) -> Segment:
     if text == "**":
         return DoubleStar()
+    check_dollars(text)
     if "**" in text:
         raise GlobError("`**` as a whole segment", re.sub(r"\*{2,}", "**/*", text) if text[0] == "*" else "")
     pieces: list[Piece] = []
@@ -151,6 +166,11 @@ def _parse_segment(text: str) -> Segment:
     at = 0
     while at < len(text):
         char = text[at]
+        known = placeholder_at(text, at) if char == "$" else ""
+        if known:
+            literal += known
+            at += len(known)
+            continue
         if char in "{}":
             raise GlobError("a glob without braces: write one glob for each alternative, or [{] for a brace")
         if char == "\\":

@@ -197,31 +197,37 @@ class Nfa:
         """Every mark of the nodes in `threads`."""
         return frozenset(code for node in threads for code in self.nodes[node].marks)
 
-    def certain(self, deny: Mapping[int, int]) -> dict[int, tuple[int, int]]:
-        """The nodes from which deny rules cover every path: the first such rule, and the rights refused.
+    def certain(self, covers: Mapping[int, tuple[int, int]]) -> dict[int, tuple[int, int]]:
+        """The nodes from which marks in `covers` are met on every path: the least rank, and all they cover.
 
-        All patterns of the owners in `deny` must have been added with `add_cover`.
+        `covers` gives rank and mask by mark; every pattern of such a mark must come from `add_cover`.
         """
         found: dict[int, tuple[int, int]] = {}
         for number, node in enumerate(self.nodes):
-            owners = (
-                [code >> 2 for code in node.marks if code >> 2 in deny] if node.loop is not Loop.NONE else []
+            met = (
+                [covers[code] for code in node.marks if code in covers] if node.loop is not Loop.NONE else []
             )
-            if owners:
-                found[number] = min(owners), reduce(or_, (deny[owner] for owner in owners))
+            if met:
+                found[number] = min(rank for rank, _ in met), reduce(or_, (mask for _, mask in met))
         return found
 
-    def reach(self, rights: Mapping[int, int]) -> list[int]:
-        """For each node, the rights of all owners in `rights` whose marks can still be met from it."""
+    def reach(self, affects: Mapping[int, int]) -> list[int]:
+        """For each node, the masks of all owners in `affects` whose marks can still be met from it."""
         reach = [0] * len(self.nodes)
         for number, node in enumerate(self.nodes):
             for code in node.marks:
-                reach[number] |= rights.get(code >> 2, 0)
+                reach[number] |= affects.get(code >> 2, 0)
         # INVARIANT: a node leads to itself, to younger nodes, and to sticky nodes, which lead nowhere else.
         for number in range(len(self.nodes) - 1, -1, -1):
             node = self.nodes[number]
-            for target in (*node.literals.values(), *node.epsilons, *(goal for _, _, goal in node.ranges)):
-                reach[number] |= reach[target]
+            found = reach[number]
+            for target in node.literals.values():
+                found |= reach[target]
+            for target in node.epsilons:
+                found |= reach[target]
+            for _, _, target in node.ranges:
+                found |= reach[target]
+            reach[number] = found
         return reach
 
     def run(self, start: int, text: bytes) -> frozenset[int]:

@@ -1,8 +1,8 @@
 """Storage rules, brought into one automaton over the paths of all mounts.
 
 Automata as such live in `nfa.py` and `dfa.py`; reading the document's rules in `compiler.py`. What
-decides a right at a path is, in this order: a built-in deny, a deny rule, the first allow rule
-that grants it, the default deny; and a denied path takes everything below it along.
+decides a right at a path is, in this order: a built-in deny, a boundary, a deny rule, the first allow
+rule that grants it, the default deny; and a denied path takes everything below it along.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from policy.dfa import determinise
 from policy.fold import Determinised
-from policy.nfa import Mark, Nfa, unmark
-from policy.plan import RIGHTS, PathClass, Right
+from policy.meaning import MAX_WATCHES, PathMeaning
+from policy.nfa import Mark, Nfa
+from policy.plan import RIGHTS, Right
 from policy.uris import Space, literal_glob
 
 if TYPE_CHECKING:
@@ -52,6 +53,26 @@ class AllowRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Ceiling:
+    """The most that a boundary lets any rule grant: some rights, at or below a root, and never elsewhere."""
+
+    index: int  # of the boundary's rule in `Plan.rules`
+    rights: Right
+    roots: tuple[tuple[Space, Glob], ...]
+    never: tuple[tuple[Space | None, Glob], ...] = ()  # None: in every space
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Paths that a rule over time watches, with all that lies below them."""
+
+    index: int  # of that rule in `Plan.rules`
+    bit: int  # its place in `Plan.temporal`, and in `PathClass.marks`
+    space: Space | None  # None: in every space
+    glob: Glob
+
+
+@dataclass(frozen=True, slots=True)
 class MountRules:
     """A mount, and the allow rules that share it, in the order of the document."""
 
@@ -59,32 +80,65 @@ class MountRules:
     root: str  # absolute host path, or the name of a scratch directory
     rules: tuple[AllowRule, ...]
 
+    @property
+    def base(self) -> str:
+        """The absolute path of the mount, as globs see it; empty for the root of the host."""
+        return self.root.rstrip("/") if self.space is Space.HOST else f"/{self.root}"
 
-def compile_paths(mounts: tuple[MountRules, ...], denies: tuple[DenyRule, ...]) -> Determinised:
+
+def compile_paths(
+    mounts: tuple[MountRules, ...],
+    denies: tuple[DenyRule, ...],
+    ceilings: tuple[Ceiling, ...] = (),
+    watches: tuple[Watch, ...] = (),
+) -> Determinised:
     """The automaton with one start for each of `mounts`, in order.
 
     Raises:
         TooManyStatesError: when the rules interlock too much.
+        ValueError: for a watch beyond the bits of a mask.
     """
+    if any(not 0 <= watch.bit < MAX_WATCHES for watch in watches):
+        raise ValueError(MAX_WATCHES)
     nfa = Nfa()
     spaces = {space: nfa.root() for space in Space}
     for deny in denies:
         nfa.add_cover(spaces[deny.space], deny.glob, deny.index, Mark.MATCH)
+    for ceiling in ceilings:
+        for place, glob in ceiling.roots:
+            nfa.add_cover(spaces[place], glob, ceiling.index, Mark.MATCH)
+        for space, glob in ceiling.never:
+            for place in _places(space):
+                nfa.add_cover(spaces[place], glob, ceiling.index, Mark.EXCLUDE)
+    for watch in watches:
+        for place in _places(watch.space):
+            nfa.add_cover(spaces[place], watch.glob, watch.index, Mark.MATCH)
     roots = [_add_mount(nfa, mount) for mount in mounts]
-    meaning = _Classifier(
-        {deny.index: int(deny.rights) for deny in denies},
-        {rule.index: int(rule.rights) for mount in mounts for rule in mount.rules},
-        {deny.index: int(deny.rights) for deny in denies if deny.is_hard},
-    )
     starts = [
-        nfa.closure(root) | nfa.run(spaces[mount.space], _base(mount))
+        nfa.closure(root) | nfa.run(spaces[mount.space], mount.base.encode())
         for mount, root in zip(mounts, roots, strict=True)
     ]
-    return determinise(nfa, starts, meaning)
+    bases = [f"tmp:/{mount.base}" if mount.space is Space.SCRATCH else mount.base for mount in mounts]
+    return determinise(nfa, starts, _meaning(mounts, denies, ceilings, watches), bases)
 
 
-def _base(mount: MountRules) -> bytes:
-    return (mount.root.rstrip("/") if mount.space is Space.HOST else f"/{mount.root}").encode()
+def _places(space: Space | None) -> tuple[Space, ...]:
+    return tuple(Space) if space is None else (space,)
+
+
+def _meaning(
+    mounts: tuple[MountRules, ...],
+    denies: tuple[DenyRule, ...],
+    ceilings: tuple[Ceiling, ...],
+    watches: tuple[Watch, ...],
+) -> PathMeaning:
+    return PathMeaning(
+        builtin={deny.index: int(deny.rights) for deny in denies if deny.is_hard},
+        ceiling={ceiling.index: int(ceiling.rights) for ceiling in ceilings},
+        deny={deny.index: int(deny.rights) for deny in denies if not deny.is_hard},
+        allow={rule.index: int(rule.rights) for mount in mounts for rule in mount.rules},
+        watch={watch.index: 1 << watch.bit for watch in watches},
+    )
 
 
 def _add_mount(nfa: Nfa, mount: MountRules) -> int:
@@ -105,43 +159,3 @@ def _add_mount(nfa: Nfa, mount: MountRules) -> int:
         for glob in rule.include:
             nfa.add(root, glob, rule.index, Mark.MATCH, has_descent=True)
     return root
-
-
-@dataclass(frozen=True, slots=True)
-class _Classifier:
-    """Says what a path's marks mean for each right; rights are masks by the rule's index."""
-
-    deny: dict[int, int]
-    allow: dict[int, int]
-    hard: dict[int, int]
-
-    def classify(self, marks: frozenset[int]) -> PathClass:
-        """The class of a path that carries `marks`; indices rise in the order of evaluation."""
-        found: dict[Mark, set[int]] = {kind: set() for kind in Mark}
-        for code in marks:
-            owner, kind = unmark(code)
-            found[kind].add(owner)
-        matched = found[Mark.MATCH]
-        deciders = [0] * len(RIGHTS)
-        undecided = int(ALL_RIGHTS)
-        for owner in sorted(owner for owner in matched if owner in self.deny):
-            undecided = _settle(deciders, undecided, self.deny[owner], owner)
-        allowed = 0
-        for owner in sorted((matched | found[Mark.DESCEND]) - found[Mark.EXCLUDE]):
-            granted = self.allow.get(owner, 0)
-            if owner not in matched:
-                granted &= int(Right.LIST)
-            before = undecided
-            undecided = _settle(deciders, undecided, granted, owner)
-            allowed |= before & ~undecided
-        return PathClass(allowed, tuple(deciders))
-
-
-def _settle(deciders: list[int], undecided: int, rights: int, owner: int) -> int:
-    """Let `owner` decide those of `rights` that are still undecided, and return the rest of these."""
-    settled = undecided & rights
-    if settled:
-        for position in range(len(RIGHTS)):
-            if settled >> position & 1:
-                deciders[position] = owner
-    return undecided & ~rights

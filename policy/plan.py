@@ -252,7 +252,7 @@ class Plan:
 
     name: str
     policy_digest: str  # `sha256:…` of the source documents
-    plan_digest: str  # `sha256:…` of this value, without this field
+    plan_digest: str  # `sha256:…` of this value, without the two digests
     mode: Mode
     match_digests: tuple[str, ...]  # modules this policy is for; empty when it does not say
     match_names: tuple[str, ...]  # name globs

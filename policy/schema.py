@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from policy.fields import (
+    Access,
     AllowUri,
     ByteLimit,
     CountLimit,
@@ -42,20 +43,24 @@ from policy.fields import (
     WallClock,
 )
 from policy.schema_network import Model, Network
-
-Access = Literal["read", "list", "create", "write", "append", "delete", "symlink"]
+from policy.schema_test import Case
 
 MIB = 2**20
 
 
-class Metadata(Model):
-    """Who answers for the policy, and until when it holds."""
+class Naming(Model):
+    """What a document is called, and who answers for it."""
 
     name: PolicyName
     description: Text = ""
     owner: Text = ""
     labels: Section[dict[str, Text]] = Field(default_factory=dict)
     reason: Text = ""
+
+
+class Metadata(Naming):
+    """Who answers for the policy, and until when it holds."""
+
     expires: Instant | None = None
 
 
@@ -74,7 +79,7 @@ class StorageAllow(Model):
     id: RuleName | None = None
     uri: AllowUri
     mount: GuestMount | None = None
-    access: Filled[Access]
+    access: Many[Access]  # empty in mode `learn` only
     include: Many[RelativeGlob] = ()
     exclude: Many[RelativeGlob] = ()
     max_bytes: ByteLimit | None = None
@@ -193,9 +198,9 @@ class LimitsSection(Model):
     disk: ByteLimit = 16 * MIB
     files: CountLimit = 256
     open_files: OpenFilesLimit = 64
-    connections: CountLimit | None = None
-    net_in: ByteLimit | None = None
-    net_out: ByteLimit | None = None
+    connections: CountLimit = 4
+    net_in: ByteLimit = 8 * MIB
+    net_out: ByteLimit = 8 * MIB
     host_calls: HostCallsLimit = 1_000_000
 
 
@@ -235,18 +240,45 @@ class AuditSection(Model):
     rules: Many[AuditRule] = ()
 
 
-class PolicyModel(Model):
-    """One whole document."""
+class Shared(Model):
+    """What a policy and a baseline have in common."""
 
     version: Version
-    kind: Literal["ModulePolicy", "Baseline"] = "ModulePolicy"
     metadata: Metadata
-    match: Match | None = None
     extends: Many[NonEmpty] = ()
-    mode: Literal["enforce", "audit", "learn"] = "enforce"
-    when_unenforceable: Literal["refuse", "warn"] = "refuse"
     permissions: Section[Permissions] = Permissions()
     rules: Many[TemporalRule] = ()
     resources: Section[Resources] = Resources()
     runtime: Section[RuntimeSection] = RuntimeSection()
     audit: Section[AuditSection] = AuditSection()
+    tests: Many[Case] = ()
+
+
+class PolicyModel(Shared):
+    """A document of kind ModulePolicy."""
+
+    kind: Literal["ModulePolicy"] = "ModulePolicy"
+    match: Match | None = None
+    mode: Literal["enforce", "audit", "learn"] = "enforce"
+    when_unenforceable: Literal["refuse", "warn"] = "refuse"
+
+
+class BaselineModel(Shared):
+    """A document of kind Baseline: what it is for, and how strictly, is said by those that extend it."""
+
+    kind: Literal["Baseline"]
+
+    @property
+    def match(self) -> Match | None:
+        """No modules: a baseline is never run by itself."""
+        return None
+
+    @property
+    def mode(self) -> Literal["enforce", "audit", "learn"]:
+        """How it is studied by itself."""
+        return "enforce"
+
+    @property
+    def when_unenforceable(self) -> Literal["refuse", "warn"]:
+        """What holds when nobody says otherwise."""
+        return "refuse"

@@ -78,6 +78,9 @@ def limits(section: LimitsSection) -> Limits:
         files=section.files,
         open_files=section.open_files,
         host_calls=section.host_calls,
+        connections=section.connections,
+        net_in_bytes=section.net_in,
+        net_out_bytes=section.net_out,
     )
 
 

@@ -1,8 +1,9 @@
 """YAML text, read into plain values that remember where each one stood.
 
-The only file that imports the YAML library; what the values mean is said in `schema.py`. JSON
-works too, since it is YAML. Whatever the text holds, reading it ends soon, with values or with
-findings that carry a position, and no scalar is ever guessed to be a number, a time or a boolean.
+The only file that imports the YAML library, and of that only the parser, which yields events; what they
+build is in `tree.py`, and what the values mean is said in `schema.py`. JSON works too, since it is YAML.
+Whatever the text holds, reading it ends soon, with values or with findings that carry a position, and no
+scalar is ever guessed to be a number, a time or a boolean.
 """
 
 from __future__ import annotations
@@ -10,280 +11,232 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, cast
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import (
-    AliasEvent,
-    DocumentStartEvent,
-    MappingEndEvent,
-    MappingStartEvent,
-    ScalarEvent,
-    SequenceEndEvent,
-    SequenceStartEvent,
-)
+from yaml import YAMLError  # type: ignore[import-untyped]  # ships no types
+from yaml.cyaml import CParser  # type: ignore[import-untyped]  # as above
 
-from policy.errors import Finding, PolicyError, dotted, quoted, shown
-from policy.places import Path, Plain, Source, Spot, finding_at
+from policy.errors import PolicyError, quoted, shown
+from policy.places import Source, Spot
+from policy.text import MAX_ALIASES, MAX_DEPTH, MAX_NODES, decode
+from policy.toml import read_toml
+from policy.tree import Entry, Findings, Kind, Node, Values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-MAX_BYTES = 1_048_576
-MAX_DEPTH = 64
-MAX_ALIASES = 16
-MAX_LINE = 65_536  # characters; the parser needs quadratic time for some longer lines
-MAX_NODES = 100_000  # after aliases are written out; 10,000 rules need about 80,000
-MAX_FINDINGS = 100
+
+class _Mark(Protocol):
+    """A place in the text; everything counts from 0."""
+
+    index: int
+    line: int
+    column: int
 
 
-@dataclass(slots=True)
-class _Node:
-    """One node of the tree; `entries` of a mapping are pairs, of a sequence single nodes."""
+class _Event(Protocol):
+    """What the parser says; each kind of event has some of these."""
 
-    kind: str  # "scalar", "mapping", "sequence"
-    spot: Spot
-    text: str = ""
-    is_plain: bool = False
-    entries: list[tuple[_Node | None, _Node]] = field(default_factory=list)
-    is_open: bool = True
-    pending: _Node | None = None
+    start_mark: _Mark
+    end_mark: _Mark
+    value: str
+    style: str | None
+    flow_style: bool
+    tag: str | None
+    anchor: str | None
 
 
 def load_source(text: bytes, *, file: str) -> Source:
-    """Read one YAML document.
+    """Read one document: TOML when `file` ends in `.toml`, else YAML, which JSON is too.
 
     Raises:
         PolicyError: with every fault of the text that could be found.
     """
-    decoded = _decode(text, file)
-    lines = tuple(decoded.split("\n"))
-    reader = _Reader(file, lines)
-    root = reader.read(decoded)
-    flat = _Flattener(reader)
-    value = flat.flatten(root, (), 1)
-    if reader.findings:
-        raise PolicyError(tuple(reader.findings))
+    decoded, lines = decode(text, file)
+    findings = Findings(file, lines)
+    root = read_toml(decoded, findings) if file.endswith(".toml") else _Reader(findings).read(decoded)
+    values = Values(findings)
+    value = values.of(root)
+    if findings.found:
+        raise PolicyError(tuple(findings.found))
     return Source(
         file=file,
         digest="sha256:" + hashlib.sha256(text).hexdigest(),
         lines=lines,
         value=value,
-        values=MappingProxyType(flat.values),
-        keys=MappingProxyType(flat.keys),
+        values=MappingProxyType(values.values),
+        keys=MappingProxyType(values.keys),
     )
 
 
-def _decode(text: bytes, file: str) -> str:
-    if len(text) > MAX_BYTES:
-        problem = f"the document is {len(text)} bytes long, more than the {MAX_BYTES} that are read"
-        raise PolicyError((Finding("too-large", file, 0, 0, "", problem=problem),))
-    try:
-        decoded = text.decode("utf-8")
-    except UnicodeDecodeError as err:
-        before = text[: err.start]
-        spot = Spot(before.count(b"\n") + 1, err.start - (before.rfind(b"\n") + 1) + 1)
-        found = f"the byte 0x{text[err.start]:02x}"
-        parts = {"expected": "text in UTF-8", "found": found}
-        raise PolicyError((finding_at(file, (), spot, "not-utf-8", **parts),)) from None
-    return decoded.removeprefix("\ufeff").replace("\r\n", "\n")
+def load_tree(text: bytes, *, file: str) -> tuple[str, Node]:
+    """The text of a YAML document as its nodes count it, and the root of its tree.
+
+    Raises:
+        PolicyError: as `load_source`.
+    """
+    decoded, lines = decode(text, file)
+    findings = Findings(file, lines)
+    root = _Reader(findings).read(decoded)
+    if findings.found:
+        raise PolicyError(tuple(findings.found))
+    return decoded, root
+
+
+@dataclass(slots=True)
+class _Open:
+    """A mapping or a sequence whose end was not read yet."""
+
+    node: Node
+    entries: list[Entry] = field(default_factory=list)
+    key: Node | None = None  # waits for its value
 
 
 class _Reader:
     """Builds the tree from the parser's events, one node at a time and without recursion."""
 
-    def __init__(self, file: str, lines: tuple[str, ...]) -> None:
-        self.file = file
-        self.lines = lines
-        self.findings: list[Finding] = []
-        self.anchors: dict[str, _Node] = {}
+    def __init__(self, findings: Findings) -> None:
+        self.findings = findings
+        self.anchors: dict[str, Node] = {}
         self.anchors_seen = 0
         self.aliases = 0
+        self.documents = 0
         self.nodes = 0
-        self.stack: list[_Node] = []
-        self.root: _Node | None = None
+        self.stack: list[_Open] = []
+        self.root: Node | None = None
+        self.last: _Mark | None = None  # where the last event that stands for text ended
 
-    def report(self, rule: str, spot: Spot, **parts: str) -> None:
-        """Keep a finding; too many of them end the reading."""
-        self.findings.append(finding_at(self.file, self.lines, spot, rule, **parts))
-        if len(self.findings) >= MAX_FINDINGS:
-            raise PolicyError(tuple(self.findings))
-
-    def stop(self, rule: str, spot: Spot, **parts: str) -> PolicyError:
-        """Report a fault that leaves nothing to read after it."""
-        return PolicyError((*self.findings, finding_at(self.file, self.lines, spot, rule, **parts)))
-
-    def read(self, text: str) -> _Node:
+    def read(self, text: str) -> Node:
         """Read the whole text; a syntax error ends it."""
-        self._check_lines()
-        documents = 0
+        self._check_directives()
         try:
-            # SECURITY: the pure parser yields events one by one, so nothing is built before it is counted.
-            for event in YAML(typ="safe", pure=True).parse(text):
-                if isinstance(event, DocumentStartEvent):
-                    documents += 1
-                    self._check_document(event, documents)
-                else:
-                    self._take(event)
-        except MarkedYAMLError as err:
-            mark = err.problem_mark or err.context_mark
+            for event in _events(text):
+                self._take(event)
+        except YAMLError as err:
+            mark = cast(
+                "_Mark | None", getattr(err, "problem_mark", None) or getattr(err, "context_mark", None)
+            )
             spot = Spot(mark.line + 1, mark.column + 1) if mark else Spot(1, 1)
-            raise self.stop("syntax", spot, problem=f"not valid YAML: {_said(err)}") from None
-        except (YAMLError, ValueError, IndexError, RecursionError) as err:
-            spot = _control_character(self.lines) or Spot(1, 1)
-            raise self.stop("syntax", spot, problem=f"not valid YAML: {shown(_first_line(err))}") from None
+            raise self.findings.stop("syntax", spot, problem=f"not valid YAML: {_said(err)}") from None
         if self.root is None:
-            raise self.stop("empty", Spot(1, 1), expected="a policy document", found="nothing")
+            raise self.findings.stop("empty", Spot(1, 1), expected="a policy document", found="nothing")
         return self.root
 
-    def _check_lines(self) -> None:
-        for number, line in enumerate(self.lines, 1):
-            if "\0" in line:
-                at = Spot(number, line.index("\0") + 1)
-                raise self.stop("nul", at, expected="text", found="a NUL byte")
-            if len(line) > MAX_LINE:
-                raise self.stop(
-                    "too-large", Spot(number, 1), problem=f"a line longer than {MAX_LINE} characters"
-                )
+    def _check_directives(self) -> None:
+        # SECURITY: the parser compares each %TAG line with all before it, which takes quadratic time; nothing
+        # else in a mapping begins a line with a percent sign.
+        for number, line in enumerate(self.findings.lines, 1):
+            if line.startswith("%"):
+                problem = "directives (lines that start with %) are not read"
+                raise self.findings.stop("directive", Spot(number, 1), problem=problem)
 
-    def _check_document(self, event: DocumentStartEvent, number: int) -> None:
-        if number > 1:
-            raise self.stop("several-documents", _spot(event), problem="more than one document in the file")
-        if event.version or event.tags:
-            self.report(
-                "directive", _spot(event), problem="directives (lines that start with %) are not read"
-            )
-
-    def _take(self, event: object) -> None:
-        match event:
-            case ScalarEvent():
-                node = _Node("scalar", _spot(event), text=event.value or "", is_open=False)
-                node.is_plain = event.style is None or event.style == ""
+    def _take(self, event: _Event) -> None:
+        match type(event).__name__:
+            case "ScalarEvent":
+                node = _node("scalar", event)
+                node.text, node.style = event.value, event.style or ""
+                if (
+                    node.start == node.end and self.last is not None
+                ):  # nothing: it stands where the text ended
+                    node.line, node.column = self.last.line + 1, self.last.column + 1
+                    node.start = node.end = self.last.index
                 self._check_node(event, node)
                 self._place(node)
-            case AliasEvent():
-                self._place(self._alias(event))
-            case MappingStartEvent() | SequenceStartEvent():
-                kind = "mapping" if isinstance(event, MappingStartEvent) else "sequence"
-                node = _Node(kind, _spot(event))
+            case "AliasEvent":
+                self._place(self._alias(event), (event.start_mark.index, event.end_mark.index))
+            case "MappingStartEvent" | "SequenceStartEvent" as name:
+                node = _node("mapping" if name == "MappingStartEvent" else "sequence", event)
+                node.is_flow = event.flow_style
                 self._check_node(event, node)
                 self._place(node)
-                self.stack.append(node)
-                if len(self.stack) > MAX_DEPTH:
-                    problem = f"nested more than {MAX_DEPTH} levels deep"
-                    raise self.stop("too-deep", node.spot, problem=problem)
-            case MappingEndEvent() | SequenceEndEvent():
-                self.stack.pop().is_open = False
+                self._open(node)
+            case "MappingEndEvent" | "SequenceEndEvent":
+                self._close(event.end_mark.index)
+            case "DocumentStartEvent":
+                self.documents += 1
+                if self.documents > 1:
+                    problem = "more than one document in the file"
+                    raise self.findings.stop("several-documents", _spot(event), problem=problem)
             case _:
-                pass
+                return
+        self.last = event.end_mark
 
-    def _check_node(self, event: ScalarEvent | MappingStartEvent | SequenceStartEvent, node: _Node) -> None:
+    def _open(self, node: Node) -> None:
+        node.is_open = True
+        self.stack.append(_Open(node))
+        if len(self.stack) > MAX_DEPTH:
+            problem = f"nested more than {MAX_DEPTH} levels deep"
+            raise self.findings.stop("too-deep", node.spot, problem=problem)
+
+    def _close(self, index: int) -> None:
+        top = self.stack.pop()
+        node, node.entries = top.node, top.entries
+        node.is_open = False
+        if node.is_flow:
+            node.end = index
+        elif top.entries:  # the parser says where the next thing begins
+            node.end = top.entries[-1].end
+
+    def _check_node(self, event: _Event, node: Node) -> None:
         if event.tag is not None:
-            self.report("tag", node.spot, problem=f"tags such as {quoted(str(event.tag))} are not read")
+            problem = f"tags such as {quoted(str(event.tag))} are not read"
+            self.findings.report("tag", node.spot, problem=problem)
         if event.anchor is not None:
             self.anchors_seen += 1
             if self.anchors_seen > MAX_ALIASES:
-                raise self.stop("too-many-aliases", node.spot, problem=f"more than {MAX_ALIASES} anchors")
-            self.anchors[str(event.anchor)] = node
+                problem = f"more than {MAX_ALIASES} anchors"
+                raise self.findings.stop("too-many-aliases", node.spot, problem=problem)
+            self.anchors[event.anchor] = node
 
-    def _alias(self, event: AliasEvent) -> _Node:
+    def _alias(self, event: _Event) -> Node:
         spot = _spot(event)
         self.aliases += 1
         if self.aliases > MAX_ALIASES:
-            raise self.stop("too-many-aliases", spot, problem=f"more than {MAX_ALIASES} aliases")
+            raise self.findings.stop("too-many-aliases", spot, problem=f"more than {MAX_ALIASES} aliases")
         target = self.anchors.get(str(event.anchor))
         if target is None or target.is_open:
-            said = quoted(str(event.anchor))
-            raise self.stop(
-                "bad-alias", spot, problem=f"the alias {said} names nothing that stands before it"
-            )
+            problem = f"the alias {quoted(str(event.anchor))} names nothing that stands before it"
+            raise self.findings.stop("bad-alias", spot, problem=problem)
         return target
 
-    def _place(self, node: _Node) -> None:
-        self.nodes += 1
-        if self.nodes > 2 * MAX_NODES:  # keys count here
-            raise self.stop("too-large", node.spot, problem=f"more than {MAX_NODES} values")
+    def _place(self, node: Node, alias: tuple[int, int] | None = None) -> None:
         if not self.stack:
             self.root = node
             return
-        parent = self.stack[-1]
-        if parent.kind == "sequence":
-            parent.entries.append((None, node))
-        elif parent.pending is None:
-            parent.pending = node
-        else:
-            parent.entries.append((parent.pending, node))
-            parent.pending = None
-
-
-class _Flattener:
-    """Turns the tree into values and places, writing aliases out."""
-
-    def __init__(self, reader: _Reader) -> None:
-        self.reader = reader
-        self.values: dict[Path, Spot] = {}
-        self.keys: dict[Path, Spot] = {}
-        self.nodes = 0
-
-    def flatten(self, node: _Node, path: Path, depth: int) -> object:
-        """The value of `node`, which stands at `path`."""
+        top = self.stack[-1]
+        if top.key is None and top.node.kind == "mapping":
+            if alias:
+                self.findings.report("bad-key", node.spot, expected="a word as the key", found="an alias")
+            top.key = node
+            return
+        top.entries.append(Entry(top.key, node, alias))
+        top.key = None
         self.nodes += 1
         if self.nodes > MAX_NODES:
-            problem = f"more than {MAX_NODES} values once aliases are written out"
-            raise self.reader.stop("too-large", node.spot, problem=problem)
-        if depth > MAX_DEPTH:
-            raise self.reader.stop("too-deep", node.spot, problem=f"nested more than {MAX_DEPTH} levels deep")
-        self.values[path] = node.spot
-        if node.kind == "scalar":
-            if not node.is_plain:
-                return node.text
-            return None if node.text in {"", "null", "~"} else Plain(node.text)
-        if node.kind == "sequence":
-            return tuple(
-                self.flatten(child, (*path, index), depth + 1)
-                for index, (_, child) in enumerate(node.entries)
-            )
-        return dict(self._pairs(node, path, depth))
-
-    def _pairs(self, node: _Node, path: Path, depth: int) -> Iterator[tuple[str, object]]:
-        seen: set[str] = set()
-        for key, child in node.entries:
-            if key is None or key.kind != "scalar":
-                spot = key.spot if key else node.spot
-                self.reader.report("bad-key", spot, field=dotted(path), expected="a word as the key")
-                continue
-            here = (*path, key.text)
-            if key.text in seen:
-                first = self.keys[here].line
-                problem = (
-                    f"the key {quoted(key.text)} stands here for the second time (first in line {first})"
-                )
-                self.reader.report("duplicate-key", key.spot, field=dotted(here), problem=problem)
-                continue
-            seen.add(key.text)
-            self.keys[here] = key.spot
-            yield key.text, self.flatten(child, here, depth + 1)
+            raise self.findings.stop("too-large", node.spot, problem=f"more than {MAX_NODES} values")
 
 
-def _spot(
-    event: ScalarEvent | AliasEvent | MappingStartEvent | SequenceStartEvent | DocumentStartEvent,
-) -> Spot:
+def _events(text: str) -> Iterator[_Event]:
+    """The parser's events, one by one, so that nothing is built before it is counted."""
+    parser = CParser(text)
+    try:
+        while parser.check_event():
+            yield cast("_Event", parser.get_event())
+    finally:
+        parser.dispose()
+
+
+def _node(kind: Kind, event: _Event) -> Node:
+    start = event.start_mark
+    return Node(kind, start.line + 1, start.column + 1, start.index, event.end_mark.index)
+
+
+def _spot(event: _Event) -> Spot:
     mark = event.start_mark
     return Spot(mark.line + 1, mark.column + 1)
 
 
-def _said(err: MarkedYAMLError) -> str:
-    return shown(" ".join(part for part in (err.context, err.problem) if part))
-
-
-def _first_line(err: Exception) -> str:
-    return (str(err) or type(err).__name__).split("\n", 1)[0]
-
-
-def _control_character(lines: tuple[str, ...]) -> Spot | None:
-    for number, line in enumerate(lines, 1):
-        for column, char in enumerate(line, 1):
-            if not char.isprintable() and char not in "\t\x85\ufeff":
-                return Spot(number, column)
-    return None
+def _said(err: YAMLError) -> str:
+    parts = (getattr(err, "context", None), getattr(err, "problem", None))
+    text = " ".join(str(part) for part in parts if part)
+    return shown(text or str(err).split("\n", 1)[0])

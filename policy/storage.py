@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from policy.builtin_denies import BUILTIN_DENIES
 from policy.digest import Json, canonical
-from policy.errors import Finding, dotted
+from policy.errors import Finding
 from policy.globs import parse_relative
 from policy.path_rules import ALL_RIGHTS, AllowRule, DenyRule, MountRules
 from policy.plan import UNLIMITED, Right, Rule, RuleId, RuleKind
@@ -34,6 +34,7 @@ class Grant:
     """One allow rule with its place settled."""
 
     path: Path  # in the document
+    field: str  # the same, as a person reads it
     id: RuleId
     section: StorageAllow
     rights: Right
@@ -68,7 +69,7 @@ class Grant:
         return Rule(
             id=self.id,
             kind=RuleKind.ALLOW,
-            field=dotted(self.path),
+            field=self.field,
             summary=f"allows {words(self.rights)} on {what}{globs}",
             hint="",
             max_bytes=UNLIMITED if section.max_bytes is None else section.max_bytes,
@@ -87,6 +88,7 @@ class Refusal:
     """One deny rule of the document."""
 
     path: Path
+    field: str
     id: RuleId
     section: StorageDeny
     rights: Right
@@ -98,13 +100,12 @@ class Refusal:
 
     def rule(self) -> Rule:
         """The rule, as a plan holds it."""
-        field_name = dotted(self.path)
         return Rule(
             id=self.id,
             kind=RuleKind.DENY,
-            field=field_name,
+            field=self.field,
             summary=f"refuses {words(self.rights)} on {self.section.uri} and below",
-            hint=f"remove or narrow {field_name}: a deny rule wins over every allow rule",
+            hint=f"remove or narrow {self.field}: a deny rule wins over every allow rule",
         )
 
 
@@ -163,7 +164,9 @@ def resolve_storage(document: PolicyDocument, base_dir: str) -> Storage:
             storage.findings.append(grant)
     for index, deny in enumerate(section.deny):
         rights = rights_of(deny.access) if deny.access else ALL_RIGHTS
-        storage.refusals.append(Refusal((*DENY_PATH, index), _rule_id("deny", deny), deny, rights))
+        path: Path = (*DENY_PATH, index)
+        field_name = document.source.field(path)
+        storage.refusals.append(Refusal(path, field_name, rule_id("deny", deny), deny, rights))
     storage.findings.extend(_conflicts(document, storage.grants))
     return storage
 
@@ -185,7 +188,8 @@ def _resolve(document: PolicyDocument, allow: StorageAllow, path: Path, base_dir
                 return document.source.finding("file-rule", (*path, key), problem=problem)
             root, guest, file = _split_file(root, guest)
     rights = rights_of(allow.access)
-    return Grant(path, _rule_id("allow", allow), allow, rights, target.space, root, guest, file)
+    field_name = document.source.field(path)
+    return Grant(path, field_name, rule_id("allow", allow), allow, rights, target.space, root, guest, file)
 
 
 def _split_file(whole: str, guest_whole: str) -> tuple[str, str, str]:
@@ -234,7 +238,8 @@ def words(rights: Right) -> str:
     return ", ".join(right.name.lower() for right in Right if right in rights and right.name)
 
 
-def _rule_id(prefix: str, section: StorageAllow | StorageDeny) -> RuleId:
+def rule_id(prefix: str, section: StorageAllow | StorageDeny) -> RuleId:
+    """The rule's own id, or one made of all that it says."""
     if section.id is not None:
         return RuleId(section.id)
     dumped = section.model_dump(mode="json", exclude={"id"})

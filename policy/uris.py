@@ -10,7 +10,17 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from policy.globs import Glob, GlobError, Literal, check_path_text, check_segments, has_wildcard, parse_glob
+from policy.globs import (
+    Glob,
+    GlobError,
+    Literal,
+    check_dollars,
+    check_path_text,
+    check_segments,
+    has_wildcard,
+    parse_glob,
+    parse_relative,
+)
 
 _SCRATCH_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 _TREE = "/**"
@@ -89,6 +99,7 @@ def parse_allow(text: str) -> AllowTarget:
     tail = _TREE if extent is Extent.TREE else ""
     try:
         check_segments(segments, rest)
+        check_dollars(rest)
     except GlobError as err:
         raise _whole(err, text, rest + tail, tail) from None
     return AllowTarget(space, extent, tuple(segments), is_relative=is_relative)
@@ -109,6 +120,31 @@ def parse_deny(text: str) -> DenyTarget:
         return DenyTarget(space, parse_glob(rest), is_relative=is_relative)
     except GlobError as err:
         raise _whole(err, text, rest, "") from None
+
+
+def parse_root(text: str) -> DenyTarget:
+    """Read a root of a ceiling: a glob over whole paths, which does not depend on a document's folder.
+
+    Raises:
+        GlobError: when it isn't one.
+    """
+    target = parse_deny(text)
+    if target.is_relative:
+        raise GlobError("an absolute URI: a boundary holds for documents in every folder")
+    return target
+
+
+def parse_never(text: str) -> tuple[DenyTarget, ...]:
+    """Read what a ceiling never grants; a glob without a scheme is about every kind of storage.
+
+    Raises:
+        GlobError: when it isn't one.
+    """
+    check_path_text(text)
+    if ":" in text or text.startswith("/"):
+        return (parse_root(text),)
+    glob = parse_relative(text)
+    return tuple(DenyTarget(space, glob) for space in Space)
 
 
 def _whole(err: GlobError, text: str, rest: str, tail: str) -> GlobError:
@@ -157,4 +193,5 @@ def check_mount(text: str) -> None:
         return
     if text.endswith("/"):
         raise GlobError("a guest path without a slash at the end", text.rstrip("/") or "/")
+    check_dollars(text)
     check_segments(text[1:].split("/"), text)

@@ -66,17 +66,20 @@ def digest_of(module: bytes) -> str:
     return f"sha256:{hashlib.sha256(module).hexdigest()}"
 
 
-def admit(module: bytes, *, name: str, plan: Plan, invoke: str | None = None) -> Admitted:
+def admit(
+    module: bytes, *, name: str, plan: Plan, invoke: str | None = None, tenant: str | None = None
+) -> Admitted:
     """Check a module against what can be run here and against `plan`; raises AdmissionRefused.
 
-    `name` is what the policy's `match.name` is compared with; `invoke` names an export to call instead of
-    `_start`.
+    `name` is what the policy's `match.name` is compared with, `tenant` its `match.tenant`; `invoke`
+    names an export to call instead of `_start`.
     Function bodies are not checked: the compiler does that.
     """
     check_size(len(module), plan.limits)
     shape = read_shape(module)
     digest = digest_of(module)
     _check_match(digest, name, plan)
+    _check_tenant(tenant, plan)
     check_shape(shape)
     check_limits(shape, plan.limits)
     return Admitted(
@@ -215,6 +218,19 @@ def _check_match(digest: str, name: str, plan: Plan) -> None:
             Refusal.MATCH,
             f"the policy {quoted(plan.name)} is for modules of another name: this one is {quoted(name)}, "
             f"`match.name` names {listed(plan.match_names)}",
+        )
+
+
+def _check_tenant(tenant: str | None, plan: Plan) -> None:
+    if not plan.match_tenants:
+        return
+    # SECURITY: a policy for some tenants is for nobody whose tenant is not known
+    if tenant is None or not any(fnmatchcase(tenant, pattern) for pattern in plan.match_tenants):
+        raise AdmissionRefused(
+            Refusal.MATCH,
+            f"the policy {quoted(plan.name)} is for other tenants: this one is "
+            f"{'not named' if tenant is None else quoted(tenant)}, `match.tenant` names "
+            f"{listed(plan.match_tenants)}",
         )
 
 

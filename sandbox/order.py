@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from audit.identity import new_execution_id
 from audit.start import ExecutionStart, MountPoint
+from audit.store import TENANT
 from audit.text import from_host
 from policy.plan import UNLIMITED, StdinMode
 from sandbox.admission import digest_of
@@ -47,6 +48,7 @@ class Order:
     plan: Plan
     module: bytes
     module_name: str
+    tenant: str = TENANT
     extra_args: tuple[str, ...] = ()
     invoke: str | None = None
     stdin_fd: int | None = None  # read by the guest when the plan grants it; stays the caller's
@@ -87,6 +89,7 @@ def start_of(order: Order, started_ns: int) -> ExecutionStart:
         started_at_ns=started_ns,
         module_digest=digest_of(order.module),
         module_name=from_host(order.module_name),
+        tenant=from_host(order.tenant),
         policy_name=plan.name,
         policy_digest=plan.policy_digest,
         plan_digest=plan.plan_digest,

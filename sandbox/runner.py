@@ -143,7 +143,9 @@ class Runner:
     def _run(self, order: Order, started_ns: int) -> Execution:
         plan = order.plan
         check_order(order)
-        admitted = admit(order.module, name=order.module_name, plan=plan, invoke=order.invoke)
+        admitted = admit(
+            order.module, name=order.module_name, plan=plan, invoke=order.invoke, tenant=order.tenant
+        )
         self._cells.warm()
         with contextlib.ExitStack() as stack:
             config = EngineConfig.of(plan)

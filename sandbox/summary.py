@@ -51,6 +51,7 @@ def receipt_of(order: Order, started_ns: int, outcome: Outcome, trail: Trail | N
         execution_id=order.exec_id,
         module_digest=digest_of(order.module),
         module_name=from_host(order.module_name),
+        tenant=from_host(order.tenant),
         policy_name=plan.name,
         policy_digest=plan.policy_digest,
         plan_digest=plan.plan_digest,

@@ -98,25 +98,75 @@ def guest_root(rule: Document) -> str:
     return mount if is_tree else mount.rpartition("/")[0] or "/"
 
 
-def opinion(document: Document, guest: str, path: list[str], right: str) -> Opinion:
-    """What must hold for `right` at `path` below the mount that the guest finds at `guest`."""
-    storage = document["permissions"]["storage"]
-    own = [rule for rule in storage["allow"] if guest_root(rule) == guest]
-    scheme, root = uri_parts(own[0]["uri"])
-    if root[-1] == "**" or scheme == "fs":
-        root = root[:-1]
-    refusing = {
+def is_within(boundary: Document, right: str, scheme: str, whole: list[str]) -> bool:
+    """Whether a boundary lets `right` pass at a whole path."""
+    roots = [uri_parts(uri) for uri in boundary["roots"]]
+    never = [uri_parts(uri) if "://" in uri else (scheme, uri.split("/")) for uri in boundary["never"]]
+    return (
+        right in boundary["access"]
+        and any(space == scheme and covers(glob, whole) for space, glob in roots)
+        and not any(space == scheme and covers(glob, whole) for space, glob in never)
+    )
+
+
+def place(document: Document, guest: str) -> tuple[str, list[str]]:
+    """The scheme and the root of the mount that the guest finds at `guest`."""
+    own = next(rule for rule in document["permissions"]["storage"]["allow"] if guest_root(rule) == guest)
+    scheme, root = uri_parts(own["uri"])
+    return scheme, root[:-1] if root[-1] == "**" or scheme == "fs" else root
+
+
+def denying(document: Document, right: str, scheme: str, whole: list[str]) -> set[str]:
+    """The deny rules of the document, or the built-in ones if one of these refuses."""
+    if scheme == "fs" and any(covers(list[str](glob.split("/")), whole) for glob in BUILT_IN):
+        return {"builtin"}
+    return {
         rule["id"]
-        for rule in storage.get("deny", [])
+        for rule in document["permissions"]["storage"].get("deny", [])
         if right in rule.get("access", RIGHTS)
         and uri_parts(rule["uri"])[0] == scheme
-        and covers(uri_parts(rule["uri"])[1], root + path)
+        and covers(uri_parts(rule["uri"])[1], whole)
     }
-    if scheme == "fs" and any(covers(list[str](glob.split("/")), root + path) for glob in BUILT_IN):
-        refusing.add("builtin")
-    if refusing:
-        return Opinion(is_allowed=False, deciders=frozenset(refusing))
-    for rule in own:
-        if grants(rule, right, scheme, root, path):
-            return Opinion(is_allowed=True, deciders=frozenset({rule["id"]}))
+
+
+def granting(document: Document, guest: str, path: list[str], right: str) -> list[str]:
+    """The allow rules that grant `right` at `path`, were nothing else there."""
+    scheme, root = place(document, guest)
+    return [
+        rule["id"]
+        for rule in document["permissions"]["storage"]["allow"]
+        if guest_root(rule) == guest and grants(rule, right, scheme, root, path)
+    ]
+
+
+def watched(document: Document, scheme: str, whole: list[str]) -> set[str]:
+    """The rules over time that watch a whole path."""
+    return {
+        rule["id"]
+        for rule in document.get("rules", [])
+        if uri_parts(rule["opened"])[0] == scheme and covers(uri_parts(rule["opened"])[1], whole)
+    }
+
+
+def opinion(
+    document: Document,
+    guest: str,
+    path: list[str],
+    right: str,
+    *,
+    boundaries: list[Document] | None = None,
+    started: frozenset[str] = frozenset(),
+) -> Opinion:
+    """What must hold for `right` at `path` below the mount that the guest finds at `guest`."""
+    scheme, root = place(document, guest)
+    refusing = denying(document, right, scheme, root + path)
+    outside = {one["id"] for one in boundaries or [] if not is_within(one, right, scheme, root + path)}
+    later = {
+        rule["id"] for rule in document.get("rules", []) if rule["id"] in started and right in rule["denies"]
+    }
+    for deciders in (refusing & {"builtin"}, outside, refusing, later):
+        if deciders:
+            return Opinion(is_allowed=False, deciders=frozenset(deciders))
+    for rule in granting(document, guest, path, right):
+        return Opinion(is_allowed=True, deciders=frozenset({rule}))
     return Opinion(is_allowed=False, deciders=frozenset({"default"}))

@@ -15,6 +15,7 @@ SEGMENT_GLOBS = (
     "*",
     "?",
     "a*",
+    "a*b",
     "*b*",
     "*.c",
     "[ab]",
@@ -73,3 +74,40 @@ def storage_documents(draw: st.DrawFn) -> dict[str, Any]:
         "metadata": {"name": "random"},
         "permissions": {"storage": {"allow": allow, "deny": deny}},
     }
+
+
+CEILING_ROOTS = (
+    "fs:///**",
+    "fs:///srv/**",
+    "fs:///srv/m",
+    "fs:///srv/*/a/**",
+    "fs:///home/b/**",
+    "tmp://**",
+    "tmp://s",
+)
+NEVER = (
+    "**/.x",
+    "**/.ssh/**",
+    "a/**",
+    "**/a*b/**",
+    "fs:///srv/m/b",
+    "fs:///srv/**/*b*",
+    "tmp://s/**/a*",
+    "tmp://**/é",
+)
+
+
+@st.composite
+def boundaries(draw: st.DrawFn, index: int) -> dict[str, Any]:
+    return {
+        "id": f"boundary{index}",
+        "roots": draw(st.lists(st.sampled_from(CEILING_ROOTS), min_size=1, max_size=3, unique=True)),
+        "access": draw(st.just(list(RIGHTS)) | access),
+        "never": draw(st.lists(st.sampled_from(NEVER), max_size=3, unique=True)),
+    }
+
+
+@st.composite
+def rules_over_time(draw: st.DrawFn, index: int) -> dict[str, Any]:
+    root = draw(st.sampled_from(("fs://", "fs:///srv", "fs:///srv/m", "fs:///home/b", "tmp://s")))
+    return {"id": f"later{index}", "opened": f"{root}/{draw(globs())}", "denies": draw(access)}

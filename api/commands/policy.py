@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from api.library_options import library_options
 from api.tables import output_option, write_json
 
 if TYPE_CHECKING:
@@ -27,17 +28,16 @@ def COMMAND() -> None:  # noqa: N802  # the name that every command file gives i
 
 @COMMAND.command()
 @output_option("table", "json", "ndjson")
+@library_options
 @click.option("--stored", is_flag=True, help="Check it as one that the service keeps: `match` is required.")
 @click.argument("file")
-def check(*, file: str, output: str, stored: bool) -> int:
+def check(*, file: str, library: tuple[str, ...], tenant: str | None, output: str, stored: bool) -> int:
     """Print everything that is wrong with FILE; exit status 1 if any of it is an error."""
-    from api.loading import UnreadableError, read_policy, show_findings
-    from api.policies import findings_of
+    from api.loading import UnreadableError, check_file, show_findings
     from policy.errors import PolicyError, Severity
 
     try:
-        text, base_dir = read_policy(file)
-        findings = findings_of(text, file=file, base_dir=base_dir, is_stored=stored)
+        findings = check_file(file, library=library, tenant=tenant, is_stored=stored)
     except UnreadableError as err:
         raise click.ClickException(str(err)) from err
     except PolicyError as err:
@@ -56,13 +56,14 @@ def check(*, file: str, output: str, stored: bool) -> int:
 
 
 @COMMAND.command()
+@library_options
 @output_option("table", "json")
 @click.argument("file")
-def show(*, file: str, output: str) -> int:
+def show(*, file: str, library: tuple[str, ...], tenant: str | None, output: str) -> int:
     """Print the plan that FILE compiles to."""
     from policy.show import plan_as_json, render_plan
 
-    plan = _plan(file)
+    plan = _plan(file, library, tenant)
     if plan is None:
         return _BAD
     if output == "json":
@@ -77,11 +78,14 @@ def show(*, file: str, output: str) -> int:
 @click.option("--target", metavar="PATH", help="Its path in the guest, or `stdin`, `wall` and so on.")
 @click.option("--target2", metavar="PATH", help="Where a rename or a link leads.")
 @click.option("--access", multiple=True, metavar="RIGHT", help="What `path_open` asks for, as `read`.")
+@library_options
 @output_option("table", "json")
 @click.argument("file")
 def explain(
     *,
     file: str,
+    library: tuple[str, ...],
+    tenant: str | None,
     call: str | None,
     target: str | None,
     target2: str | None,
@@ -93,7 +97,7 @@ def explain(
     from policy.decide import UnknownCallError
     from policy.explain import explain_plan
 
-    plan = _plan(file)
+    plan = _plan(file, library, tenant)
     if plan is None:
         return _BAD
     if call is None and (target is not None or target2 is not None or access):
@@ -144,12 +148,12 @@ def _rights(access: tuple[str, ...]) -> Right | None:
     return wanted or None
 
 
-def _plan(file: str) -> Plan | None:
+def _plan(file: str, library: tuple[str, ...], tenant: str | None) -> Plan | None:
     from api.loading import UnreadableError, load_plan, show_policy_error
     from policy.errors import PolicyError
 
     try:
-        return load_plan(file)
+        return load_plan(file, library=library, tenant=tenant, is_study=True)
     except UnreadableError as err:
         raise click.ClickException(str(err)) from err
     except PolicyError as err:

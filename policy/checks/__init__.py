@@ -9,16 +9,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from policy.checks import (
+    empty_access,
     environment_names,
     expired,
+    leads_elsewhere,
+    look_alike,
     match_missing,
     nested_grants,
     no_digest,
     not_enforceable_yet,
     nul_byte,
+    plain_secret,
+    relative_baseline,
+    shadowed_mount,
     unlimited,
     unused_right,
     whole_filesystem,
+    wildcard_egress,
+    writable_root,
 )
 
 if TYPE_CHECKING:
@@ -28,18 +36,24 @@ if TYPE_CHECKING:
     from policy.errors import Finding
 
 CHECKS = (
-    not_enforceable_yet,
+    empty_access,
+    relative_baseline,
     nul_byte,
     environment_names,
     unlimited,
     no_digest,
     whole_filesystem,
+    writable_root,
+    wildcard_egress,
     nested_grants,
+    shadowed_mount,
     unused_right,
+    look_alike,
+    plain_secret,
 )
 """Checks of every document."""
 
-SITUATIONAL_CHECKS = (match_missing, expired)
+SITUATIONAL_CHECKS = (match_missing, expired, leads_elsewhere, not_enforceable_yet)
 """Checks that also depend on what the document is used for."""
 
 

@@ -1,7 +1,7 @@
 """The check for policies that name their modules by name only.
 
 That a stored policy says what it is for at all is checked in `match_missing.py`. A digest is the
-only name that a module can't choose for itself.
+only name that a module can't choose for itself, so one that is labelled untrusted needs it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,15 @@ WHY = "whoever can upload a module under that name gets these rights"
 
 
 def check(document: PolicyDocument) -> Iterator[Finding]:
-    """Yield a warning when `match` is there without a digest."""
+    """Yield a finding when `match` has no digest: an error for a module that is labelled untrusted."""
     match = document.model.match
-    if match is not None and not match.digest:
-        finding = document.source.finding(ID, ("match",), problem=f"no digest: {WHY}")
+    if match is None or match.digest:
+        return
+    finding = document.source.finding(ID, ("match",), problem=f"no digest: {WHY}")
+    if document.model.metadata.labels.get("trust") == "untrusted":
+        problem = "the module is labelled `trust: untrusted` and has no digest: " + WHY
+        yield replace(
+            finding, problem=problem, suggestion="add match.digest: [sha256:…] of what was reviewed"
+        )
+    else:
         yield replace(finding, severity=Severity.WARNING)

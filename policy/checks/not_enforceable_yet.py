@@ -1,7 +1,7 @@
 """The check for parts of the format that this version can't enforce.
 
-Their shape is checked in `policy/schema.py`. A policy that uses one of them is refused: a part that
-was read and then passed over would be a promise nobody keeps.
+Their shape is checked in `policy/schema.py`. A policy that uses one of them is refused, or says itself that
+it is run all the same: a part that was read and then passed over would be a promise nobody keeps.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from policy.document import PolicyDocument
+    from policy.document import BoundaryDocument, PolicyDocument
     from policy.errors import Finding
     from policy.places import Path
-    from policy.schema import PolicyModel
 
 ID = "not-enforceable-yet"
 SUMMARY = "the policy uses a part of the format that this version does not enforce"
@@ -23,30 +22,44 @@ WHY = "a rule that is read and not enforced is worse than none"
 
 def check(document: PolicyDocument) -> Iterator[Finding]:
     """Yield a finding for each part that is used and not enforced."""
-    for path, what in (*_top(document.model), *_permissions(document.model), *_run(document.model)):
+    for path, what in parts(document):
         yield document.source.finding(ID, path, problem=f"not enforceable yet: {what}")
-    yield from _substitutions(document)
 
 
-def _top(model: PolicyModel) -> Iterator[tuple[Path, str]]:
-    if model.kind != "ModulePolicy":
-        yield ("kind",), f"documents of kind {model.kind}"
+def check_boundary(boundary: BoundaryDocument) -> Iterator[Finding]:
+    """Yield a finding for each part of a boundary that is used and not enforced."""
+    for path, what in boundary_parts(boundary):
+        yield boundary.source.finding(ID, path, problem=f"not enforceable yet: {what}")
+
+
+def parts(document: PolicyDocument) -> tuple[tuple[Path, str], ...]:
+    """Where the parts stand that are not enforced, and what they are."""
+    return (*_top(document), *_permissions(document), *_run(document))
+
+
+def boundary_parts(boundary: BoundaryDocument) -> Iterator[tuple[Path, str]]:
+    """Where the parts of a boundary stand that are not enforced, and what they are."""
+    model = boundary.model
     if model.match is not None and model.match.signer:
         yield ("match", "signer"), "matching by signer"
-    if model.match is not None and model.match.tenant:
-        yield ("match", "tenant"), "matching by tenant"
-    if model.extends:
-        yield ("extends",), "inheriting from other documents"
-    if model.mode == "learn":
-        yield ("mode",), "the mode learn"
-    if model.when_unenforceable != "refuse":
-        yield ("when_unenforceable",), "running a policy of which a part is not enforced"
-    if model.rules:
-        yield ("rules",), "rules over time"
+    if model.ceiling.require.signed_policy:
+        yield ("ceiling", "require", "signed_policy"), "signatures of policies"
+    if model.change_control is not None:
+        yield ("change_control",), "approvals of changes"
+    if model.anchors:
+        yield ("anchors",), "anchors of the log"
 
 
-def _permissions(model: PolicyModel) -> Iterator[tuple[Path, str]]:
-    permissions = model.permissions
+def _top(document: PolicyDocument) -> Iterator[tuple[Path, str]]:
+    model = document.model
+    if model.match is not None and model.match.signer:
+        yield ("match", "signer"), "matching by signer"
+    for index in range(len(model.rules)):
+        yield ("rules", index), "rules over time"
+
+
+def _permissions(document: PolicyDocument) -> Iterator[tuple[Path, str]]:
+    permissions = document.model.permissions
     network = permissions.network
     for name in ("tcp", "udp", "deny", "http", "listen"):
         if getattr(network, name):
@@ -67,11 +80,8 @@ def _permissions(model: PolicyModel) -> Iterator[tuple[Path, str]]:
             yield path, "taking a variable from the environment of the host (write its `value`)"
 
 
-def _run(model: PolicyModel) -> Iterator[tuple[Path, str]]:
-    limits = model.resources.limits
-    for name in ("connections", "net_in", "net_out"):
-        if getattr(limits, name) is not None:
-            yield ("resources", "limits", name), f"the limit {name}"
+def _run(document: PolicyDocument) -> Iterator[tuple[Path, str]]:
+    model = document.model
     if model.runtime.abi not in {"auto", "wasi-0.1"}:
         yield ("runtime", "abi"), f"the interface {model.runtime.abi}"
     if model.runtime.isolation != "process":
@@ -85,19 +95,3 @@ def _run(model: PolicyModel) -> Iterator[tuple[Path, str]]:
         yield ("audit", "mask"), "any mask but default"
     if audit.rules:
         yield ("audit", "rules"), "exceptions for some calls"
-
-
-def _substitutions(document: PolicyDocument) -> Iterator[Finding]:
-    stack: list[tuple[Path, object]] = [((), document.source.value)]
-    while stack:
-        path, value = stack.pop()
-        match value:
-            case str() if "${" in value:
-                problem = "not enforceable yet: substitution of ${…}"
-                yield document.source.finding(ID, path, problem=problem)
-            case dict():
-                stack.extend(((*path, str(key)), child) for key, child in value.items())
-            case tuple():
-                stack.extend(((*path, index), child) for index, child in enumerate(value))
-            case _:
-                pass

@@ -19,7 +19,6 @@ from audit import columns
 from audit.columns import NEVER_RETURNED, SCHEMA, Disposition, Stage, TargetKind
 from audit.ocsf import UNKNOWN, activity
 from audit.start import ExecutionStart
-from audit.store import TENANT
 from audit.wal import RecordFrame
 from policy.calls import CALL_CODES, CALLS, MODULE
 from policy.plan import RIGHTS
@@ -148,7 +147,7 @@ def _words(start: ExecutionStart, fields: npt.NDArray[np.void]) -> dict[str, pa.
     rule = np.where((rule == 0) & (fields["decision"] == Decision.ALLOW), -1, rule)
     return {
         "exec_id": _constant(start.exec_id, count),
-        "tenant_id": _constant(TENANT, count),
+        "tenant_id": _constant(start.tenant, count),
         "module_id": _constant(start.module_digest, count),
         "policy_id": _constant(start.policy_digest, count),
         "rule_id": _coded(rule, start.rules),

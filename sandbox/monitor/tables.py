@@ -17,7 +17,6 @@ from policy.plan import (
     Mode,
     Plan,
     RuleId,
-    RuleKind,
     SourceKind,
     StdinMode,
     StdoutMode,
@@ -44,7 +43,7 @@ MAX_STDERR = 72  # i64
 DISK_LEFT = 80  # i64: counted down by the monitor
 FILES_LEFT = 88  # i64: counted down by the monitor
 MAX_OPEN_FILES = 96  # u32
-HARD_LINKS = 100  # u32: a built-in deny lies in some mount, so links are refused in audit mode too
+HARD_LINKS = 100  # u32: what is refused in audit mode too lies in some mount, so links are as well
 STDIN_RULE = 104  # u32: 0 when granted
 STDOUT_RULE = 108  # u32
 STDERR_RULE = 112  # u32
@@ -102,7 +101,7 @@ F_PLAIN = 8  # in a mount that can hold nothing but regular files, directories a
 # a state has 16 bytes: first edge, edges (u16), class (u16), default, flags
 # an edge has 8: low (u8), high (u8), -, target (u32); both sizes are shifts in `paths.py`
 CLASS_BYTES = 24  # rights (u32), seven rules (u16), padding
-RULE_BYTES = 24  # bytes left (i64), files left (i64), kind (u32), padding
+RULE_BYTES = 24  # bytes left (i64), files left (i64), refuses in audit mode too (u32), padding
 
 _FOREVER = (1 << 63) - 1
 FIRST_PREOPEN = 3
@@ -150,7 +149,7 @@ def encode(plan: Plan, *, plain: frozenset[int] = frozenset()) -> Tables:
 
 def _rule(plan: Plan, index: int) -> bytes:
     rule = plan.rules[index]
-    return struct.pack("<qqI4x", _limit(rule.max_bytes), _limit(rule.max_files), int(rule.kind))
+    return struct.pack("<qqI4x", _limit(rule.max_bytes), _limit(rule.max_files), int(rule.kind.is_final))
 
 
 def _index(plan: Plan, rule_id: RuleId) -> int:
@@ -177,9 +176,7 @@ def _limit(value: int) -> int:
 
 def _configure(memory: bytearray, plan: Plan) -> None:
     times = plan.audit.timestamps
-    links = any(
-        plan.rules[rule].kind is RuleKind.BUILTIN for entry in plan.automaton.classes for rule in entry.rules
-    )
+    links = any(plan.rules[rule].kind.is_final for entry in plan.automaton.classes for rule in entry.rules)
     words = {
         IS_AUDIT: plan.mode is Mode.AUDIT,
         TIMED_ALL: times is Timestamps.EXACT,

@@ -30,6 +30,9 @@ from sandbox.monitor.paths import BUFFER, RAW, RESULT
 
 _PARAMS = ("fd", "dirflags", "path", "path_len", "oflags", "rights", "inheriting", "fdflags", "result")
 _CREAT, _DIRECTORY, _EXCL, _TRUNC = 1, 2, 4, 8
+ABSENT = 0x8000
+"""Bit of a record's `flags` that no guest sets: with `creat`, nothing was there, so making it was asked."""
+
 _APPEND = 1
 _READ, _WRITE = int(Right.READ), int(Right.WRITE)
 _REGULAR = 4
@@ -53,7 +56,7 @@ def _open(oflags: str, *, rights: str = "(local.get $rights)") -> str:
 _ASKED = f"""
 (i64.store $ring offset={AT["flags"]} (global.get $rec)
   (i64.or
-    (i64.or (i64.extend_i32_u (i32.and (local.get $oflags) (i32.const 0xffff)))
+    (i64.or (i64.extend_i32_u (i32.and (local.get $oflags) (i32.const {ABSENT - 1})))
             (i64.shl (i64.extend_i32_u (i32.and (local.get $fdflags) (i32.const 0xffff))) (i64.const 16)))
     (i64.or (i64.shl (i64.extend_i32_u {_has("dirflags", 3)}) (i64.const 32))
             (i64.shl (i64.and (local.get $rights) (i64.const 0x3fffffff)) (i64.const 34)))))
@@ -116,6 +119,8 @@ _ACT = f"""(call $publish)
       {_open("(local.get $asked)", rights=_WITHOUT_CREAT)}))))))
 (if (i32.and (i32.eq (local.get $errno) (i32.const {ERRNO_NOENT}))
              (i32.and {_has("oflags", _CREAT)} (i32.eqz (local.get $made)))) (then
+  (i64.store $ring offset={AT["flags"]} (global.get $rec)
+    (i64.or (i64.load $ring offset={AT["flags"]} (global.get $rec)) (i64.const {ABSENT})))
   (if (call $lacks (local.get $class) (i32.const {int(Right.CREATE)})) {REVOKE})
   ;; what is made is a file: whether it may be read is decided before it is there
   (if (local.get $reads) (then (if (call $lacks (local.get $class) (i32.const {_READ})) {REVOKE})))
@@ -180,8 +185,8 @@ FUNCTIONS = (
     Lowering(
         "path_open",
         _PARAMS,
-        "target: the path; fd2: the descriptor made; flags: oflags, fdflags from bit 16, "
-        "lookup flags from bit 32, rights from bit 34",
+        "target: the path; fd2: the descriptor made; flags: oflags (and bit 15: nothing was there, so making "
+        "it was asked), fdflags from bit 16, lookup flags from bit 32, rights from bit 34",
         take("path_open", _PARAMS) + _ASKED + _ACT + _KEEP,
         (*LOCALS, *(f"{name} i32" for name in _NAMES)),
     ),

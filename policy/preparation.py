@@ -1,0 +1,107 @@
+"""What is compiled: a document with its baselines, with its `${…}` put in, and the boundaries around it.
+
+Each step lives in its own file (`effective.py`, `substitution.py`, `boundary.py`); tables are made of the
+result in `compiler.py`. INVARIANT: the digest of the result covers every document that went into it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from policy.boundary import applying, check_boundary
+from policy.checks import expired, not_enforceable_yet, run_checks
+from policy.effective import effective, joined_digest
+from policy.errors import Finding, Severity
+from policy.substitution import is_literal, known_facts, substitute, substitute_boundary, uses
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from policy.bundle import Bundle
+    from policy.document import BoundaryDocument, PolicyDocument
+    from policy.subject import Subject
+
+MAX_TENANTS = 16
+"""For how many of the tenants that a document lists it is checked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """What a compilation depends on besides the document; the fields are those of `compile_policy`."""
+
+    base_dir: str
+    now_ns: int | None
+    is_stored: bool
+    bundle: Bundle
+    subject: Subject
+    is_study: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything that tables are made of."""
+
+    document: PolicyDocument
+    boundaries: tuple[BoundaryDocument, ...]  # those that apply
+    digest: str  # of all documents
+    unenforced: tuple[str, ...]  # fields that this version does not enforce
+    may_run: bool
+    findings: tuple[Finding, ...]
+
+
+def prepare(document: PolicyDocument, around: Circumstances) -> Prepared:
+    """`document` as it holds under these circumstances, with everything that is wrong with it so far."""
+    whole = effective(document, around.bundle)
+    subject = known_facts(whole.document, around.subject)
+    # Whether a boundary applies is asked of all that the document lists, not of what it settles for `${…}`.
+    around_it = applying(whole.document, around.bundle, around.subject)
+    filled, faults = substitute(whole.document, subject)
+    findings = [*whole.findings, *faults, *around_it.findings]
+    boundaries: list[BoundaryDocument] = []
+    for each in around_it.boundaries:
+        boundary, faults = substitute_boundary(each, subject)
+        boundaries.append(boundary)
+        findings += [*faults, *check_boundary(filled, boundary)]
+    findings += _checks(filled, whole.parents, around)
+    is_accepted = around.is_study or filled.model.kind == "Baseline"
+    own = [*not_enforceable_yet.check(filled)]
+    findings += _softened(own, is_soft=is_accepted or filled.model.when_unenforceable == "warn")
+    unenforced = {filled.source.field(path) for path, _ in not_enforceable_yet.parts(filled)}
+    is_willing = not own or filled.model.when_unenforceable == "warn"
+    for boundary in boundaries:
+        outer = [*not_enforceable_yet.check_boundary(boundary)]
+        is_warning = boundary.model.when_unenforceable == "warn"
+        findings += _softened(outer, is_soft=is_accepted or is_warning)
+        unenforced |= {f"{boundary.name}: {finding.field}" for finding in outer}
+        is_willing = is_willing and (not outer or is_warning)
+    is_willing = is_willing and filled.model.kind != "Baseline"
+    digest = joined_digest((*whole.digests, *(each.digest for each in boundaries)))
+    return Prepared(filled, tuple(boundaries), digest, tuple(sorted(unenforced)), is_willing, tuple(findings))
+
+
+def _checks(
+    document: PolicyDocument, parents: Iterable[PolicyDocument], around: Circumstances
+) -> list[Finding]:
+    found = list(run_checks(document, now_ns=around.now_ns, is_stored=around.is_stored))
+    if around.now_ns is not None:
+        for parent in parents:
+            found += expired.check(parent, now_ns=around.now_ns)
+    return found
+
+
+def _softened(findings: list[Finding], *, is_soft: bool) -> list[Finding]:
+    """The same findings, as warnings where what they name is accepted as it is."""
+    return [replace(each, severity=Severity.WARNING) for each in findings] if is_soft else findings
+
+
+def tenants_of(document: PolicyDocument, around: Circumstances) -> tuple[str, ...]:
+    """The tenants that `document` is checked for, one by one; empty where that makes no difference."""
+    whole = effective(document, around.bundle).document
+    listed = whole.model.match.tenant if whole.model.match else ()
+    literal = tuple(dict.fromkeys(name for name in listed if is_literal(name)))[:MAX_TENANTS]
+    if around.subject.tenant is not None or not literal:
+        return ()
+    scopes = [each.model.match for each in around.bundle.boundaries]
+    is_scoped = any(scope is not None and scope.tenant for scope in scopes)
+    return literal if is_scoped or uses(whole, "tenant") else ()
