@@ -8,6 +8,7 @@ come in the order of their earliest record, and each names that record.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -20,12 +21,14 @@ from audit.text import to_bytes
 from policy.calls import CALL_CODES
 from policy.facts import Fact
 from policy.plan import RIGHTS, Right
+from policy.simulate.columns import DECISIONS, NONE, REASONS, FactColumns
 from sandbox.monitor.targets import DIRECTORY_CHARS
 from sandbox.monitor.wants import Recorded, wants_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from audit.facts import Kept
     from audit.filters import RecordFilter
     from audit.query import AuditReader
 
@@ -61,6 +64,100 @@ def _sum(first: Fact, more: Fact) -> Fact:
         bytes_in=first.bytes_in + more.bytes_in,
         bytes_out=first.bytes_out + more.bytes_out,
     )
+
+
+def columns_of(reader: AuditReader, wanted: RecordFilter, *, by_execution: bool = True) -> FactColumns:
+    """The same as columns, apart by module, and by execution unless that is not wanted.
+
+    Raises:
+        QueryError: when the log cannot answer.
+    """
+    kept: tuple[Kept, ...] = ("module_id", "exec_id") if by_execution else ("module_id",)
+    table = reader.facts(wanted, keep=kept)
+    recorded = _recorded(table)
+    texts, (target, target2) = _texts(_shown(table), table.column("target2"))
+    names = {name: _named(table, name) for name in ("rule_id", *kept)}
+    none = np.full(len(table), NONE, np.int64)
+    runs = names.get("exec_id", (none, ()))
+    is_masked = _masked(table)
+    return FactColumns(
+        call=recorded.calls,
+        wants=wants_of(recorded),
+        target=np.where(is_masked, NONE, target),
+        target2=target2,
+        decision=_decisions(table),
+        reason=_coded(table.column("reason"), {word: place for place, word in enumerate(REASONS)}, 0),
+        missing=recorded.missing,
+        is_masked=is_masked,
+        flags=recorded.flags,
+        rule=names["rule_id"][0],
+        module=names["module_id"][0],
+        execution=runs[0],
+        count=table.column("n").to_numpy(),
+        done=table.column("n_done").to_numpy(),
+        bytes_in=table.column("bytes_in").to_numpy(),
+        bytes_out=table.column("bytes_out").to_numpy(),
+        texts=texts,
+        rules=names["rule_id"][1],
+        modules=names["module_id"][1],
+        executions=runs[1],
+        evidence=pc.binary_join_element_wise(
+            table.column("example_exec_id"), table.column("example_seq").cast(pa.string()), ":"
+        ).combine_chunks(),
+    )
+
+
+def _decisions(table: pa.Table) -> npt.NDArray[np.int64]:
+    places = np.full(256, len(DECISIONS) - 1, np.int64)
+    for code, word in WORDS.items():
+        places[code] = DECISIONS.index(word) if word in DECISIONS else len(DECISIONS) - 1
+    return np.asarray(places[table.column("decision").to_numpy().astype(np.int64) & 0xFF])
+
+
+def _shown(table: pa.Table) -> pa.ChunkedArray:
+    """The targets, with the clock for the calls that name one by number."""
+    found = table.column("target")
+    for number, clock in enumerate(_CLOCKS):
+        is_clock = pc.is_in(_bare(table.column("call")), value_set=pa.array(sorted(_CLOCK_CALLS)))
+        asked = pc.and_(is_clock, pc.equal(table.column("flags"), number))
+        found = pc.if_else(asked, clock, found)
+    return found
+
+
+def _masked(table: pa.Table) -> npt.NDArray[np.bool_]:
+    target = table.column("target")
+    is_path = pc.equal(table.column("target_kind"), int(TargetKind.PATH))
+    placeless = pc.is_in(pc.fill_null(table.column("reason"), ""), value_set=pa.array(sorted(_PLACELESS)))
+    decided = pc.or_(
+        pc.not_equal(table.column("decision"), int(Decision.ALLOW)), table.column("rule_id").is_valid()
+    )
+    lost = pc.and_(pc.is_null(target), decided)
+    cut = pc.and_(pc.greater(pc.utf8_length(target), DIRECTORY_CHARS), pc.match_substring(target, "…"))
+    found = pc.and_(pc.and_(is_path, pc.invert(placeless)), pc.or_(lost, pc.fill_null(cut, fill_value=False)))
+    return np.asarray(found)
+
+
+def _texts(*columns: pa.ChunkedArray) -> tuple[pa.LargeBinaryArray, tuple[npt.NDArray[np.int64], ...]]:
+    """The distinct texts of columns as bytes, and for each column which they are, or NONE."""
+    chunks = [chunk.cast(pa.large_string()) for column in columns for chunk in column.chunks]
+    coded = pa.chunked_array(chunks, pa.large_string()).dictionary_encode().combine_chunks()
+    stored = coded.dictionary
+    escaped = np.flatnonzero(np.asarray(pc.match_substring(stored, "\\")))
+    texts = stored.cast(pa.large_binary())
+    if len(escaped):
+        raw = [(_text(stored[place].as_py()) or "").encode("utf-8", "surrogateescape") for place in escaped]
+        mask = np.zeros(len(texts), np.bool_)
+        mask[escaped] = True
+        texts = pc.replace_with_mask(texts, pa.array(mask), pa.array(raw, pa.large_binary()))
+    codes = np.asarray(pc.fill_null(coded.indices, NONE)).astype(np.int64)
+    ends = np.cumsum([0, *(len(column) for column in columns)])
+    return texts, tuple(codes[low:high] for low, high in pairwise(ends.tolist()))
+
+
+def _named(table: pa.Table, name: str) -> tuple[npt.NDArray[np.int64], tuple[str, ...]]:
+    coded = table.column(name).dictionary_encode().combine_chunks()
+    codes = np.asarray(pc.fill_null(coded.indices, NONE)).astype(np.int64)
+    return codes, tuple(coded.dictionary.to_pylist())
 
 
 def _recorded(table: pa.Table) -> Recorded:

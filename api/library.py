@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from api.settings import Settings
     from policy.document import AnyDocument
     from policy.errors import Finding
+    from policy.subject import Subject
 
 ENDINGS = (".json", ".toml", ".yaml", ".yml")
 MAX_DOCUMENTS = 2_000
@@ -43,6 +44,17 @@ class LibraryError(Exception):
         super().__init__(f"library {inert(path)}: {problem}")
         self.path = path
         self.problem = problem
+
+
+class UngovernedError(Exception):
+    """No policy governs the module for the tenant, or more than one could."""
+
+    def __init__(self, subject: Subject, problem: str, chain: tuple[str, ...]) -> None:
+        """Keep for whom, what is wrong, and the steps that led there."""
+        module, tenant = inert(subject.module_name or "?"), inert(subject.tenant or "?")
+        super().__init__(f"no policy governs {module} for tenant {tenant}: {problem}")
+        self.problem = problem
+        self.chain = chain
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +174,8 @@ def _files(folder: Folder) -> Iterator[tuple[Path, str]]:
     def fail(err: OSError) -> None:
         is_missing = err.errno == errno.ENOENT and str(err.filename) == str(folder.path)
         if not (folder.is_optional and is_missing):
-            raise LibraryError(str(err.filename), (err.strerror or "cannot be read").lower()) from err
+            within = os.path.relpath(err.filename, folder.path)
+            raise LibraryError(_label(folder, within), (err.strerror or "cannot be read").lower()) from err
 
     for root, folders, files in os.walk(folder.path, onerror=fail):
         here = Path(root)

@@ -66,12 +66,13 @@ def load_plan(
     tenant: str | None = None,
     is_study: bool = False,
     subject: Subject | None = None,
+    settings: Settings | None = None,
 ) -> Plan:
     """Compile the policy in a file, now; raises UnreadableError and PolicyError.
 
     `library` are further folders of baselines and boundaries: that of the settings always counts. With
     `is_study` a part that this version can't enforce is a warning, and the plan can't be run. `subject` is
-    what it is compiled for, the tenant alone when it is None.
+    what it is compiled for, the tenant alone when it is None. The settings are read when they are not given.
     """
     text, base_dir = read_policy(path)
     return plan_of(
@@ -79,7 +80,7 @@ def load_plan(
         file=path,
         base_dir=base_dir,
         is_stored=False,
-        bundle=load_bundle(library),
+        bundle=load_folders(library, settings).bundle,
         subject=subject or Subject(tenant=tenant),
         is_study=is_study,
     )

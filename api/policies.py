@@ -11,8 +11,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from api.library import Folder, Library, LibraryError, load_library
 from audit.store import publish
-from policy import check_policy, compile_policy, load_document
+from policy import PolicyError, check_policy, compile_policy, load_document
 from policy.bundle import ALONE, Bundle
 from policy.subject import ANYONE, Subject
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
-_ENDINGS = (".yaml", ".yml", ".json")
+_ENDINGS = (".yaml", ".yml", ".json", ".toml")
 
 
 class PolicyMissingError(Exception):
@@ -95,10 +96,11 @@ def findings_of(
 class PolicyStore:
     """Two folders of policies; thread-safe, and read anew at each use."""
 
-    def __init__(self, *, named: Path, uploaded: Path) -> None:
-        """`named` is kept by people and may be missing; `uploaded` is there and private."""
+    def __init__(self, *, named: Path, uploaded: Path, is_optional: bool = False) -> None:
+        """`named` is kept by people, and may be missing if it is optional; `uploaded` is private."""
         self._named = named
         self._uploaded = uploaded
+        self._folder = Folder(named, "", is_optional=is_optional)
 
     def names(self) -> tuple[str, ...]:
         """Give the names of the policies in the folder, whether they are valid or not."""
@@ -135,18 +137,51 @@ class PolicyStore:
                 return self._read(reference, path, file=path.name)
         raise PolicyMissingError(reference)
 
-    def plan(self, reference: str) -> Plan:
-        """Compile a policy by name or digest; raises PolicyMissingError and PolicyError."""
+    def plan(self, reference: str, subject: Subject = ANYONE) -> Plan:
+        """Compile a policy by name or digest.
+
+        Raises PolicyMissingError, PolicyError, and LibraryError for baselines or boundaries with errors.
+        """
         found = self.text(reference)
-        plan = plan_of(found.text, file=found.file, base_dir=found.base_dir, is_stored=True)
+        plan = plan_of(
+            found.text,
+            file=found.file,
+            base_dir=found.base_dir,
+            is_stored=True,
+            bundle=self.library().bundle,
+            subject=subject,
+        )
         # SECURITY: a file of the digest folder may have been exchanged
         if _DIGEST.match(reference) and plan.policy_digest != reference:
             raise PolicyMissingError(reference, "the file has changed on disk; hand the policy over again")
         return plan
 
-    def plan_inline(self, text: bytes, *, is_stored: bool = False) -> Plan:
-        """Compile a document that somebody sent; raises PolicyError."""
-        return plan_of(text, file="policy", base_dir=str(self._named), is_stored=is_stored)
+    def plan_inline(self, text: bytes, *, is_stored: bool = False, subject: Subject = ANYONE) -> Plan:
+        """Compile a document that somebody sent; raises PolicyError and LibraryError."""
+        return plan_of(
+            text,
+            file="policy",
+            base_dir=str(self._named),
+            is_stored=is_stored,
+            bundle=self.library().bundle,
+            subject=subject,
+        )
+
+    def plan_governing(self, subject: Subject) -> Plan:
+        """Compile the policy that governs a module for a tenant.
+
+        Raises UngovernedError, LibraryError, and PolicyError for a policy that governs and has errors.
+        """
+        from api.resolving import governed
+
+        return governed(self.library(), self._folder, subject).plan
+
+    def library(self) -> Library:
+        """Read the folder of people; raises LibraryError if a baseline or boundary has errors."""
+        try:
+            return load_library((self._folder,))
+        except PolicyError as err:
+            raise LibraryError(err.findings[0].file, err.findings[0].render()) from err
 
     def _read(self, reference: str, path: Path, *, file: str) -> PolicyText:
         try:

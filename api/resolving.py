@@ -6,15 +6,16 @@ comes out only if one binding allows it and the policy itself says that it is fo
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
-from api.library import LibraryError, read_resolution
+from api.library import LibraryError, UngovernedError, read_resolution
 from api.policies import plan_of
-from audit.inert import inert
 from policy.bindings import load_bindings
 from policy.decide import decide_module
 from policy.decisions import Deny
+from policy.errors import PolicyError
 from policy.resolution import Ambiguous, NoPolicy, Resolution, Resolved, resolve
 
 if TYPE_CHECKING:
@@ -23,15 +24,13 @@ if TYPE_CHECKING:
     from policy.subject import Subject
 
 
-class UngovernedError(Exception):
-    """No policy governs the module for the tenant, or more than one could."""
+class BindingsError(LibraryError):
+    """A model or bindings with errors; carries all of them."""
 
-    def __init__(self, subject: Subject, problem: str, chain: tuple[str, ...]) -> None:
-        """Keep for whom, what is wrong, and the steps that led there."""
-        module, tenant = inert(subject.module_name or "?"), inert(subject.tenant or "?")
-        super().__init__(f"no policy governs {module} for tenant {tenant}: {problem}")
-        self.problem = problem
-        self.chain = chain
+    def __init__(self, error: PolicyError, problem: str) -> None:
+        """Keep the findings, and the first of them as a sentence."""
+        super().__init__("resolution", problem)
+        self.findings = error.findings
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +42,14 @@ class Governed:
 
 
 def resolution_of(folder: Folder, subject: Subject) -> Resolution:
-    """Ask the bindings of a folder; raises LibraryError and PolicyError when they can't be used."""
+    """Ask the bindings of a folder; raises LibraryError when they can't be used."""
     (model_file, model), (file, text) = read_resolution(folder)
-    bindings = load_bindings(model, text, model_file=model_file, file=file)
+    try:
+        bindings = load_bindings(model, text, model_file=model_file, file=file)
+    except PolicyError as err:
+        first, *others = err.findings
+        more = f", and {len(others)} more" if others else ""
+        raise BindingsError(err, f"{first.render()}{more}") from err
     return resolve(
         bindings,
         tenant=subject.tenant or "",
@@ -59,6 +63,8 @@ def governed(library: Library, folder: Folder, subject: Subject) -> Governed:
 
     Raises UngovernedError, LibraryError and PolicyError.
     """
+    if not (folder.path / "resolution").is_dir():
+        raise UngovernedError(subject, "none was named, and there are no bindings", ())
     found = resolution_of(folder, subject)
     match found:
         case Resolved():
@@ -70,6 +76,12 @@ def governed(library: Library, folder: Folder, subject: Subject) -> Governed:
             raise UngovernedError(subject, f"it is ambiguous: {both}", chain)
         case _:
             assert_never(found)
+
+
+def with_resolution(receipt: str, found: Resolved) -> str:
+    """Add to a receipt, as JSON, by which binding its policy came to govern."""
+    about = {"policy": found.policy_name, "line": found.binding.line, "steps": list(found.chain)}
+    return json.dumps({**json.loads(receipt), "resolution": about}, separators=(",", ":"), sort_keys=True)
 
 
 def _plan(library: Library, subject: Subject, found: Resolved) -> Plan:

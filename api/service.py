@@ -10,6 +10,7 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Self
 
+from api.library import Folder
 from api.modules import ModuleStore
 from api.outputs import OutputStore
 from api.policies import PolicyStore
@@ -89,7 +90,11 @@ class Service:
         for folder in (settings.home, settings.modules_dir, settings.documents_dir, settings.outputs_dir):
             make_directory(folder)
         self.modules = ModuleStore(settings.modules_dir)
-        self.policies = PolicyStore(named=settings.policies_dir, uploaded=settings.documents_dir)
+        self.policies = PolicyStore(
+            named=settings.policies_dir,
+            uploaded=settings.documents_dir,
+            is_optional=Folder.of_settings(settings).is_optional,
+        )
         self.outputs = OutputStore(settings.outputs_dir)
         self._telemetry = open_telemetry(is_export_wanted=is_export_wanted())
         stack.callback(self._telemetry.close)

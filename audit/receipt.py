@@ -97,6 +97,7 @@ class Receipt:
     refusals: tuple[Refusal, ...] = ()  # the first `REFUSALS_KEPT`
     resources: Resources = Resources()
     walls: tuple[str, ...] = ()  # what confined this run
+    unenforced: tuple[str, ...] = ()  # fields of the policy that it accepted to run without
     gaps: tuple[tuple[int, int], ...] = ()  # sequence numbers that are missing: first, last
 
     def to_json(self) -> bytes:
@@ -141,6 +142,8 @@ class Receipt:
             },
             "walls": self.walls,
         }
+        if self.unenforced:
+            document["unenforced"] = self.unenforced
         if self.gaps:
             document["gaps"] = [{"first": first, "last": last} for first, last in self.gaps]
         return canonical.dumps(document)
@@ -166,6 +169,7 @@ class Receipt:
             refusals=tuple(_refusal(item) for item in read.children("refusals")),
             resources=_resources(read.child("resources")),
             walls=read.texts("walls"),
+            unenforced=read.texts("unenforced") if "unenforced" in read.fields else (),
             gaps=tuple((item.integer("first"), item.integer("last")) for item in read.children("gaps"))
             if "gaps" in read.fields
             else (),

@@ -41,17 +41,20 @@ class ExecutionStart:
     policy_name: str
     policy_digest: str  # `sha256:…`
     plan_digest: str  # `sha256:…`
-    mode: str  # `enforce` or `audit`
+    mode: str  # `enforce`, `audit` or `learn`
     layout_version: int  # of the records, see `sandbox.monitor.layout`
     record_bytes: int = 64
     rules: tuple[str, ...] = ()  # rule ids; records name one by its index
     mounts: tuple[MountPoint, ...] = ()
     retain_days: int = 90
     tenant: str = TENANT  # for whom it ran
+    unenforced: tuple[str, ...] = ()  # fields of the policy that it accepted to run without
     host: tuple[tuple[str, str], ...] = ()  # facts about the machine and the engine, sorted by name
 
     def to_json(self) -> bytes:
         """Give the canonical JSON."""
+        # Most runs have none, and logs of older versions do not know the field.
+        unenforced = {"unenforced": self.unenforced} if self.unenforced else {}
         return canonical.dumps(
             {
                 "exec_id": self.exec_id,
@@ -67,6 +70,7 @@ class ExecutionStart:
                 "mounts": [{"guest": mount.guest, "base": mount.base} for mount in self.mounts],
                 "retain_days": self.retain_days,
                 "host": dict(self.host),
+                **unenforced,
             }
         )
 
@@ -91,6 +95,7 @@ class ExecutionStart:
                 MountPoint(item.text("guest"), item.text("base")) for item in read.children("mounts")
             ),
             retain_days=read.integer("retain_days"),
+            unenforced=read.texts("unenforced") if "unenforced" in read.fields else (),
             tenant=tenant_of(read),
             host=tuple(sorted((name, host.text(name)) for name in host.fields)),
         )

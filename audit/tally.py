@@ -85,6 +85,7 @@ class Tally:
                 bytes_written=self._sum("bytes_out"),
                 host_calls=rows.num_rows,
             ),
+            unenforced=start.unenforced,
             gaps=gaps,
         )
 

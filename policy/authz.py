@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NoReturn, Protocol, cast
@@ -103,18 +103,11 @@ class _Definition(Protocol):
     tokens: list[str]
 
 
-class _Casbin(Protocol):
-    """What is used of casbin's enforcer."""
-
-    def enforce_ex(self, *request: str) -> tuple[bool, list[str]]:
-        """Decide, and give the line that decided."""
-
-
 @dataclass(frozen=True, slots=True)
 class Enforcer:
     """A model with its lines, ready to decide; thread-safe, and never changes."""
 
-    _casbin: _Casbin
+    _decide: Callable[..., tuple[bool, list[str]]]  # casbin's, which gives the line that decided
     _lines: Mapping[tuple[str, ...], Line]
     columns: tuple[str, ...]  # what a request holds, in order
 
@@ -127,7 +120,7 @@ class Enforcer:
             # SECURITY: without a line, casbin asks its matcher about empty text and may allow
             return Deny(None, "there is no line")
         try:
-            is_allowed, values = self._casbin.enforce_ex(*request)
+            is_allowed, values = self._decide(*request)
             line = self._lines[tuple(values)] if values else None
         except Exception as err:  # noqa: BLE001  # SECURITY: whatever fails in the library denies
             return Deny(None, f"the decision failed: {type(err).__name__}", is_failure=True)
@@ -156,7 +149,7 @@ class Model:
             manager = links.get(name) or Links(())
             made.set_named_role_manager(name, manager)
             made.model["g"][name].build_role_links(manager)
-        return Enforcer(cast("_Casbin", made), kept, self.request)
+        return Enforcer(made.enforce_ex, kept, self.request)
 
 
 def load_model(text: str, *, file: str) -> Model:

@@ -178,10 +178,10 @@ def _unknown_names(lines: tuple[Line, ...], source: Lines) -> Iterator[Finding]:
         name = line.values[1]
         match line.kind:
             case "p" if name not in groups and not DIGEST.fullmatch(name):
-                yield _unknown(source, line, "unknown-group", f"no module is in group {name}", groups)
+                yield _unknown(source, line, "unknown-group", f"no module is in group {name}", known=groups)
             case "g2" if name not in tenants:
                 problem = f"no line gives tenant {name} anything to inherit"
-                yield _unknown(source, line, "unknown-tenant", problem, tenants)
+                yield _unknown(source, line, "unknown-tenant", problem, known=tenants)
             case _:
                 continue
 
@@ -200,7 +200,7 @@ def _cycles(lines: tuple[Line, ...], source: Lines) -> Iterator[Finding]:
             yield source.finding("cycle", numbers[ring[-2], ring[-1]], problem)
 
 
-def _unknown(source: Lines, line: Line, rule: str, problem: str, known: set[str]) -> Finding:
+def _unknown(source: Lines, line: Line, rule: str, problem: str, *, known: set[str]) -> Finding:
     near = closest(line.values[1], sorted(known))
     return source.finding(
         rule, line.number, problem, suggestion=f"did you mean {quoted(near)}?" if near else ""

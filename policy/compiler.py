@@ -8,27 +8,29 @@ document that can't be enforced in full is refused with every reason.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from policy import fixed, sections
 from policy.builtin_denies import BUILTIN_DENIES
 from policy.bundle import ALONE, Bundle
-from policy.ceilings import Exceeded, learning_mounts, outside_findings, storage_ceilings
-from policy.dead_rules import Compiled, dead_rules, deciding_rules
+from policy.ceilings import StorageCeilings, learning_mounts, outside_findings, storage_ceilings
+from policy.dead_rules import Compiled, dead_rules, unwatched_rules
 from policy.dfa import MAX_CLASSES, MAX_STATES, TooManyStatesError
 from policy.digest import plan_digest
 from policy.document import PolicyDocument
-from policy.errors import Finding, PolicyError, Severity, dotted
+from policy.errors import Finding, PolicyError, Severity
 from policy.fold import Determinised
+from policy.network.compile import NetworkCompiled, compile_network
 from policy.path_rules import compile_paths
 from policy.plan import UNIFORM, Engine, Mode, Mount, Plan, Right, Rule, RuleId, RuleKind, Runtime
-from policy.plan_network import NetworkPlan, NnPlan
 from policy.preparation import Circumstances, Prepared, prepare, tenants_of
 from policy.storage import Grant, GuestMount, Refusal, Storage, resolve_storage
 from policy.subject import ANYONE, Subject
+from policy.temporal import Later, OverTime, resolve_temporal
 from policy.uris import Space
 
 _READ_ONLY = Right.READ | Right.LIST
+_OWN_KINDS = frozenset({RuleKind.DENY, RuleKind.ALLOW, RuleKind.TEMPORAL})
 _MAX_RULES = 65_000  # an index has 16 bits in a record
 
 
@@ -95,37 +97,66 @@ def rule_index(plan: Plan, rule: RuleId) -> int:
     raise KeyError(rule)
 
 
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The sections of a document with rules of their own, and where these begin in the plan."""
+
+    storage: Storage
+    ceilings: StorageCeilings
+    later: OverTime
+    network: NetworkCompiled
+    first_allow: int
+    first_ceiling: int
+    first_later: int
+
+
 def _compile(document: PolicyDocument, around: Circumstances) -> tuple[Plan | None, tuple[Finding, ...]]:
     if not around.base_dir.startswith("/"):
         raise ValueError(around.base_dir)
     prepared = prepare(document, around)
     document = prepared.document
-    findings = list(prepared.findings)
-    storage = resolve_storage(document, around.base_dir)
-    first_allow = 1 + len(BUILTIN_DENIES) + len(storage.refusals)
-    first_ceiling = first_allow + len(storage.grants)
-    ceilings = storage_ceilings(prepared.boundaries, first_ceiling)
-    rules = _rules(document, storage, ceilings.rules)
-    findings += [*storage.findings, *_duplicates(document, storage, rules)]
+    parts = _parts(prepared, around.base_dir)
+    rules = _rules(document, parts)
+    findings = [*prepared.findings, *parts.storage.findings, *parts.later.findings]
+    findings += parts.network.findings
+    findings += _duplicates(document, parts, rules)
     if _has_error(findings):
         return None, tuple(findings)
-    mounts = storage.mounts(first_allow)
+    mounts = parts.storage.mounts(parts.first_allow)
     if document.model.mode == "learn":
         mounts = _sorted([*mounts, *learning_mounts(prepared.boundaries, mounts)])
-    denies = storage.denies(around.base_dir, 1)
     try:
-        paths = compile_paths(tuple(each.rules for each in mounts), denies, ceilings.ceilings)
+        paths = compile_paths(
+            tuple(each.rules for each in mounts),
+            parts.storage.denies(around.base_dir, 1),
+            parts.ceilings.ceilings,
+            parts.later.watches(around.base_dir, parts.first_later),
+        )
     except TooManyStatesError:
         return None, (*findings, _too_many(document))
     starts = {each.guest: start for each, start in zip(mounts, paths.starts, strict=True)}
-    findings += dead_rules(document, Compiled(storage, rules, first_allow, paths.automaton, starts))
-    exceeded = Exceeded(
-        storage, first_allow, first_ceiling, ceilings, paths.outside, deciding_rules(paths.automaton)
-    )
-    findings += outside_findings(document, exceeded)
+    compiled = Compiled(parts.storage, rules, parts.first_allow, paths.automaton, starts)
+    findings += dead_rules(document, compiled, {each.allow for each in paths.outside})
+    findings += unwatched_rules(document, parts.later, paths.automaton)
+    findings += outside_findings(document, compiled, parts.ceilings, paths.outside)
     if _has_error(findings):
         return None, tuple(findings)
-    return _plan(prepared, rules, mounts, paths), tuple(findings)
+    return _plan(prepared, parts, rules, (mounts, paths)), tuple(findings)
+
+
+def _parts(prepared: Prepared, base_dir: str) -> _Parts:
+    storage = resolve_storage(prepared.document, base_dir)
+    first_allow = 1 + len(BUILTIN_DENIES) + len(storage.refusals)
+    first_ceiling = first_allow + len(storage.grants)
+    ceilings = storage_ceilings(prepared.boundaries, first_ceiling)
+    later = resolve_temporal(prepared.document)
+    first_later = first_ceiling + len(ceilings.rules)
+    network = compile_network(
+        prepared.document,
+        ceilings=[(each.name, each.model.ceiling.network) for each in prepared.boundaries],
+        first_rule=first_later + len(later.rules),
+    )
+    return _Parts(storage, ceilings, later, network, first_allow, first_ceiling, first_later)
 
 
 def _sorted(mounts: list[GuestMount]) -> list[GuestMount]:
@@ -136,7 +167,7 @@ def _has_error(findings: list[Finding]) -> bool:
     return any(finding.severity is Severity.ERROR for finding in findings)
 
 
-def _rules(document: PolicyDocument, storage: Storage, boundaries: tuple[Rule, ...]) -> tuple[Rule, ...]:
+def _rules(document: PolicyDocument, parts: _Parts) -> tuple[Rule, ...]:
     permissions = document.model.permissions
     clocks, stdio = permissions.clocks, permissions.stdio
     granted = (
@@ -150,9 +181,11 @@ def _rules(document: PolicyDocument, storage: Storage, boundaries: tuple[Rule, .
     return (
         fixed.DEFAULT_RULE,
         *(deny.rule() for deny in BUILTIN_DENIES),
-        *(refusal.rule() for refusal in storage.refusals),
-        *(grant.rule() for grant in storage.grants),
-        *boundaries,
+        *(refusal.rule() for refusal in parts.storage.refusals),
+        *(grant.rule() for grant in parts.storage.grants),
+        *parts.ceilings.rules,
+        *(each.rule() for each in parts.later.rules),
+        *parts.network.rules,
         fixed.NETWORK_RULE,
         *(
             fixed.missing_capability(rule, field, what)
@@ -168,18 +201,22 @@ def _rules(document: PolicyDocument, storage: Storage, boundaries: tuple[Rule, .
     )
 
 
-def _duplicates(document: PolicyDocument, storage: Storage, rules: tuple[Rule, ...]) -> Iterator[Finding]:
-    own: list[Refusal | Grant] = [*storage.refusals, *storage.grants]
-    first = {rule.id: "" for rule in rules if rule.kind not in {RuleKind.DENY, RuleKind.ALLOW}}
+def _duplicates(document: PolicyDocument, parts: _Parts, rules: tuple[Rule, ...]) -> Iterator[Finding]:
+    own: list[Refusal | Grant | Later] = [*parts.storage.refusals, *parts.storage.grants, *parts.later.rules]
+    first = {rule.id: "" for rule in rules if rule.kind not in _OWN_KINDS}
     for rule in own:
         taken = first.get(rule.id)
         if taken is None:
-            first[rule.id] = dotted(rule.path)
+            first[rule.id] = rule.field
         elif rule.has_own_id:
             problem = f"the id {rule.id} is taken by {taken or 'a rule that every plan has'}"
             yield document.source.finding("duplicate-id", (*rule.path, "id"), problem=problem)
         else:
             yield document.source.finding("duplicate-id", rule.path, problem=f"the same rule as {taken}")
+    for found, path in zip(parts.network.rules, parts.network.places, strict=True):
+        if path is not None and found.id in first:
+            problem = f"the id {found.id} is taken by {first[found.id] or 'a rule that every plan has'}"
+            yield document.source.finding("duplicate-id", path, problem=problem)
     if len(rules) > _MAX_RULES:
         problem = f"{len(own)} rules, more than a plan holds"
         yield document.source.finding("too-many-rules", ("permissions", "storage"), problem=problem)
@@ -193,8 +230,14 @@ def _too_many(document: PolicyDocument) -> Finding:
     return document.source.finding("too-many-states", ("permissions", "storage"), problem=problem)
 
 
-def _plan(prepared: Prepared, rules: tuple[Rule, ...], mounts: list[GuestMount], paths: Determinised) -> Plan:
+def _plan(
+    prepared: Prepared,
+    parts: _Parts,
+    rules: tuple[Rule, ...],
+    resolved: tuple[list[GuestMount], Determinised],
+) -> Plan:
     model = prepared.document.model
+    mounts, paths = resolved
     permissions = model.permissions
     mode = Mode(model.mode)
     plan = Plan(
@@ -210,9 +253,9 @@ def _plan(prepared: Prepared, rules: tuple[Rule, ...], mounts: list[GuestMount],
         denied_calls=_denied_calls(rules),
         mounts=tuple(_mount(each, paths, number, mode) for number, each in enumerate(mounts)),
         automaton=paths.automaton,
-        temporal=(),
-        network=NetworkPlan(),
-        nn=NnPlan(),
+        temporal=parts.later.compiled(parts.first_later),
+        network=parts.network.plan,
+        nn=parts.network.nn,
         environment=tuple((allow.key, allow.value or "") for allow in permissions.environment.allow),
         args=permissions.args,
         is_extra_args_allowed=permissions.extra_args,
@@ -238,6 +281,7 @@ def _mount(mount: GuestMount, paths: Determinised, number: int, mode: Mode) -> M
         start=start,
         is_split=not paths.automaton.states[start][4] & UNIFORM,
         is_mutable=mode is Mode.AUDIT or bool(paths.reach[number] & ~_READ_ONLY),
+        is_optional=mount.is_optional,
     )
 
 

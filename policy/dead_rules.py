@@ -1,19 +1,22 @@
 """Finds allow rules that decide nothing.
 
 The automaton is built in `path_rules.py`. A rule is dead when no path has a right because of it; that is
-an error where a built-in deny is the reason, since the document can't have meant it.
+an error where a built-in deny or a boundary is the reason, since the document can't have meant it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
 
 from policy.automaton import walk
 from policy.document import PolicyDocument
 from policy.errors import Finding, Severity
 from policy.plan import RIGHTS, PathAutomaton, Rule, RuleKind
 from policy.storage import Grant, Storage
+from policy.temporal import OverTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,32 +40,51 @@ def deciding_rules(automaton: PathAutomaton) -> frozenset[int]:
     )
 
 
-def dead_rules(document: PolicyDocument, compiled: Compiled) -> Iterator[Finding]:
-    """Yield a finding for each allow rule that grants nothing."""
+def dead_rules(
+    document: PolicyDocument, compiled: Compiled, outside: Collection[int] = ()
+) -> Iterator[Finding]:
+    """Yield a finding for each allow rule that grants nothing.
+
+    `outside` are the indices of those that were found to exceed a boundary, which is told elsewhere.
+    """
     deciding = deciding_rules(compiled.automaton)
     for offset, grant in enumerate(compiled.storage.grants):
-        if compiled.first_allow + offset in deciding or not grant.rights:
+        index = compiled.first_allow + offset
+        if index in deciding or not grant.rights:
             continue
         where = (*grant.path, "uri")
-        builtin = _refusing_builtin(compiled, grant)
-        if builtin is not None:
-            problem = f"dead rule: {builtin.id} refuses everything here: {builtin.summary}"
-            yield document.source.finding("dead-rule", where, problem=problem)
+        deciders = _deciders(compiled, grant)
+        if all(rule.kind.is_final for rule in deciders):
+            if index not in outside or any(rule.kind is RuleKind.BUILTIN for rule in deciders):
+                reason = f"{deciders[0].id} refuses everything here: {deciders[0].summary}"
+                yield document.source.finding("dead-rule", where, problem=f"dead rule: {reason}")
+            continue
+        if all(rule.kind is RuleKind.ALLOW for rule in deciders):
+            names = " and ".join(dict.fromkeys(rule.id for rule in deciders))
+            reason = f"shadowed by {names}, which stands before it and grants all that it names"
         else:
-            problem = "dead rule: other rules already grant or refuse all that it names"
-            yield replace(
-                document.source.finding("dead-rule", where, problem=problem), severity=Severity.WARNING
-            )
+            reason = "other rules already grant or refuse all that it names"
+        finding = document.source.finding("dead-rule", where, problem=f"dead rule: {reason}")
+        yield replace(finding, severity=Severity.WARNING)
 
 
-def _refusing_builtin(compiled: Compiled, grant: Grant) -> Rule | None:
-    """The built-in deny that covers all that `grant` names."""
+def _deciders(compiled: Compiled, grant: Grant) -> list[Rule]:
+    """What decides the rights of `grant` where it begins."""
     segments = [grant.file.encode()] if grant.file else []
     state = walk(compiled.automaton, compiled.starts[grant.guest], segments)
     found = compiled.automaton.classes[compiled.automaton.states[state][2]]
-    deciders = [
+    return [
         compiled.rules[index]
         for right, index in zip(RIGHTS, found.rules, strict=True)
         if right & grant.rights
     ]
-    return deciders[0] if all(rule.kind is RuleKind.BUILTIN for rule in deciders) else None
+
+
+def unwatched_rules(document: PolicyDocument, later: OverTime, automaton: PathAutomaton) -> Iterator[Finding]:
+    """Yield a warning for each rule over time that watches no path of any mount: it never starts."""
+    met = reduce(or_, (found.marks for found in automaton.classes), 0)
+    for place, rule in enumerate(later.rules):
+        if rule.watches_paths and not met >> place & 1:
+            problem = "dead rule: what it watches lies in no mount, so it never starts"
+            finding = document.source.finding("dead-rule", (*rule.path, "when"), problem=problem)
+            yield replace(finding, severity=Severity.WARNING)

@@ -32,7 +32,7 @@ from policy.decisions import (
 from policy.errors import quoted
 from policy.globs import MAX_PATH
 from policy.path_rules import ALL_RIGHTS
-from policy.plan import RIGHTS, Plan, Right, Rule, RuleId, RuleKind, SourceKind
+from policy.plan import RIGHTS, Mode, Plan, Right, Rule, RuleId, RuleKind, SourceKind
 from policy.plan_temporal import TemporalRule
 from policy.targets import Place, resolve
 
@@ -141,11 +141,14 @@ def _decide_storage(
 ) -> Allow | Deny:
     source, goal = targets
     first = _decide_path(state, source, lambda rights: _needed(call, wants, rights))
-    if isinstance(first, Deny) or not call.rights2:
+    goes_on = state.plan.mode is Mode.AUDIT  # past a refusal that is only recorded, as the monitor does
+    if not call.rights2 or (isinstance(first, Deny) and (first.is_final or not goes_on)):
         return first
     if goal is None:
         raise UnknownCallError(f"{call.name} is decided by two paths: say the second")
     second = _decide_path(state, goal, lambda _: call.rights2)
+    if isinstance(first, Deny):
+        return second if isinstance(second, Deny) and second.is_final else first
     return second if isinstance(second, Deny) else _decide_move(state, call, (source, goal), first)
 
 

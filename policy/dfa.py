@@ -21,9 +21,14 @@ if TYPE_CHECKING:
     from policy.nfa import Nfa
     from policy.plan import PathClass, Right
 
-MAX_STATES = 200_000
+MAX_STATES = 300_000  # 10,000 rules inside a boundary that never grants some names need 210,000
 MAX_WORK = 20_000_000  # threads over all states: a bound on time where patterns interlock
+# SECURITY: globs made to interlock have hundreds of threads in a state, ordinary ones a handful: such a table
+# is given up within half a second, long before it is too large.
+_FREE_WORK = 300_000
+_TANGLED = 24
 MAX_CLASSES = 65_535
+MAX_OUTSIDE = 100  # rules that are told to exceed one boundary: more are no help to a reader
 
 
 class TooManyStatesError(ValueError):
@@ -66,12 +71,21 @@ def determinise(nfa: Nfa, starts: list[Threads], meaning: Meaning, bases: list[s
 
 
 def _outside(subsets: _Subsets, bases: dict[int, str]) -> tuple[Outside, ...]:
+    """What boundaries alone refuse, each with the path that reads best."""
     if not subsets.outside:
         return ()
+    wanted = {each for found in subsets.outside.values() for each in found}
+    kinds = {subsets.kinds[marks] for marks in subsets.outside}
     paths = Witnesses(subsets.states, bases)
+    first: dict[tuple[int, int, Right], str] = {}
+    for number in paths.order:
+        state = subsets.states[number]
+        if state.kind in kinds and len(first) < len(wanted):
+            for each in subsets.outside.get(subsets.nfa.marks(state.threads), ()):
+                if each not in first:
+                    first[each] = paths.path(number)
     return tuple(
-        Outside(allow, ceiling, right, paths.path(number))
-        for (allow, ceiling, right), number in sorted(subsets.outside.items())
+        Outside(allow, ceiling, right, path) for (allow, ceiling, right), path in sorted(first.items())
     )
 
 
@@ -85,8 +99,9 @@ class _Subsets:
         self._certain_nodes = frozenset(self._certain)
         self._reach = nfa.reach(meaning.affects())
         self.classes: dict[PathClass, int] = {meaning.classify(frozenset()): 0}
-        self.outside: dict[tuple[int, int, Right], int] = {}  # the first state where that is so
-        self._kinds: dict[frozenset[int], int] = {frozenset(): 0}
+        self.outside: dict[frozenset[int], list[tuple[int, int, Right]]] = {}  # by the marks of a path
+        self._told: dict[int, set[int]] = {}  # by boundary, the allow rules that exceed it
+        self.kinds: dict[frozenset[int], int] = {frozenset(): 0}
         self.states = [State(frozenset(), 0)]
         self._known: dict[tuple[Threads, bool], int] = {(frozenset(), False): DEAD, (frozenset(), True): DEAD}
         self._work = 0
@@ -100,10 +115,11 @@ class _Subsets:
         if number is None:
             number = len(self.states)
             self._work += len(threads)
-            if number >= MAX_STATES or self._work > MAX_WORK or len(self.classes) > MAX_CLASSES:
+            is_tangled = self._work > _FREE_WORK and self._work > _TANGLED * number
+            if number >= MAX_STATES or self._work > MAX_WORK or is_tangled or len(self.classes) > MAX_CLASSES:
                 raise TooManyStatesError
             self._known[key] = number
-            self.states.append(State(threads, NO_PATH if after_slash else self._kind(threads, number)))
+            self.states.append(State(threads, NO_PATH if after_slash else self._kind(threads)))
         return number
 
     def _pruned(self, threads: Threads) -> Threads:
@@ -132,15 +148,22 @@ class _Subsets:
         reach, is_open = self._reach, ~covered
         return frozenset(kept.union(node for node in threads if reach[node] & is_open))
 
-    def _kind(self, threads: Threads, number: int) -> int:
+    def _kind(self, threads: Threads) -> int:
         marks = self.nfa.marks(threads)
-        kind = self._kinds.get(marks)
+        kind = self.kinds.get(marks)
         if kind is None:
             kind = self.classes.setdefault(self.meaning.classify(marks), len(self.classes))
-            self._kinds[marks] = kind
-            for found in self.meaning.outside(marks):
-                self.outside.setdefault(found, number)
+            self.kinds[marks] = kind
+            self._tell(marks)
         return kind
+
+    def _tell(self, marks: frozenset[int]) -> None:
+        """Keep what lies outside a boundary; of many rules that exceed one, the first ones."""
+        for found in self.meaning.outside(marks):
+            told = self._told.setdefault(found[1], set())
+            if len(told) < MAX_OUTSIDE or found[0] in told:
+                told.add(found[0])
+                self.outside.setdefault(marks, []).append(found)
 
     def explore(self) -> None:
         """Follow every byte from every state."""
@@ -152,9 +175,9 @@ class _Subsets:
     def _expand(self, number: int, state: State) -> None:
         nodes = self.nfa.nodes
         closure = self.nfa.closure
-        staying = set[int]()
-        swallowing = set[int]()
-        by_byte: dict[int, set[int]] = {}
+        staying: Threads = frozenset()
+        swallowing: Threads = frozenset()
+        by_byte: dict[int, Threads] = {}
         ranged: list[Edge] = []
         for thread in state.threads:
             node = nodes[thread]
@@ -163,23 +186,26 @@ class _Subsets:
                 if node.loop is Loop.ALL:
                     swallowing |= closure(thread)
             for byte, target in node.literals.items():
-                by_byte.setdefault(byte, set()).update(closure(target))
-            ranged.extend(node.ranges)
-        base = frozenset(staying)
-        state.default = self.state(base, after_slash=False)
-        descending = frozenset(swallowing | by_byte.pop(SLASH, set()))
+                goal = closure(target)
+                known = by_byte.get(byte)
+                by_byte[byte] = goal if known is None else known | goal
+            if node.ranges:
+                ranged.extend(node.ranges)
+        state.default = self.state(staying, after_slash=False) if staying else DEAD
+        descending = swallowing | by_byte.pop(SLASH, frozenset())
         # A repeated slash stands for one slash.
         after = number if state.kind == NO_PATH else self.state(descending, after_slash=True)
-        edges = [(SLASH, SLASH, after)]
         if ranged:
-            edges += self._spread(by_byte, ranged, base)
+            edges = [(SLASH, SLASH, after), *self._spread(by_byte, ranged, staying)]
         else:
-            edges += [
-                (b, b, self.state(base | goal, after_slash=False)) for b, goal in sorted(by_byte.items())
+            edges = [
+                (b, b, self.state(staying | goal if staying else goal, after_slash=False))
+                for b, goal in sorted(by_byte.items())
             ]
+            edges.append((SLASH, SLASH, after))
         state.edges = joined(edges, state.default)
 
-    def _spread(self, by_byte: dict[int, set[int]], ranged: list[Edge], base: Threads) -> list[Edge]:
+    def _spread(self, by_byte: dict[int, Threads], ranged: list[Edge], base: Threads) -> list[Edge]:
         cuts = {0, SLASH, SLASH + 1, 256}
         for byte in by_byte:
             cuts |= {byte, byte + 1}
@@ -190,9 +216,9 @@ class _Subsets:
         for low, beyond in pairwise(ordered):
             if low == SLASH:
                 continue
-            goal = set(base) | by_byte.get(low, set())
+            goal = base | by_byte.get(low, frozenset())
             for first, last, target in ranged:
                 if first <= low <= last:
                     goal |= self.nfa.closure(target)
-            edges.append((low, beyond - 1, self.state(frozenset(goal), after_slash=False)))
+            edges.append((low, beyond - 1, self.state(goal, after_slash=False)))
         return edges

@@ -17,6 +17,7 @@ from policy.places import Path, Source
 from policy.schema import BaselineModel, PolicyModel
 from policy.schema_boundary import BoundaryModel, PolicyTestModel
 from policy.source import load_source
+from policy.text import MAX_FINDINGS
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -149,7 +150,7 @@ def validated(model: type[M], source: Source) -> M:
     try:
         return model.model_validate(source.value)
     except ValidationError as err:
-        errors = err.errors(include_url=False)
+        errors = err.errors(include_url=False)[:MAX_FINDINGS]
         raise PolicyError(tuple(_finding(source, each) for each in errors)) from None
 
 

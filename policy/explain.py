@@ -6,30 +6,52 @@ is written from the document: a rule that did not reach the plan is not told.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from policy.decide import Allow, Decision, Deny, WouldDeny
+from policy.decisions import Allow, Decision, Deny, WouldDeny
 from policy.errors import printable
 from policy.plan import UNLIMITED, Mode, Plan, Rule, RuleKind, SourceKind
 
 if TYPE_CHECKING:
     from policy.plan import Mount
 
-EVALUATION = "built-in deny, then deny rules, then allow rules, then the default, which refuses"
-"""The order in which a path is judged, as every explanation says it."""
+EVALUATION = (
+    "built-in deny -> Boundary (must allow) -> deny lists (document, parents) -> temporal rules -> "
+    "allow lists -> default deny"
+)
+"""The order in which a call is judged, as every explanation says it."""
+
+_MODES = {
+    Mode.ENFORCE: "What it refuses is refused.",
+    Mode.AUDIT: (
+        "The policy only audits: what it would refuse is recorded as would_deny, and happens; what a "
+        "built-in deny or a boundary refuses is refused all the same."
+    ),
+    Mode.LEARN: (
+        "The policy is for learning: what it refuses is refused, and directories without a grant are shown "
+        "to the guest, so that the records tell what it asks for."
+    ),
+}
 
 
 def explain_plan(plan: Plan) -> list[str]:
     """What the plan allows and refuses, a sentence a line."""
-    lines = [f"Each call is judged in this order: {EVALUATION}."]
-    if plan.mode is Mode.AUDIT:
-        lines.append("The policy only audits: what it would refuse is recorded as would_deny, and happens.")
+    kinds = {kind: [rule for rule in plan.rules if rule.kind is kind] for kind in RuleKind}
+    lines = [f"Each call is judged in this order: {EVALUATION}.", _MODES[plan.mode]]
+    if plan.unenforced:
+        lines.append(f"This version does not enforce: {', '.join(plan.unenforced)}.")
+    if not plan.may_run:
+        lines.append("So nothing may run with it: it can be studied only.")
     lines += _modules(plan)
+    lines += [f"Boundary: {rule.summary}." for rule in kinds[RuleKind.BOUNDARY]]
     lines += [_mount(mount) for mount in plan.mounts] or ["No file is granted."]
-    lines += [_rule(rule) for rule in plan.rules if rule.kind is RuleKind.ALLOW]
-    lines += [_rule(rule) for rule in plan.rules if rule.kind is RuleKind.DENY]
+    lines += [_rule(rule) for rule in kinds[RuleKind.ALLOW] if _is_storage(rule)]
+    lines += [_rule(rule) for rule in kinds[RuleKind.DENY] if _is_storage(rule)]
+    lines += [_rule(rule) for rule in kinds[RuleKind.TEMPORAL]]
     lines += _program(plan)
-    lines.append("The network is not granted.")
+    lines += explain_network(plan)
+    lines += _models(plan)
     lines += _limits(plan)
     return [printable(line) for line in lines]
 
@@ -56,12 +78,13 @@ def _verdict(decision: Decision) -> str:
 
 
 def _modules(plan: Plan) -> list[str]:
-    lines: list[str] = []
-    if plan.match_digests:
-        lines.append(f"It is for modules with the digest {' or '.join(plan.match_digests)}.")
-    if plan.match_names:
-        lines.append(f"It is for modules named {' or '.join(plan.match_names)}.")
-    return lines
+    asked = (
+        ("for modules with the digest", plan.match_digests),
+        ("for modules named", plan.match_names),
+        ("for the tenants", plan.match_tenants),
+        ("for modules signed by", plan.match_signers),
+    )
+    return [f"It is {what} {' or '.join(values)}." for what, values in asked if values]
 
 
 def _mount(mount: Mount) -> str:
@@ -76,41 +99,101 @@ def _mount(mount: Mount) -> str:
 def _rule(rule: Rule) -> str:
     bounds = ""
     if rule.max_bytes != UNLIMITED:
-        bounds += f", at most {rule.max_bytes} bytes written"
+        bounds += f", at most {_size(rule.max_bytes)} written"
     if rule.max_files != UNLIMITED:
         bounds += f", at most {rule.max_files} files made"
-    return f"Rule {rule.id} {rule.summary}{bounds}."
+    origin, colon, _ = rule.field.partition(": ")
+    return f"Rule {rule.id}{f' (from {origin})' if colon else ''} {rule.summary}{bounds}."
 
 
 def _program(plan: Plan) -> list[str]:
     names = ", ".join(name for name, _ in plan.environment)
     more = "the caller may add more" if plan.is_extra_args_allowed else "the caller may add none"
-    sources = {SourceKind.NONE: "none", SourceKind.REAL: "real", SourceKind.FIXED: "fixed by the policy"}
+    clocks = plan.clocks
+    wall = _clock(clocks.wall, _moment(clocks.wall_ns))
+    monotonic = _clock(clocks.monotonic, f"{clocks.monotonic_ns} ns")
+    random = {SourceKind.NONE: "none", SourceKind.REAL: "real", SourceKind.FIXED: "from a seed in the policy"}
     return [
         f"Environment: {names or 'no variable'}.",
         f"Arguments: {' '.join(plan.args) or 'none'}; {more}.",
         f"Streams: stdin {plan.stdio.stdin}, stdout {plan.stdio.stdout}, stderr {plan.stdio.stderr}.",
-        f"Wall clock: {sources[plan.clocks.wall]}; monotonic clock: {sources[plan.clocks.monotonic]}.",
-        f"The clocks tick every {plan.clocks.resolution_ns} ns.",
-        f"Random bytes: {sources[plan.random.kind]}.",
+        f"Wall clock: {wall}; monotonic clock: {monotonic}.",
+        f"The clocks tick every {clocks.resolution_ns} ns.",
+        f"Random bytes: {random[plan.random.kind]}.",
     ]
+
+
+def _clock(kind: SourceKind, moment: str) -> str:
+    return f"frozen at {moment}" if kind is SourceKind.FIXED else kind.name.lower()
+
+
+def _moment(nanoseconds: int) -> str:
+    seconds, rest = divmod(nanoseconds, 10**9)
+    text = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{text}.{rest:09d}Z" if rest else f"{text}Z"
+
+
+def explain_network(plan: Plan) -> list[str]:
+    """What of the network the plan grants and refuses, a sentence a line."""
+    rules = [rule for rule in plan.rules if _is_network(rule)]
+    lines = [_rule(rule) for rule in rules if rule.kind is RuleKind.ALLOW]
+    if not lines:
+        return ["The network is not granted."]
+    return lines + [_rule(rule) for rule in rules if rule.kind is RuleKind.DENY]
+
+
+def _is_storage(rule: Rule) -> bool:
+    return rule.field.rpartition(": ")[2].startswith("permissions.storage")
+
+
+def _is_network(rule: Rule) -> bool:
+    return rule.field.rpartition(": ")[2].startswith("permissions.network")
+
+
+def _models(plan: Plan) -> list[str]:
+    nn = plan.nn
+    lines = [
+        f"Rule {plan.rules[model.rule].id} allows the model {model.name} ({model.backend}) with the digest "
+        f"{model.digest}."
+        for model in nn.models
+    ]
+    bounds = [f"at most {nn.max_calls} calls"] if nn.max_calls != UNLIMITED else []
+    bounds += [f"tensors of at most {_size(nn.max_tensor_bytes)}"] if nn.max_tensor_bytes != UNLIMITED else []
+    return [*lines, f"Models: {', '.join(bounds)}."] if lines and bounds else lines
 
 
 def _limits(plan: Plan) -> list[str]:
     limits = plan.limits
     shown = {
-        "memory": (limits.memory_bytes, "bytes"),
-        "processor time": (limits.cpu_ms, "ms"),
-        "wall time": (limits.wall_ms, "ms"),
-        "host calls": (limits.host_calls, ""),
-        "standard output": (limits.stdout_bytes, "bytes"),
-        "standard error": (limits.stderr_bytes, "bytes"),
-        "written to files": (limits.disk_bytes, "bytes"),
-        "files made": (limits.files, ""),
-        "open files": (limits.open_files, ""),
+        "memory": _size(limits.memory_bytes),
+        "processor time": _time(limits.cpu_ms),
+        "wall time": _time(limits.wall_ms),
+        "fuel": _count(limits.fuel),
+        "host calls": _count(limits.host_calls),
+        "standard output": _size(limits.stdout_bytes),
+        "standard error": _size(limits.stderr_bytes),
+        "written to files": _size(limits.disk_bytes),
+        "files made": _count(limits.files),
+        "open files": _count(limits.open_files),
     }
-    texts = [
-        f"{name} {'unlimited' if value == UNLIMITED else f'{value} {unit}'.strip()}"
-        for name, (value, unit) in shown.items()
-    ]
-    return [f"Limits: {', '.join(texts)}."]
+    return [f"Limits: {', '.join(f'{name} {text}' for name, text in shown.items())}."]
+
+
+def _count(value: int) -> str:
+    return "unlimited" if value == UNLIMITED else str(value)
+
+
+def _size(value: int) -> str:
+    """Bytes as a document writes them, with the largest unit that holds exactly."""
+    if value == UNLIMITED:
+        return "unlimited"
+    for power, unit in ((3, "Gi"), (2, "Mi"), (1, "Ki")):
+        if value and value % 1024**power == 0:
+            return f"{value // 1024**power}{unit}"
+    return f"{value} bytes"
+
+
+def _time(milliseconds: int) -> str:
+    if milliseconds == UNLIMITED:
+        return "unlimited"
+    return f"{milliseconds // 1000}s" if milliseconds % 1000 == 0 else f"{milliseconds}ms"

@@ -22,7 +22,7 @@ MAX_WATCHES = 32
 
 _ALL = int(reduce(or_, RIGHTS))
 
-# A mask: the rights that the built-in denies decide, those that the rules of the document decide, then one bit
+# A mask: the rights that built-in denies decide, those that the rules of the document decide, then one bit
 # for each ceiling and each watch. A bit is settled where no mark met later can change what it stands for.
 _BUILTIN = 0
 _DOCUMENT = len(RIGHTS)
@@ -47,8 +47,8 @@ class PathMeaning:
     def covers(self) -> dict[int, tuple[int, int]]:
         """For each mark that refuses or watches: its rank in the evaluation, and what it settles.
 
-        A built-in deny that takes every right settles the ceilings too. What a boundary never grants leaves
-        the rules of the document open: which of them would have granted it is reported.
+        A built-in deny that takes every right settles the ceilings too; what a boundary never grants, the
+        rules of the document.
         """
         found: dict[int, tuple[int, int]] = {}
         bits = self._bits()
@@ -58,7 +58,7 @@ class PathMeaning:
             found[mark(owner, Mark.MATCH)] = owner, settled
         second = 1 + max(self.builtin, default=0)
         for owner in self.ceiling:
-            found[mark(owner, Mark.EXCLUDE)] = second + owner, bits[owner]
+            found[mark(owner, Mark.EXCLUDE)] = second + owner, _ALL << _DOCUMENT | bits[owner]
         third = 1 + second + max(self.ceiling, default=0)
         for owner, rights in self.deny.items():
             found[mark(owner, Mark.MATCH)] = third + owner, rights << _DOCUMENT
@@ -79,58 +79,71 @@ class PathMeaning:
 
     def classify(self, marks: frozenset[int]) -> PathClass:
         """The class of a path that carries `marks`."""
-        found = _by_kind(marks)
-        matched = found[Mark.MATCH]
+        found = _Met.of(marks)
         deciders = [0] * len(RIGHTS)
         open_rights = _ALL
-        for owner in sorted(matched & self.builtin.keys()):
+        for owner in sorted(found.matched & self.builtin.keys()):
             open_rights = _settle(deciders, open_rights, self.builtin[owner], owner)
         for owner, rights in self._ceilings:
-            open_rights = _settle(deciders, open_rights, _ALL & ~_within(found, owner, rights), owner)
-        for owner in sorted(matched & self.deny.keys()):
+            open_rights = _settle(deciders, open_rights, _ALL & ~found.within(owner, rights), owner)
+        for owner in sorted(found.matched & self.deny.keys()):
             open_rights = _settle(deciders, open_rights, self.deny[owner], owner)
         allowed = 0
         for owner, granted in self._grants(found):
             allowed |= open_rights & granted
             open_rights = _settle(deciders, open_rights, granted, owner)
-        bits = reduce(or_, (self.watch[owner] for owner in matched & self.watch.keys()), 0)
+        bits = reduce(or_, (self.watch[owner] for owner in found.matched & self.watch.keys()), 0)
         return PathClass(allowed, tuple(deciders), bits)
 
     def outside(self, marks: frozenset[int]) -> list[tuple[int, int, Right]]:
-        """The allow rules that a boundary alone keeps from granting a right here: rule, boundary, right."""
-        found = _by_kind(marks)
-        matched = found[Mark.MATCH]
-        refused = reduce(or_, (self.builtin.get(owner, 0) | self.deny.get(owner, 0) for owner in matched), 0)
+        """The allow rules that a boundary alone keeps from granting a right here: rule, boundary, right.
+
+        Below what a boundary never grants that is told only where the rules of the document still matter.
+        """
+        if not self._ceilings:
+            return []
+        found = _Met.of(marks)
+        refused = 0
+        for owner in found.matched:
+            refused |= self.builtin.get(owner, 0) | self.deny.get(owner, 0)
+        beyond = [(index, ~refused & ~found.within(index, rights)) for index, rights in self._ceilings]
         return [
             (owner, ceiling, right)
             for owner, granted in self._grants(found)
-            for ceiling, rights in self._ceilings
+            for ceiling, mask in beyond
+            if granted & mask
             for right in RIGHTS
-            if right & granted & ~refused & ~_within(found, ceiling, rights)
+            if right & granted & mask
         ]
 
-    def _grants(self, found: Mapping[Mark, set[int]]) -> list[tuple[int, int]]:
+    def _grants(self, found: _Met) -> list[tuple[int, int]]:
         """The allow rules that grant something here, in order, and what."""
-        matched, descending = found[Mark.MATCH], found[Mark.DESCEND]
         return [
-            (owner, self.allow[owner] if owner in matched else self.allow[owner] & int(Right.LIST))
-            for owner in sorted((matched | descending) - found[Mark.EXCLUDE])
+            (owner, self.allow[owner] if owner in found.matched else self.allow[owner] & int(Right.LIST))
+            for owner in sorted((found.matched | found.descending) - found.excluded)
             if owner in self.allow
         ]
 
 
-def _by_kind(marks: frozenset[int]) -> dict[Mark, set[int]]:
-    found: dict[Mark, set[int]] = {kind: set() for kind in Mark}
-    for code in marks:
-        owner, kind = unmark(code)
-        found[kind].add(owner)
-    return found
+@dataclass(frozen=True, slots=True)
+class _Met:
+    """The owners of the marks at a path, by the kind of the mark."""
 
+    matched: set[int]
+    descending: set[int]
+    excluded: set[int]
 
-def _within(found: Mapping[Mark, set[int]], ceiling: int, rights: int) -> int:
-    """The rights that this boundary lets pass here: its own, at or below a root, unless never."""
-    is_inside = ceiling in found[Mark.MATCH] and ceiling not in found[Mark.EXCLUDE]
-    return rights if is_inside else 0
+    @staticmethod
+    def of(marks: frozenset[int]) -> _Met:
+        sets: tuple[set[int], ...] = (set(), set(), set())
+        for code in marks:
+            owner, kind = unmark(code)
+            sets[kind].add(owner)
+        return _Met(*sets)
+
+    def within(self, ceiling: int, rights: int) -> int:
+        """The rights that this boundary lets pass here: its own, at or below a root, unless never."""
+        return rights if ceiling in self.matched and ceiling not in self.excluded else 0
 
 
 def _settle(deciders: list[int], open_rights: int, rights: int, owner: int) -> int:

@@ -42,9 +42,9 @@ def mark(owner: int, kind: Mark) -> int:
     return owner * 4 + kind
 
 
-def unmark(code: int) -> tuple[int, Mark]:
-    """The rule's index and the mark's kind."""
-    return code >> 2, Mark(code & 3)
+def unmark(code: int) -> tuple[int, int]:
+    """The rule's index and the number of the mark's kind."""
+    return code >> 2, code & 3
 
 
 _NON_SLASH = ((0x01, SLASH - 1), (SLASH + 1, 0x7F))
@@ -189,13 +189,16 @@ class Nfa:
         known = self._closures.get(node)
         if known is None:
             epsilons = self.nodes[node].epsilons
-            known = frozenset((node,)).union(*(self.closure(target) for target in epsilons))
+            known = frozenset((node,))
+            if epsilons:
+                known = known.union(*(self.closure(target) for target in epsilons))
             self._closures[node] = known
         return known
 
     def marks(self, threads: frozenset[int]) -> frozenset[int]:
         """Every mark of the nodes in `threads`."""
-        return frozenset(code for node in threads for code in self.nodes[node].marks)
+        nodes = self.nodes
+        return frozenset([code for node in threads for code in nodes[node].marks])
 
     def certain(self, covers: Mapping[int, tuple[int, int]]) -> dict[int, tuple[int, int]]:
         """The nodes from which marks in `covers` are met on every path: the least rank, and all they cover.

@@ -115,6 +115,7 @@ class Mount:
     start: int  # the automaton's state for the mount itself
     is_split: bool  # not every path below has the same rights: links are not followed
     is_mutable: bool  # some path below allows more than read and list
+    is_optional: bool = False  # where the host has no such directory, an empty one stands in
 
     @property
     def base(self) -> str:

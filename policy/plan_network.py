@@ -177,6 +177,8 @@ class NetworkPlan:
     lookups: Lookups = field(default_factory=Lookups)
     listeners: tuple[Listener, ...] = ()  # sorted by protocol, address, port
     is_private_open: bool = False  # private addresses need no rule that says so
+    no_listening: int = NO_RULE  # the boundary's rule that refuses to listen
+    is_loopback_spared: bool = False  # it leaves addresses of loopback
 
 
 @dataclass(frozen=True, slots=True)

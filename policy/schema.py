@@ -43,6 +43,7 @@ from policy.fields import (
     WallClock,
 )
 from policy.schema_network import Model, Network
+from policy.schema_temporal import TemporalRule
 from policy.schema_test import Case
 
 MIB = 2**20
@@ -169,14 +170,6 @@ class Permissions(Model):
     random: RandomSource = "real"
     nn: Section[Nn] = Nn()
     host_functions: Many[HostFunction] = ()
-
-
-class TemporalRule(Model):
-    """A rule over time."""
-
-    id: RuleName | None = None
-    when: dict[str, object]
-    then: dict[str, object]
 
 
 class LimitsSection(Model):

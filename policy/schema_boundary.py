@@ -24,7 +24,6 @@ from policy.fields import (
     NeverUri,
     NonEmpty,
     OpenFilesLimit,
-    Port,
     RootUri,
     Section,
     StackLimit,
@@ -32,7 +31,7 @@ from policy.fields import (
     fault,
 )
 from policy.schema import Match, Naming
-from policy.schema_network import Model
+from policy.schema_network import Model, NetworkCeiling
 from policy.schema_test import Case
 
 
@@ -49,16 +48,6 @@ class StorageCeiling(Model):
     roots: Many[RootUri] = ()
     access: Many[Access] = ()
     never: Many[NeverUri] = ()
-
-
-class NetworkCeiling(Model):
-    """What of the network may be granted at most."""
-
-    schemes: Many[NonEmpty] = ()
-    ports: Many[Port] = ()
-    never: Many[NonEmpty] = ()
-    private: Literal["deny", "allow-listed", "allow"] = "deny"
-    listen: Literal["none", "loopback", "any"] = "none"
 
 
 class LimitsCeiling(Model):

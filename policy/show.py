@@ -6,18 +6,22 @@ plan alone, so it is what will be enforced.
 
 from __future__ import annotations
 
-from dataclasses import fields
+import hashlib
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING
 
-from policy.digest import Json, as_json
-from policy.explain import explain_plan
+from policy.digest import Json, as_json, canonical
+from policy.explain import explain_network, explain_plan
+from policy.plan import Right
+from policy.plan_temporal import Reach
 
 if TYPE_CHECKING:
     from policy.plan import Plan
+    from policy.plan_temporal import TemporalRule
 
 
 def plan_as_json(plan: Plan) -> dict[str, Json]:
-    """The plan by field; the automaton as its size and digests, a seed as its presence only."""
+    """The plan by field; long tables as their sizes and digests, a seed as its presence only."""
     value = {each.name: as_json(getattr(plan, each.name)) for each in fields(plan)}
     automaton = plan.automaton
     sizes: dict[str, Json] = {
@@ -27,6 +31,8 @@ def plan_as_json(plan: Plan) -> dict[str, Json]:
     }
     digests = value["automaton"]
     value["automaton"] = {**sizes, "digests": digests}
+    value["temporal"] = [_temporal(plan, rule) for rule in plan.temporal]
+    value["network"] = _network(plan)
     value["random"] = {"kind": plan.random.kind.name.lower(), "is_seeded": bool(plan.random.seed)}
     value["rules"] = [
         {
@@ -41,6 +47,44 @@ def plan_as_json(plan: Plan) -> dict[str, Json]:
         for rule in plan.rules
     ]
     return value
+
+
+def _temporal(plan: Plan, rule: TemporalRule) -> dict[str, Json]:
+    return {
+        "rule": plan.rules[rule.rule].id,
+        "trigger": rule.trigger.name.lower(),
+        "watches": rule.watches,
+        "over": as_json(rule.over),
+        "window_ms": as_json(rule.window_ms),
+        "rights": [str(right.name).lower() for right in Right if right & rule.rights],
+        "reach": [str(reach.name).lower() for reach in Reach if reach & rule.reach],
+        "denies_nn": rule.denies_nn,
+        "severity": rule.severity,
+    }
+
+
+def _network(plan: Plan) -> dict[str, Json]:
+    """How large the tables are, one digest of all of them, and what they mean."""
+    tables = as_json(plan.network)
+    sizes: dict[str, Json] = {}
+    for each in fields(plan.network):
+        size = _size(getattr(plan.network, each.name))
+        if size is not None:
+            sizes[each.name] = size
+    return {
+        "sizes": sizes,
+        "digest": "sha256:" + hashlib.sha256(canonical(tables)).hexdigest(),
+        "rules": list[Json](explain_network(plan)),
+    }
+
+
+def _size(table: object) -> int | None:
+    """The rows of a table and of the tables in it; None for what is none."""
+    if isinstance(table, tuple):
+        return len(table)
+    if is_dataclass(table):
+        return sum(_size(getattr(table, each.name)) or 0 for each in fields(table))
+    return None
 
 
 def render_plan(plan: Plan) -> str:

@@ -104,7 +104,6 @@ class _Reader:
         self.nodes = 0
         self.stack: list[_Open] = []
         self.root: Node | None = None
-        self.last: _Mark | None = None  # where the last event that stands for text ended
 
     def read(self, text: str) -> Node:
         """Read the whole text; a syntax error ends it."""
@@ -135,11 +134,6 @@ class _Reader:
             case "ScalarEvent":
                 node = _node("scalar", event)
                 node.text, node.style = event.value, event.style or ""
-                if (
-                    node.start == node.end and self.last is not None
-                ):  # nothing: it stands where the text ended
-                    node.line, node.column = self.last.line + 1, self.last.column + 1
-                    node.start = node.end = self.last.index
                 self._check_node(event, node)
                 self._place(node)
             case "AliasEvent":
@@ -159,7 +153,6 @@ class _Reader:
                     raise self.findings.stop("several-documents", _spot(event), problem=problem)
             case _:
                 return
-        self.last = event.end_mark
 
     def _open(self, node: Node) -> None:
         node.is_open = True

@@ -63,8 +63,9 @@ class Grant:
     def rule(self) -> Rule:
         """The rule, as a plan holds it."""
         section = self.section
-        what = f"{self.uri} as {self.guest_path}" if self.uri != self.guest_path else self.uri
-        globs = f", of it {', '.join(section.include)}" if section.include else ""
+        is_elsewhere = self.uri != self.guest_path
+        what = f"{self.uri}, which the guest finds at {self.guest_path}" if is_elsewhere else self.uri
+        globs = f", only {', '.join(section.include)}" if section.include else ""
         globs += f", but not {', '.join(section.exclude)}" if section.exclude else ""
         return Rule(
             id=self.id,
@@ -115,6 +116,7 @@ class GuestMount:
 
     guest: str
     rules: MountRules
+    is_optional: bool = False  # mounted to learn what is refused, whether it is there or not
 
 
 @dataclass(slots=True)

@@ -21,6 +21,7 @@ from policy.placeholders import (
 )
 from policy.schema_boundary import BoundaryModel
 from policy.storage import rule_id
+from policy.temporal import temporal_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,12 +117,13 @@ def values_of(subject: Subject) -> dict[str, str]:
 
 
 def _with_ids(document: PolicyDocument, value: object) -> object:
-    """`value` with ids for storage rules that have none: the same that the text as written gives them."""
+    """`value` with ids for rules that have none: the same that the text as written gives them."""
     storage = document.model.permissions.storage
     ids: dict[Path, str] = {
         (*_STORAGE, "allow", index): rule_id("allow", rule) for index, rule in enumerate(storage.allow)
     }
     ids |= {(*_STORAGE, "deny", index): rule_id("deny", rule) for index, rule in enumerate(storage.deny)}
+    ids |= {("rules", index): temporal_id(rule) for index, rule in enumerate(document.model.rules)}
 
     def walk(path: Path, here: object) -> object:
         if isinstance(here, dict):
@@ -133,11 +135,7 @@ def _with_ids(document: PolicyDocument, value: object) -> object:
             return tuple(walk((*path, index), inner) for index, inner in enumerate(items))
         return here
 
-    root = cast("dict[str, object]", value)
-    permissions = cast("dict[str, object]", root.get("permissions") or {})
-    if not permissions.get("storage"):
-        return value
-    return {**root, "permissions": {**permissions, "storage": walk(_STORAGE, permissions["storage"])}}
+    return walk((), value)
 
 
 @dataclass(slots=True)

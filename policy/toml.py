@@ -243,6 +243,7 @@ class _Builder:
         match value:
             case dict():
                 pairs = cast("dict[str, object]", value).items()
+                entries = [self._entry(key, each, (*path, key)) for key, each in pairs]
                 return Node("mapping", *spot, start, start, entries=entries)
             case list():
                 items = cast("list[object]", value)

@@ -18,6 +18,8 @@ _READABLE: Final = (
 )
 _RANK: Final = {byte: rank for rank, byte in enumerate((SLASH, *_READABLE))}
 
+_BEST_FIRST: Final = (*_RANK, *(byte for byte in range(1, 256) if byte not in _RANK))
+
 
 class Witnesses:
     """One path to each state from a start: the shortest of those that read well, where there is one."""
@@ -35,6 +37,7 @@ class Witnesses:
                         seen[target] = None
                         self._before[target] = number, byte
                         queue.append(target)
+        self.order = tuple(seen)
 
     def path(self, number: int) -> str:
         """The path that ends in the state `number`; bytes that are no text are escaped."""
@@ -49,12 +52,15 @@ class Witnesses:
 def _ways(state: State) -> list[tuple[int, int]]:
     """Every state that one byte leads to, each with the byte that reads best, the best first."""
     ways = [(_best(range(low, high + 1)), target) for low, high, target in state.edges]
-    taken = {byte for low, high, _ in state.edges for byte in range(low, high + 1)}
-    free = [byte for byte in range(1, 256) if byte not in taken]
-    if free:
-        ways.append((_best(free), state.default))
+    spare = next((byte for byte in _BEST_FIRST if not _is_taken(state, byte)), None)
+    if spare is not None:
+        ways.append((spare, state.default))
     return sorted(ways, key=lambda way: _RANK.get(way[0], 256 + way[0]))
 
 
-def _best(members: range | list[int]) -> int:
-    return min(members, key=lambda byte: _RANK.get(byte, 256 + byte))
+def _is_taken(state: State, byte: int) -> bool:
+    return any(low <= byte <= high for low, high, _ in state.edges)
+
+
+def _best(members: range) -> int:
+    return members[0] if len(members) == 1 else next(byte for byte in _BEST_FIRST if byte in members)

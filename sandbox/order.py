@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from audit.identity import new_execution_id
+from audit.inert import inert
 from audit.start import ExecutionStart, MountPoint
 from audit.store import TENANT
 from audit.text import from_host
@@ -65,7 +66,17 @@ class Order:
 
 
 def check_order(order: Order) -> None:
-    """Refuse arguments that the policy does not take, or that would reach the guest changed; OrderRefused."""
+    """Refuse what the policy does not take; OrderRefused.
+
+    That is a plan made for study only, and arguments that it does not want, or that would not reach the
+    guest as they are.
+    """
+    if not order.plan.may_run:
+        named = ", ".join(inert(field) for field in order.plan.unenforced)
+        reason = (
+            f"this version does not enforce all of it ({named})" if named else "it is no policy for a module"
+        )
+        raise OrderRefused(f"the policy was compiled for study and may not run: {reason}")
     if order.extra_args and not order.plan.is_extra_args_allowed:
         raise OrderRefused("the policy takes no arguments from the caller (`extra_args: false`)")
     size = 0
@@ -99,6 +110,7 @@ def start_of(order: Order, started_ns: int) -> ExecutionStart:
         rules=tuple(rule.id for rule in plan.rules),
         mounts=tuple(MountPoint.of(guest=mount.guest, base=mount.base) for mount in plan.mounts),
         retain_days=plan.audit.retain_days,
+        unenforced=tuple(from_host(field) for field in plan.unenforced),
     )
 
 

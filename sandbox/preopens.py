@@ -24,6 +24,10 @@ Preopens: TypeAlias = "tuple[tuple[str, str, bool], ...]"
 """Host directory, guest path and mutability, in the plan's order."""
 
 
+_EMPTY = ".empty"
+"""Stands in for directories that need not exist; no scratch directory is named so, and no rule grants it."""
+
+
 class MountRefused(Exception):  # noqa: N818  # an outcome of a run, shown as `refused`, not a mistake of ours
     """A run cannot be set up as its plan says; the message is inert."""
 
@@ -76,16 +80,23 @@ def _keep_off(mount: Mount, protected: tuple[Path, ...]) -> None:
             )
 
 
+def _made(mount: Mount, scratch: Path | None, name: str) -> str:
+    """A directory of this run."""
+    if scratch is None:
+        raise MountRefused(f"mount `{inert(mount.guest)}`: there is no place for scratch files")
+    folder = scratch.resolve() / name
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return str(folder)
+
+
 def _host(mount: Mount, scratch: Path | None) -> str:
     if mount.scratch:
-        if scratch is None:
-            raise MountRefused(f"mount `{inert(mount.guest)}`: there is no place for scratch files")
-        folder = scratch.resolve() / mount.scratch
-        folder.mkdir(mode=0o700, exist_ok=True)
-        return str(folder)
+        return _made(mount, scratch, mount.scratch)
     path = Path(mount.host)
     real = path.resolve()
     if not real.is_dir():
+        if mount.is_optional:
+            return _made(mount, scratch, _EMPTY)
         raise MountRefused(
             f"mount `{inert(mount.guest)}`: expected a directory at `{inert(mount.host)}`, found none"
         )

@@ -153,7 +153,7 @@ class Runner:
             prepared = self._prepare(order, admitted, config)
             guest = stack.enter_context(prepared.artifact)
             scratch = None
-            if any(mount.scratch for mount in plan.mounts):
+            if any(mount.scratch or mount.is_optional for mount in plan.mounts):
                 scratch = stack.enter_context(self._scratch.directory(order.exec_id))
             job = job_of(order, admitted, open_mounts(plan, scratch, protected=self._protected))
             order.tell("run")

@@ -63,6 +63,7 @@ def receipt_of(order: Order, started_ns: int, outcome: Outcome, trail: Trail | N
         refusals=tuple(one.refusal() for one in trail.refused) if trail else (),
         resources=trail.resources if trail else Resources(),
         walls=WALLS if trail else (),
+        unenforced=tuple(from_host(field) for field in plan.unenforced),
     )
 
 

@@ -1,36 +1,27 @@
 """`wasmgate audit`: questions to the log, answered from what is sealed and what is not sealed yet.
 
-What can be asked is `audit.filters`, who answers `audit.query`. INVARIANT: nothing that a question finds is
-changed; what an ended supervisor left behind is sealed first, where the log can be written.
+What can be asked, and the log that is asked, are `record_options.py`; who answers is `audit.query`.
+INVARIANT: nothing that a question finds is changed.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import click
 
+from api.record_options import audit_dir_option, filter_of, filter_options, open_log
 from api.tables import output_option, write_json, write_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from audit.filters import RecordFilter
-    from audit.query import AuditReader
+    from pathlib import Path
 
 _COLUMNS = ("time", "seq", "call", "decision", "errno", "target", "rule_id")
 _TABLE_LIMIT = 100
 _UNKNOWN = 1
-
-
-_AUDIT_DIR = click.option(
-    "--audit-dir", metavar="DIR", type=click.Path(path_type=Path), help="Folder of the log."
-)
 
 
 @click.group(short_help="Query the audit log.")
@@ -38,36 +29,16 @@ def COMMAND() -> None:  # noqa: N802  # the name that every command file gives i
     """Ask what ran, what it called, and what was refused."""
 
 
-def _filter_options(command: Callable[..., object]) -> Callable[..., object]:
-    """The options that say which records are meant."""
-    options = (
-        _AUDIT_DIR,
-        click.option("--execution", metavar="ID", help="Of this execution."),
-        click.option("--module", metavar="M", help="Of a module, by digest or name."),
-        click.option("--call", metavar="GLOB", help="Of these calls, as `path_*`."),
-        click.option("--decision", metavar="D", help="`allow`, `deny`, `would_deny` or `limit`."),
-        click.option("--rule", metavar="ID", help="Decided by this rule."),
-        click.option(
-            "--path-prefix", metavar="P", help="About paths that start so, on the host or in the guest."
-        ),
-        click.option("--from", "from_", metavar="T", help="Not before: RFC 3339, or nanoseconds since 1970."),
-        click.option("--to", metavar="T", help="Before: as --from."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
 @COMMAND.command()
-@_filter_options
+@filter_options
 @click.option(
     "--limit", metavar="N", type=click.IntRange(min=1), help="At most so many; 100 in a table, else all."
 )
 @output_option("table", "json", "ndjson")
 def query(*, audit_dir: Path | None, limit: int | None, output: str, **wanted: str | None) -> None:
     """Print records, oldest first within one execution, else newest first."""
-    with _reader(audit_dir) as reader:
-        chosen = _filter(wanted)
+    with open_log(audit_dir) as reader:
+        chosen = filter_of(wanted)
         if output != "table":
             write_rows(reader.stream(chosen, limit=limit), columns=(), output=output)
             return
@@ -80,12 +51,12 @@ def query(*, audit_dir: Path | None, limit: int | None, output: str, **wanted: s
 
 
 @COMMAND.command()
-@_filter_options
+@filter_options
 @output_option("table", "json")
 def stats(*, audit_dir: Path | None, output: str, **wanted: str | None) -> None:
     """Count records by call and decision, and refusals by rule."""
-    with _reader(audit_dir) as reader:
-        found = reader.stats(_filter(wanted))
+    with open_log(audit_dir) as reader:
+        found = reader.stats(filter_of(wanted))
     if output == "json":
         write_json(asdict(found))
         return
@@ -107,7 +78,7 @@ def stats(*, audit_dir: Path | None, output: str, **wanted: str | None) -> None:
 
 
 @COMMAND.command()
-@_AUDIT_DIR
+@audit_dir_option
 @output_option("table", "json")
 @click.argument("execution")
 def show(*, audit_dir: Path | None, output: str, execution: str) -> int:
@@ -117,7 +88,7 @@ def show(*, audit_dir: Path | None, output: str, execution: str) -> int:
     from api.timeline import MAX_ROWS, timeline
     from audit.filters import RecordFilter
 
-    with _reader(audit_dir) as reader:
+    with open_log(audit_dir) as reader:
         wanted = RecordFilter(execution=execution)
         found = reader.execution(execution)
         if found is None:
@@ -134,38 +105,6 @@ def show(*, audit_dir: Path | None, output: str, execution: str) -> int:
             )
             click.echo(text, nl=False)
     return 0
-
-
-@contextlib.contextmanager
-def _reader(audit_dir: Path | None) -> Iterator[AuditReader]:
-    from api.sealing import open_reader, seal_left
-    from api.settings import SettingsError, load_settings
-    from audit.errors import AuditError
-
-    try:
-        root = load_settings(audit_dir=audit_dir).audit_dir
-        with contextlib.suppress(AuditError, OSError):  # a log that can't be written can still be read
-            seal_left(root)
-        with open_reader(root) as reader:
-            yield reader
-    except (SettingsError, AuditError) as err:
-        raise click.ClickException(str(err)) from err
-
-
-def _filter(wanted: dict[str, str | None]) -> RecordFilter:
-    from audit.filters import RecordFilter, time_filter
-
-    from_text, to_text = wanted["from_"], wanted["to"]
-    return RecordFilter(
-        execution=wanted["execution"],
-        module=wanted["module"],
-        call=wanted["call"],
-        decision=wanted["decision"],
-        rule=wanted["rule"],
-        path_prefix=wanted["path_prefix"],
-        from_ns=None if from_text is None else time_filter("from", from_text),
-        to_ns=None if to_text is None else time_filter("to", to_text),
-    )
 
 
 def _with_time(row: dict[str, object]) -> dict[str, object]:

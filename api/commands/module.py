@@ -6,15 +6,19 @@ compiled here, and never run.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from api.library_options import library_options
 from api.tables import cell, output_option, render_table, write_json
 
 if TYPE_CHECKING:
+    from api.reconciling import Studied
     from policy.plan import Plan
+    from policy.tighten import Tighter
     from sandbox.inspection import ImportView, Inspection
 
 _SHOWN_EXPORTS = 20
@@ -28,19 +32,41 @@ def COMMAND() -> None:  # noqa: N802  # the name that every command file gives i
 @COMMAND.command()
 @click.option("--policy", "policy_file", metavar="FILE", help="Say what this policy makes of it.")
 @click.option("--invoke", metavar="NAME", help="The export that would be called instead of `_start`.")
+@click.option("--against", metavar="OLD", help="Compare what it imports with an older version of it.")
+@click.option("--records", is_flag=True, help="Say what its recorded runs never used of the policy.")
+@click.option("--audit-dir", metavar="DIR", type=click.Path(path_type=Path), help="Folder of the log.")
 @output_option("table", "json")
+@library_options
 @click.argument("module_file", metavar="MODULE")
-def inspect(*, module_file: str, policy_file: str | None, invoke: str | None, output: str) -> int:
-    """Show what MODULE imports and exports, and whether it would be run; exit status 125 if not."""
+def inspect(
+    *,
+    module_file: str,
+    policy_file: str | None,
+    invoke: str | None,
+    against: str | None,
+    records: bool,
+    audit_dir: Path | None,
+    output: str,
+    library: tuple[str, ...],
+    tenant: str | None,
+) -> int:
+    """Show what MODULE imports and exports, and whether it would be run; exit status 125 if not.
+
+    With --policy, what it would lack under that policy and what of it no import can use. With --records as well,
+    what its runs never used, and the policy that is left without that.
+    """
     from api.exits import REFUSED
     from api.loading import UnreadableError, read_module
     from sandbox import inspection
     from sandbox.refusal import AdmissionRefused
 
+    if records and not policy_file:
+        raise click.UsageError("--records says what runs used of a policy: name it with --policy")
     try:
-        plan = _plan(policy_file) if policy_file else None
+        plan = _plan(policy_file, library, tenant) if policy_file else None
         module = read_module(module_file, plan.limits if plan else None)
         found = inspection.inspect(module, plan, name=Path(module_file).name, invoke=invoke)
+        old = inspection.inspect(read_module(against)) if against else None
     except UnreadableError as err:
         raise click.ClickException(str(err)) from err
     except AdmissionRefused as refusal:
@@ -49,11 +75,71 @@ def inspect(*, module_file: str, policy_file: str | None, invoke: str | None, ou
         else:
             click.echo(f"refused ({refusal.reason}): {refusal.message}")
         return REFUSED
+    beside = _Beside(policy_file, library, tenant, against or "", audit_dir if records else None, records)
     if output == "json":
-        write_json(_as_json(found))
+        write_json(_as_json(found) | beside.as_json(found, old))
     else:
-        click.echo(_render(found, has_policy=plan is not None), nl=False)
+        click.echo(_render(found, has_policy=plan is not None) + beside.rendered(found, old), nl=False)
     return REFUSED if found.refusal else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """What a module is laid beside."""
+
+    policy_file: str | None
+    library: tuple[str, ...]
+    tenant: str | None
+    against: str
+    audit_dir: Path | None
+    has_records: bool
+
+    def rendered(self, found: Inspection, old: Inspection | None) -> str:
+        """As text."""
+        from api import reconciling
+
+        text = ""
+        if self.policy_file is not None:
+            text += reconciling.render_reconciled(reconciling.reconciled(found, self._studied(found)))
+        if old is not None:
+            text += reconciling.render_versions(reconciling.compared(old, found), self.against)
+        if self.has_records:
+            text += reconciling.render_unused(*self._unused(found))
+        return text
+
+    def as_json(self, found: Inspection, old: Inspection | None) -> dict[str, object]:
+        """As plain values."""
+        from api import reconciling
+
+        parts: dict[str, object] = {}
+        if self.policy_file is not None:
+            beside = reconciling.reconciled(found, self._studied(found))
+            parts |= reconciling.reconciled_as_json(beside)
+        if old is not None:
+            parts["against"] = reconciling.versions_as_json(reconciling.compared(old, found))
+        if self.has_records:
+            parts["records"] = reconciling.unused_as_json(*self._unused(found))
+        return parts
+
+    def _studied(self, found: Inspection) -> Studied:
+        from api.loading import load_bundle
+        from api.reconciling import studied
+        from policy.subject import Subject
+
+        subject = Subject(tenant=self.tenant, module_digest=found.digest)
+        return studied(self.policy_file or "", load_bundle(self.library), subject)
+
+    def _unused(self, found: Inspection) -> tuple[Tighter, int]:
+        from api.learning import opened_log
+        from api.loading import UnreadableError
+        from api.reconciling import unused_by_runs
+        from audit.errors import AuditError
+
+        try:
+            with opened_log(self.audit_dir) as reader:
+                return unused_by_runs(self._studied(found), found.digest, reader)
+        except (AuditError, UnreadableError) as err:
+            raise click.ClickException(str(err)) from err
 
 
 @COMMAND.command(name="compile")
@@ -73,7 +159,7 @@ def compile_command(*, module_file: str, policy_file: str | None, output: str) -
     from sandbox.refusal import AdmissionRefused
 
     try:
-        plan = _plan(policy_file) if policy_file else None
+        plan = _plan(policy_file, (), None) if policy_file else None
         module = read_module(module_file, plan.limits if plan else None)
         with Progress() as progress:
             progress.say("compiling")
@@ -101,12 +187,12 @@ def compile_command(*, module_file: str, policy_file: str | None, output: str) -
     return 0
 
 
-def _plan(file: str) -> Plan:
+def _plan(file: str, library: tuple[str, ...], tenant: str | None) -> Plan:
     from api.loading import load_plan, show_policy_error
     from policy.errors import PolicyError
 
     try:
-        return load_plan(file)
+        return load_plan(file, library=library, tenant=tenant, is_study=True)
     except PolicyError as err:
         show_policy_error(err)
         raise click.exceptions.Exit(1) from err

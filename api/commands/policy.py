@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from api.commands import policy_diff, policy_fmt, policy_learn, policy_resolve, policy_simulate, policy_test
 from api.library_options import library_options
 from api.tables import output_option, write_json
 
@@ -172,3 +173,11 @@ def _as_json(finding: Finding) -> dict[str, object]:
         "message": finding.sentence,
         "suggestion": finding.suggestion or None,
     }
+
+
+COMMAND.add_command(policy_diff.COMMAND)
+COMMAND.add_command(policy_fmt.COMMAND)
+COMMAND.add_command(policy_learn.COMMAND)
+COMMAND.add_command(policy_resolve.COMMAND)
+COMMAND.add_command(policy_simulate.COMMAND)
+COMMAND.add_command(policy_test.COMMAND)

@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from api.library_options import library_option, tenant_option
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from io import FileIO
 
+    from api.run_inputs import Asked, RunInputs
     from api.service import Service
+    from api.settings import Settings
     from audit.receipt import Receipt
-    from policy.plan import Plan
     from sandbox.cells import Cells
     from sandbox.runner import Execution, Order
 
@@ -29,11 +32,19 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command(short_help="Run a module under a policy.")
-@click.option("--policy", "policy_file", required=True, metavar="FILE", help="The policy, a YAML file.")
+@click.option(
+    "--policy",
+    "policy_file",
+    metavar="FILE",
+    help="The policy, a YAML file; without it, the one that the bindings of the policies' folder name.",
+)
+@library_option
+@tenant_option("default")
 @click.option("--audit-dir", metavar="DIR", type=click.Path(path_type=Path), help="Folder of the audit log.")
 @click.option("--receipt", "receipt_file", metavar="FILE", help="Write the receipt, as JSON, to this file.")
 @click.option("--invoke", metavar="NAME", help="Call this export instead of `_start`.")
 @click.option("--quiet", is_flag=True, help="Leave out the report of refusals.")
+@click.option("--verbose", "-v", is_flag=True, help="Say which policy governs, and why.")
 @click.option(
     "--output",
     type=click.Choice(["table", "json", "ndjson"]),
@@ -45,11 +56,14 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @click.argument("args", metavar="[-- ARGS...]", nargs=-1, type=click.UNPROCESSED)
 def COMMAND(  # noqa: N802  # the name that every command file gives its command
     *,
-    policy_file: str,
+    policy_file: str | None,
+    library: tuple[str, ...],
+    tenant: str,
     audit_dir: Path | None,
     receipt_file: str | None,
     invoke: str | None,
     quiet: bool,
+    verbose: bool,
     output: str,
     module_file: str,
     args: tuple[str, ...],
@@ -63,33 +77,44 @@ def COMMAND(  # noqa: N802  # the name that every command file gives its command
 
     cells = Cells()
     cells.warm()  # it starts while the rest is imported
+    from api.run_inputs import Asked
+
     with contextlib.closing(cells):
         wanted = _Wanted(
-            policy_file=policy_file,
-            module_file=module_file,
+            asked=Asked(module_file=module_file, policy_file=policy_file, library=library, tenant=tenant),
             args=args,
             invoke=invoke,
             audit_dir=audit_dir,
             receipt_file=receipt_file,
         )
-        return _run(wanted, cells, quiet=quiet, output=output)
+        return _run(wanted, cells, _Report(is_quiet=quiet, is_verbose=verbose, output=output))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Wanted:
     """What the command line asks for."""
 
-    policy_file: str
-    module_file: str
+    asked: Asked
     args: tuple[str, ...]
     invoke: str | None
     audit_dir: Path | None
     receipt_file: str | None
 
 
-def _run(wanted: _Wanted, cells: Cells, *, quiet: bool, output: str) -> int:
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """How much is said on standard error, and in which form."""
+
+    is_quiet: bool
+    is_verbose: bool
+    output: str
+
+
+def _run(wanted: _Wanted, cells: Cells, report: _Report) -> int:
     from api.exits import REFUSED
-    from api.loading import UnreadableError, load_plan, read_module, show_policy_error
+    from api.library import LibraryError, UngovernedError
+    from api.loading import UnreadableError, show_policy_error
+    from api.run_inputs import read_inputs
     from api.service import Service
     from api.settings import SettingsError, load_settings
     from audit.errors import AuditError
@@ -99,16 +124,27 @@ def _run(wanted: _Wanted, cells: Cells, *, quiet: bool, output: str) -> int:
     try:
         with contextlib.ExitStack() as stack:
             receipt = _open_receipt(wanted, stack)
-            plan = load_plan(wanted.policy_file)
-            module = read_module(wanted.module_file, plan.limits)
             settings = load_settings(audit_dir=wanted.audit_dir)
+            _check_policy_is_known(wanted.asked, settings)
+            ready = read_inputs(wanted.asked, settings)
             service = stack.enter_context(Service(settings, is_brief=True, cells=cells))
-            return _Session(service, plan, quiet=quiet, output=output, receipt=receipt).run(wanted, module)
+            return _Session(service, ready, report, receipt=receipt).run(wanted)
     except PolicyError as err:
         show_policy_error(err)
-    except (UnreadableError, SettingsError, AuditError, CacheError, OSError) as err:
+    except UngovernedError as err:
+        click.echo("\n  ".join([f"wasmgate: {err}", *err.chain]), err=True)
+    except (UnreadableError, LibraryError, SettingsError, AuditError, CacheError, OSError) as err:
         click.echo(f"wasmgate: {err}", err=True)
     return REFUSED
+
+
+def _check_policy_is_known(asked: Asked, settings: Settings) -> None:
+    from api.run_inputs import has_bindings
+    from audit.inert import inert
+
+    if asked.policy_file is None and not has_bindings(settings):
+        folder = inert(str(settings.policies_dir / "resolution"))
+        raise click.UsageError(f"name the policy with --policy FILE: there are no bindings in {folder}")
 
 
 def _open_receipt(wanted: _Wanted, stack: contextlib.ExitStack) -> FileIO | None:
@@ -122,7 +158,7 @@ def _open_receipt(wanted: _Wanted, stack: contextlib.ExitStack) -> FileIO | None
         return None
     path = Path(wanted.receipt_file)
     try:
-        for name in (wanted.policy_file, wanted.module_file):
+        for name in filter(None, (wanted.asked.policy_file, wanted.asked.module_file)):
             if path.exists() and Path(name).exists() and path.samefile(name):
                 raise UnreadableError("receipt", str(path), "would overwrite what the run needs")
         return stack.enter_context(path.open("wb", buffering=0))
@@ -135,39 +171,51 @@ class _Session:
     """One run, its streams, and what follows it."""
 
     def __init__(
-        self, service: Service, plan: Plan, *, quiet: bool, output: str, receipt: FileIO | None
+        self, service: Service, ready: RunInputs, report: _Report, *, receipt: FileIO | None
     ) -> None:
         from api.terminal import Paint, Progress
 
         self._service = service
-        self._plan = plan
-        self._is_quiet = quiet
-        self._output = output
+        self._ready = ready
+        self._shown = report
         self._receipt = receipt
         self._signal = 0
         self._paint = Paint(sys.stderr)
-        self._progress = Progress(is_quiet=quiet)
+        self._progress = Progress(is_quiet=report.is_quiet)
 
-    def run(self, wanted: _Wanted, module: bytes) -> int:
+    def run(self, wanted: _Wanted) -> int:
         """Run, pass the streams on, write the receipt and the report; gives the exit status."""
         from api.exits import exit_status
 
-        execution = self._execute(wanted, module)
+        if self._shown.is_verbose:
+            self._say_policy(wanted)
+        execution = self._execute(wanted)
         self._write_receipt(execution.receipt)
-        if not self._is_quiet:
+        if not self._shown.is_quiet:
             self._report(execution)
         return exit_status(execution.receipt.outcome, signal_number=self._signal)
 
-    def _execute(self, wanted: _Wanted, module: bytes) -> Execution:
+    def _say_policy(self, wanted: _Wanted) -> None:
+        from audit.inert import inert
+
+        found = self._ready.resolution
+        asked, name = wanted.asked, self._ready.plan.name
+        who = f"policy {name} governs {inert(asked.module_name)} for tenant {asked.tenant}"
+        why = found.chain if found is not None else ("it was named with --policy",)
+        click.echo("\n  ".join([f"wasmgate: {who}", *why]), err=True)
+
+    def _execute(self, wanted: _Wanted) -> Execution:
         from api.relay import Relay
         from audit.inert import inert
         from sandbox.runner import Order
 
         stdout, stderr = Relay(1), Relay(2)
         order = Order(
-            plan=self._plan,
-            module=module,
-            module_name=Path(wanted.module_file).name,
+            plan=self._ready.plan,
+            module=self._ready.module,
+            module_name=wanted.asked.module_name,
+            tenant=wanted.asked.tenant,
+            exec_id=self._ready.exec_id,
             extra_args=wanted.args,
             invoke=wanted.invoke,
             stdin_fd=0,
@@ -220,14 +268,18 @@ class _Session:
 
     def _report(self, execution: Execution) -> None:
         from api.report import render_report
+        from api.resolving import with_resolution
         from audit.inert import inert_json
 
-        if self._output != "table":
-            click.echo(inert_json(execution.receipt.to_json().decode()), err=True)
+        if self._shown.output != "table":
+            text = execution.receipt.to_json().decode()
+            if self._ready.resolution is not None:
+                text = with_resolution(text, self._ready.resolution)
+            click.echo(inert_json(text), err=True)
             return
         text = render_report(
             execution.receipt,
-            self._plan,
+            self._ready.plan,
             execution.refused,
             paint=self._paint,
             audit_dir=str(self._service.settings.audit_dir),

@@ -21,6 +21,7 @@ from api.http.openapi import API_VERSION, describe
 from api.http.problems import Fault, Problem, fault_of
 from api.http.request_log import RequestLog, request_id_of
 from api.http.runs import Runs
+from api.library import LibraryError, UngovernedError
 from api.logs import logger
 from api.modules import ModuleMissingError
 from api.policies import PolicyMissingError
@@ -43,6 +44,8 @@ _EXPECTED: tuple[type[Exception], ...] = (
     ModuleMissingError,
     PolicyMissingError,
     PolicyError,
+    UngovernedError,
+    LibraryError,
     AuditError,
     BusyError,
 )
@@ -113,6 +116,10 @@ def problem_of(request: Request, error: Exception) -> Problem:
             found = Problem("not-found", str(error))
         case PolicyError():
             found = Problem("policy-invalid", errors=[fault_of(finding) for finding in error.findings])
+        case UngovernedError():
+            found = Problem("ungoverned", str(error), errors=[Fault(message=step) for step in error.chain])
+        case LibraryError():
+            found = Problem("unavailable", str(error), headers={"Retry-After": "10"})
         case FilterError():
             fault = Fault(message=str(error), field=error.field, expected=error.expected, found=error.found)
             found = Problem("bad-filter", errors=[fault])

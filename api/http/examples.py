@@ -101,6 +101,7 @@ _LINKS = {
 RUNNING: Example = {
     "execution_id": _ID,
     "status": "running",
+    "tenant": "default",
     "module": {"digest": DIGEST, "name": "nothing.wasm"},
     "policy": {"digest": _POLICY_DIGEST, "name": "nothing-but-output"},
     "started_at": _STARTED,
@@ -112,6 +113,7 @@ EXECUTION: Example = {
     "status": "done",
     "receipt": {
         "execution_id": _ID,
+        "tenant": "default",
         "module": {"digest": DIGEST, "name": "nothing.wasm"},
         "policy": {"digest": _POLICY_DIGEST, "name": "nothing-but-output"},
         "plan_digest": _PLAN_DIGEST,

@@ -37,6 +37,7 @@ def execution_view(found: Execution, *, is_going: bool) -> ExecutionView:
     return ExecutionView(
         execution_id=found.exec_id,
         status="running" if is_running else "done",
+        tenant=about.tenant,
         module=NamedDigest(digest=about.module_digest, name=about.module_name),
         policy=NamedDigest(digest=about.policy_digest, name=about.policy_name),
         started_at=to_rfc3339(about.started_at_ns),

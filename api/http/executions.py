@@ -42,7 +42,7 @@ ExecutionId = Annotated[ExecutionIdText, Path(description="A UUID in lower case.
     response_model=ExecutionView,
     status_code=201,
     responses={
-        **problems("not-found", "unsupported-type", "policy-invalid", "too-many-runs"),
+        **problems("not-found", "unsupported-type", "policy-invalid", "ungoverned", "too-many-runs"),
         201: shown("The run is over; `receipt.outcome` says how it ended.", examples.EXECUTION),
         202: shown(
             "The run goes on; `Location` is where to ask for it.", examples.RUNNING, model=ExecutionView

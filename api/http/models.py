@@ -14,6 +14,7 @@ from pydantic.json_schema import SkipJsonSchema
 
 from audit.columns import CODES
 from audit.filters import DEFAULT_LIMIT, MAX_LIMIT
+from audit.store import TENANT
 
 MAX_ARGS = 256
 MAX_ARG = 4_096
@@ -27,11 +28,13 @@ DIGEST = r"^sha256:[0-9a-f]{64}$"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._+@-]{0,199}$"
 POLICY = r"^(sha256:[0-9a-f]{64}|[A-Za-z0-9][A-Za-z0-9._-]{0,99})$"
 BASE64 = r"^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+TENANT_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 NO_NUL = r"^[^\x00]*$"
 
 ExecutionIdText = Annotated[str, Field(pattern=EXECUTION_ID)]
 DigestText = Annotated[str, Field(pattern=DIGEST)]
 ModuleName = Annotated[str, Field(pattern=NAME)]
+TenantName = Annotated[str, Field(pattern=TENANT_NAME)]
 PolicyReference = Annotated[str, Field(pattern=POLICY)]
 Argument = Annotated[str, Field(max_length=MAX_ARG, pattern=NO_NUL)]
 Base64 = Annotated[str, Field(max_length=-(-MAX_STDIN_BYTES // 3) * 4, pattern=BASE64)]
@@ -48,7 +51,7 @@ Cursor = Annotated[str, Field(min_length=1, max_length=1_024, description="`next
 Limit = Annotated[int, Field(strict=False, ge=1, le=MAX_LIMIT, description="Records in one answer.")]
 Decision = Literal["none", "allow", "deny", "would_deny", "modified", "limit"]
 
-_ONE_POLICY = "exactly one of `policy` and `policy_document`"
+_ONE_POLICY = "not both `policy` and `policy_document`"
 _ONE_POLICY_SCHEMA: JsonDict = {
     "oneOf": [
         {
@@ -59,6 +62,7 @@ _ONE_POLICY_SCHEMA: JsonDict = {
             "required": ["policy_document"],
             "properties": {"policy": {"type": "null"}, "policy_document": {"type": ["string", "object"]}},
         },
+        {"properties": {"policy": {"type": "null"}, "policy_document": {"type": "null"}}},
     ]
 }
 
@@ -75,8 +79,11 @@ class RunRequest(Edge):
     model_config = ConfigDict(json_schema_extra=_ONE_POLICY_SCHEMA)
 
     module: DigestText = Field(description="Digest of a module that was handed over.")
+    tenant: TenantName = Field(default=TENANT, description="For whom it runs.")
     policy: PolicyReference | None = Field(
-        default=None, description="Name or digest of a policy that is kept here."
+        default=None,
+        description="Name or digest of a policy that is kept here; with neither this nor a document, the"
+        " bindings that are kept here say which policy governs the module for the tenant.",
     )
     policy_document: (
         Annotated[str, Field(min_length=1, max_length=MAX_POLICY)] | dict[str, JsonValue] | None
@@ -100,7 +107,7 @@ class RunRequest(Edge):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if (self.policy is None) == (self.policy_document is None):
+        if self.policy is not None and self.policy_document is not None:
             raise ValueError(_ONE_POLICY)
         if sum(len(arg.encode()) + 1 for arg in self.args) > MAX_ARGS_BYTES:
             raise ValueError(f"at most {MAX_ARGS_BYTES} bytes of arguments")

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from api.http.bodies import refused
 from api.modules import module_digest
+from audit.identity import new_execution_id
 from policy.plan import StdinMode
+from policy.subject import Subject
 from sandbox.runner import Order
 
 if TYPE_CHECKING:
@@ -26,29 +28,36 @@ _DIGITS_SHOWN = 12
 def order_of(service: Service, wanted: RunRequest) -> tuple[Order, bytes | None]:
     """Give the order, and the guest's standard input.
 
-    Raises ModuleMissingError, PolicyMissingError and PolicyError, and Problem for input that the policy does
-    not grant.
+    Raises ModuleMissingError, PolicyMissingError, PolicyError, UngovernedError and LibraryError, and Problem
+    for input that the policy does not grant.
     """
     digest = module_digest(wanted.module)
     module = service.modules.get(digest)
-    plan = _plan(service, wanted)
+    name = wanted.name or service.modules.about(digest).name
+    name = name or f"{digest.removeprefix('sha256:')[:_DIGITS_SHOWN]}.wasm"
+    exec_id = new_execution_id()
+    subject = Subject(tenant=wanted.tenant, module_name=name, module_digest=digest, run_id=exec_id)
+    plan = _plan(service, wanted, subject)
     stdin = base64.b64decode(wanted.stdin) if wanted.stdin else None
     if stdin and plan.stdio.stdin is StdinMode.NONE:
         raise refused("stdin", expected="no input: the policy does not grant it (`stdio: {stdin: caller}`)")
-    name = wanted.name or service.modules.about(digest).name
     order = Order(
         plan=plan,
         module=module,
-        module_name=name or f"{digest.removeprefix('sha256:')[:_DIGITS_SHOWN]}.wasm",
+        module_name=name,
+        tenant=wanted.tenant,
+        exec_id=exec_id,
         extra_args=wanted.args,
         invoke=wanted.invoke,
     )
     return order, stdin
 
 
-def _plan(service: Service, wanted: RunRequest) -> Plan:
+def _plan(service: Service, wanted: RunRequest, subject: Subject) -> Plan:
     if wanted.policy is not None:
-        return service.policies.plan(wanted.policy)
-    document = wanted.policy_document or ""
+        return service.policies.plan(wanted.policy, subject)
+    if wanted.policy_document is None:
+        return service.policies.plan_governing(subject)
+    document = wanted.policy_document
     text = document if isinstance(document, str) else json.dumps(document, indent=1, ensure_ascii=False)
-    return service.policies.plan_inline(text.encode("utf-8", "surrogatepass"))
+    return service.policies.plan_inline(text.encode("utf-8", "surrogatepass"), subject=subject)

@@ -21,6 +21,7 @@ from api.http.problems import fault_of, problems
 from api.http.views import CheckView, PoliciesView, PolicyName, PolicyView
 from api.policies import findings_of, plan_of
 from policy import Finding, Plan, PolicyError
+from policy.bundle import Bundle
 from policy.explain import explain_plan
 
 router = APIRouter(prefix="/v1/policies", tags=["policies"])
@@ -51,7 +52,8 @@ def list_policies(within: Within) -> Response:
 def get_policy(name: PolicyReference, within: Within) -> Response:
     """The document, what is to be said about it, and what it allows."""
     found = within.service.policies.text(name)
-    checked = check(found.text, file=found.file, base_dir=found.base_dir, is_stored=True)
+    bundle = within.service.policies.library().bundle
+    checked = check(found.text, file=found.file, base_dir=found.base_dir, is_stored=True, bundle=bundle)
     text = found.text.decode("utf-8", "replace")
     return answer(PolicyView(name=name, text=text, **dict(checked)))
 
@@ -76,16 +78,21 @@ async def check_policy(request: Request, within: Within, query: Annotated[CheckQ
     text = await request.body()
     base_dir = str(within.service.settings.policies_dir)
     is_stored = query.stored == "true"
-    return answer(await run_in_threadpool(check, text, file="policy", base_dir=base_dir, is_stored=is_stored))
+    bundle = (await run_in_threadpool(within.service.policies.library)).bundle
+    return answer(
+        await run_in_threadpool(
+            check, text, file="policy", base_dir=base_dir, is_stored=is_stored, bundle=bundle
+        )
+    )
 
 
-def check(text: bytes, *, file: str, base_dir: str, is_stored: bool) -> CheckView:
+def check(text: bytes, *, file: str, base_dir: str, is_stored: bool, bundle: Bundle) -> CheckView:
     """Say what is to be said about a document."""
     findings: tuple[Finding, ...]
     plan: Plan | None = None
     try:
-        findings = findings_of(text, file=file, base_dir=base_dir, is_stored=is_stored)
-        plan = plan_of(text, file=file, base_dir=base_dir, is_stored=is_stored)
+        findings = findings_of(text, file=file, base_dir=base_dir, is_stored=is_stored, bundle=bundle)
+        plan = plan_of(text, file=file, base_dir=base_dir, is_stored=is_stored, bundle=bundle)
     except PolicyError as err:
         findings = err.findings
     return CheckView(

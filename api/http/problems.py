@@ -41,6 +41,7 @@ KINDS: dict[str, Kind] = {
     "too-slow": Kind(408, "the body did not arrive in time"),
     "still-running": Kind(409, "the execution is still running"),
     "not-running": Kind(409, "the execution is not running here"),
+    "ungoverned": Kind(409, "no policy governs the module for the tenant, or several could"),
     "too-large": Kind(413, "the body is larger than what is taken"),
     "unsupported-type": Kind(415, "the body is of a type that is not taken"),
     "wrong-host": Kind(421, "this service does not go by that name"),

@@ -178,6 +178,7 @@ class ReceiptView(Edge):
     """The summary of an execution that is over."""
 
     execution_id: ExecutionIdText
+    tenant: str = Field(description="For whom it ran.")
     module: NamedDigest
     policy: NamedDigest
     plan_digest: str
@@ -189,6 +190,7 @@ class ReceiptView(Edge):
     refusals: tuple[RefusedCallView, ...] = Field(description="The first 100.")
     resources: ResourcesView
     walls: tuple[str, ...] = Field(description="What confined this run.")
+    unenforced: tuple[str, ...] = Field(default=(), description="Fields of the policy that it ran without.")
     gaps: tuple[GapView, ...] = Field(default=(), description="Missing records, if any.")
 
 
@@ -206,6 +208,7 @@ class ExecutionView(Edge):
 
     execution_id: ExecutionIdText
     status: Literal["running", "done"]
+    tenant: str = Field(description="For whom it runs.")
     module: NamedDigest
     policy: NamedDigest
     started_at: str

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from policy.temporal import is_enforced, resolve_temporal
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -54,14 +56,15 @@ def _top(document: PolicyDocument) -> Iterator[tuple[Path, str]]:
     model = document.model
     if model.match is not None and model.match.signer:
         yield ("match", "signer"), "matching by signer"
-    for index in range(len(model.rules)):
-        yield ("rules", index), "rules over time"
+    for each in resolve_temporal(document).rules:
+        if not is_enforced(each.compiled(0)):
+            yield each.path, "this rule over time"
 
 
 def _permissions(document: PolicyDocument) -> Iterator[tuple[Path, str]]:
     permissions = document.model.permissions
     network = permissions.network
-    for name in ("tcp", "udp", "deny", "http", "listen"):
+    for name in ("tcp", "udp", "http", "listen"):
         if getattr(network, name):
             yield ("permissions", "network", name), f"network.{name}"
     if network.dns is not None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from policy.diff.amounts import shown_amount
 from policy.diff.change import Change, Direction, rule_ref
 from policy.errors import printable
 from policy.plan import RIGHTS, UNLIMITED, Plan, Right, Rule
@@ -19,7 +20,10 @@ if TYPE_CHECKING:
     from policy.diff.product import End
     from policy.diff.storage import Kind, Tree
 
-_KINDS = (("max_bytes", "bytes written", (Right.WRITE, Right.APPEND)), ("max_files", "files made", (Right.CREATE,)))
+_KINDS = (
+    ("max_bytes", "bytes written", (Right.WRITE, Right.APPEND)),
+    ("max_files", "files made", (Right.CREATE,)),
+)
 
 
 def budget_changes(tree: Tree) -> Iterator[Change]:
@@ -41,7 +45,10 @@ class _Budgets:
     def changes(self) -> Iterator[Change]:
         shared: dict[tuple[frozenset[int], frozenset[int]], Kind] = {}
         for kind in self.tree.kinds:
-            both = self._deciders(self.tree.plans[0], kind.ends[0]), self._deciders(self.tree.plans[1], kind.ends[1])
+            both = (
+                self._deciders(self.tree.plans[0], kind.ends[0]),
+                self._deciders(self.tree.plans[1], kind.ends[1]),
+            )
             if all(both):
                 shared.setdefault(both, kind)
         for (first, second), kind in shared.items():
@@ -98,7 +105,9 @@ class _Budgets:
     def _change(
         self, direction: Direction, pair: tuple[int, int], kind: Kind, values: tuple[float, float]
     ) -> Change:
-        shown = ["unlimited" if value == float("inf") else str(int(value)) for value in values]
+        shown = [
+            shown_amount(self.name, UNLIMITED if value == float("inf") else int(value)) for value in values
+        ]
         path = printable(self.tree.readable(kind).target)
         return Change(
             direction=direction,

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from policy.answer import answer
-from policy.decisions import Allow, Deny, WouldDeny
+from policy.decisions import Allow, Decision, Deny, WouldDeny
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -84,11 +84,22 @@ def rule_ref(rule: Rule | None) -> RuleRef | None:
     return None if rule is None else RuleRef(str(rule.id), rule.field, rule.summary)
 
 
-def verdict(plan: Plan, question: Question) -> str:
+def decision(plan: Plan, question: Question) -> Decision:
     """What `plan` answers; rules over time in `question.after` that it does not have never started."""
-    own = {str(plan.rules[each.rule].id) for each in plan.temporal}
-    asked = replace(question, after=tuple(name for name in question.after if name in own))
-    match answer(plan, asked):
+    if question.after:
+        own = {str(plan.rules[each.rule].id) for each in plan.temporal}
+        question = replace(question, after=tuple(name for name in question.after if name in own))
+    return answer(plan, question)
+
+
+def verdict(plan: Plan, question: Question) -> str:
+    """The same in a word."""
+    return verdict_word(decision(plan, question))
+
+
+def verdict_word(found: Decision) -> str:
+    """`allow`, `deny` or `would_deny`."""
+    match found:
         case Allow():
             return "allow"
         case WouldDeny():

@@ -107,7 +107,7 @@ class _Reader:
         self._is_goal = is_goal
 
     def __call__(self, verdicts: Verdicts, end: End, needed: int) -> Masks:
-        """The rights to content at each place that allows the call: the largest, or at a goal the smallest."""
+        """The rights to content at the places that allow the call: the largest, at a goal the smallest."""
         found: set[int] = set()
         for shared, kind in end:
             rights = verdicts.plan.automaton.classes[kind >> 1].rights

@@ -14,6 +14,7 @@ from operator import or_
 from typing import TYPE_CHECKING
 
 from policy.diff.change import Change, Direction, RuleRef, rule_ref, verdict
+from policy.diff.verdicts import ALLOWED
 from policy.errors import printable
 from policy.plan import RIGHTS, Plan
 from policy.plan_temporal import TemporalRule, Trigger
@@ -106,7 +107,7 @@ def _opened_change(
     stricter = 0 if direction is Direction.WIDER else 1
     path = printable(tree.readable(kind).target)
     own = rules[stricter][0]
-    question = _witness(tree, kind, [*rules[0], *rules[1]], direction)
+    question = _witness(tree, kind, rules, direction)
     answers = ["", ""]
     if question is not None:
         answers = [verdict(plan, question) for plan in tree.plans]
@@ -122,20 +123,24 @@ def _opened_change(
     )
 
 
-def _witness(tree: Tree, kind: Kind, rules: list[TemporalRule], direction: Direction) -> Question | None:
+def _witness(
+    tree: Tree, kind: Kind, rules: tuple[list[TemporalRule], list[TemporalRule]], direction: Direction
+) -> Question | None:
     """A path that one plan refuses once `rules` have started, if their kind of path has one."""
     ids: dict[str, None] = {}
-    for plan in tree.plans:
-        known = {id(each): str(plan.rules[each.rule].id) for each in plan.temporal}
-        ids.update({known[id(each)]: None for each in rules if id(each) in known})
+    for plan, own in zip(tree.plans, rules, strict=True):
+        ids.update({str(plan.rules[each.rule].id): None for each in own})
+    refused = _effect([*rules[0], *rules[1]]).rights
+    one, other = tree.verdicts
+    loose = 1 if direction is Direction.WIDER else 0
     for candidate in (kind, *tree.kinds):
+        tables = one.table(candidate.ends[0]), other.table(candidate.ends[1])
         for right in RIGHTS:
-            if any(rule.rights & right for rule in rules):
-                question = replace(candidate.wants(right), after=tuple(ids))
+            if refused & right and tables[0][right] == tables[1][right] == ALLOWED:
+                question = replace(tree.readable(candidate).wants(right), after=tuple(ids))
                 found = verdict(tree.plans[0], question), verdict(tree.plans[1], question)
-                loose = 1 if direction is Direction.WIDER else 0
                 if found[loose] == "allow" and found[1 - loose] != "allow":
-                    return replace(question, target=tree.readable(candidate).target)
+                    return question
     return None
 
 

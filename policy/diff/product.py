@@ -85,10 +85,9 @@ class Side:
     def is_settled(self, places: Places) -> bool:
         """Whether nothing that follows changes what `places` say."""
         states = self.plan.automaton.states
-        for _, _, state in places:
-            if state < 0 or states[state][1] or states[state][3] != state:
-                return False
-        return True
+        return all(
+            state >= 0 and not states[state][1] and states[state][3] == state for _, _, state in places
+        )
 
 
 class Product:
@@ -224,7 +223,8 @@ class Product:
             cuts |= UTF8_CUTS
         cuts.discard(0)
         found = [
-            best_byte(low, beyond) + (256 if beyond - low > 1 else 0) for low, beyond in pairwise(sorted(cuts))
+            best_byte(low, beyond) + (256 if beyond - low > 1 else 0)
+            for low, beyond in pairwise(sorted(cuts))
         ]
         return sorted(found, key=_rank)
 

@@ -31,14 +31,12 @@ class Naming(StrEnum):
 
     def root(self, mount: Mount) -> bytes | None:
         """The text of `mount`, without a slash at the end; None when it has none of this kind."""
-        match self:
-            case Naming.HOST:
-                text = mount.host or None
-            case Naming.SCRATCH:
-                text = f"/{mount.scratch}" if mount.scratch else None
-            case Naming.GUEST:
-                text = mount.guest
-        return None if text is None else text.rstrip("/").encode("utf-8", "surrogateescape")
+        texts = {
+            Naming.HOST: mount.host,
+            Naming.SCRATCH: mount.scratch and f"/{mount.scratch}",
+            Naming.GUEST: mount.guest,
+        }
+        return texts[self].rstrip("/").encode("utf-8", "surrogateescape") if texts[self] else None
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from policy.diff.change import Change, Direction, rule_ref, verdict
+from policy.diff.change import Change, Direction, rule_ref
 from policy.diff.product import Product, Side, Spot
 from policy.diff.roots import Naming, elsewhere
 from policy.diff.verdicts import LOOKED_AT, Verdicts, gains
@@ -115,19 +115,23 @@ class _Group:
 
 def storage_changes(tree: Tree) -> Iterator[Change]:
     """What may be done to a path in one plan and not in the other, by the rules that decide it."""
-    groups: dict[tuple[object, ...], _Group] = {}
+    groups: dict[tuple[Direction, tuple[int, ...], str | None, str | None], _Group] = {}
     for kind in tree.kinds:
         for direction, wants, rules in _differences(tree, kind):
-            key = (direction, wants, rules[0] and rules[0].id, rules[1] and rules[1].id)
+            key = (direction, wants, _id(rules[0]), _id(rules[1]))
             group = groups.get(key)
             if group is None:
                 groups[key] = _Group(kind, wants, rules)
             elif kind.product is group.first.product:
                 group.count += 1
-    for (direction, *_), group in groups.items():
-        if isinstance(direction, Direction):
-            yield _change(tree, direction, group)
+    ranked = sorted(groups.items(), key=lambda each: each[1].wants == (LOOKED_AT,))
+    for (direction, *_), group in ranked:
+        yield _change(tree, direction, group)
     yield from _mounts(*tree.plans)
+
+
+def _id(rule: Rule | None) -> str | None:
+    return None if rule is None else str(rule.id)
 
 
 def _differences(
@@ -152,16 +156,16 @@ def _change(tree: Tree, direction: Direction, group: _Group) -> Change:
     names = tuple(want_words(wanted) for wanted in group.wants)
     where = kind.described(is_group=group.count > 1)
     more = f" (and {group.count - 1} more kinds of path)" if group.count > 1 else ""
-    question = kind.wants(group.wants[0])
+    one, other = tree.verdicts
     return Change(
         direction=direction,
         area="storage",
         what=f"{', '.join(names)}: {where}{more}",
         rule_a=rule_ref(group.rules[0]),
         rule_b=rule_ref(group.rules[1]),
-        witness=question,
-        answer_a=verdict(tree.plans[0], question),
-        answer_b=verdict(tree.plans[1], question),
+        witness=kind.wants(group.wants[0]),
+        answer_a=one.answer(kind.ends[0], group.wants[0]),
+        answer_b=other.answer(kind.ends[1], group.wants[0]),
         rights=names,
     )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
-from policy.plan import RIGHTS, Right
+from policy.plan import RIGHTS, Mode, Right
 
 if TYPE_CHECKING:
     from policy.diff.product import End
@@ -60,6 +60,13 @@ class Verdicts:
     def table(self, end: End) -> bytes:
         """For each want what becomes of it; `LOOKED_AT` is the first."""
         return _table(self.seen(end), self.has_levels)
+
+    def answer(self, end: End, wanted: int) -> str:
+        """What the plan answers to `wanted`, as a question to it would tell."""
+        level = _table(
+            Verdicts(self.plan, self.plan.mode is Mode.AUDIT).seen(end), self.plan.mode is Mode.AUDIT
+        )
+        return ("deny", "would_deny", "allow")[level[wanted]]
 
     def rule(self, end: End, wanted: int) -> Rule | None:
         """The rule that decides `wanted`; None where none is named."""

@@ -12,7 +12,9 @@ from operator import or_
 from typing import TYPE_CHECKING
 
 from policy.builtin_denies import BUILTIN_DENIES
-from policy.globs import DoubleStar, Glob, Literal
+from policy.errors import quoted
+from policy.globs import DoubleStar, Glob, GlobError, Literal, parse_glob
+from policy.learn.evidence import LearnError
 from policy.learn.names import SENSITIVE
 from policy.learn.overlap import covers_common, have_common
 from policy.placeholders import replaced
@@ -47,8 +49,21 @@ def habits_of(boundaries: tuple[BoundaryDocument, ...]) -> Habits:
     return Habits(
         min_siblings=max(2, *(each.generalise.min_siblings for each in sections)),
         min_runs=max(1, *(each.min_runs for each in sections)),
-        forbidden=tuple(sorted(own)) or SENSITIVE,
+        forbidden=tuple(sorted(map(_checked, own))) or SENSITIVE,
         from_audits=all(each.from_ != "denials" for each in sections),
+    )
+
+
+def _checked(pattern: str) -> str:
+    """A pattern over one name; raises LearnError for what is none."""
+    try:
+        if len(parse_glob(pattern)) == 1:
+            return pattern
+        expected = "a glob over one name, without a slash"
+    except GlobError as err:
+        expected = err.expected
+    raise LearnError(
+        f"learn.generalise.forbid_if_unobserved_matches: expected {expected}, found {quoted(pattern)}"
     )
 
 
@@ -124,7 +139,9 @@ def ceiling_of(
 
 def literal(place: Place) -> tuple[Space, Glob]:
     """A path as a glob over whole paths, which matches only that."""
-    return spaced(place.mount.base, tuple((Literal(name.encode("utf-8", "replace")),) for name in place.names))
+    return spaced(
+        place.mount.base, tuple((Literal(name.encode("utf-8", "replace")),) for name in place.names)
+    )
 
 
 def spaced(base: str, tail: Glob) -> tuple[Space, Glob]:
@@ -139,6 +156,14 @@ def last_name(denial: Denial) -> Glob:
     """The last segment of a denial that holds in every directory, as `**/.ssh/**`; empty for another."""
     segments = [segment for segment in denial.glob if not isinstance(segment, DoubleStar)]
     return (segments[-1],) if len(segments) == 1 and isinstance(denial.glob[0], DoubleStar) else ()
+
+
+def plain_name(glob: Glob) -> str:
+    """The name that a glob of one segment stands for; empty where it holds a wildcard."""
+    segment = glob[0]
+    if isinstance(segment, DoubleStar) or not all(isinstance(piece, Literal) for piece in segment):
+        return ""
+    return b"".join(piece.data for piece in segment if isinstance(piece, Literal)).decode("utf-8", "replace")
 
 
 def _values(subject: Subject) -> dict[str, str]:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from policy.facts import Fact
 
 
+class LearnError(ValueError):
+    """Nothing can be learned from what was handed over; says why in one sentence."""
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One execution, and what its records say."""
@@ -38,9 +42,11 @@ class Seen:
     @property
     def told(self) -> str:
         """`12 calls in 3 runs, first EXECUTION:SEQ`."""
-        return (
-            f"{counted(self.calls, 'call')} in {counted(len(self.runs), 'run')}, first {self.first or 'unknown'}"
-        )
+        return f"{counted(self.calls, 'call')} in {counted(len(self.runs), 'run')}, first {self.first or 'unknown'}"
+
+
+NOT_SEEN = Seen()
+"""No evidence."""
 
 
 def seen_in(run: Run, fact: Fact) -> Seen:

@@ -119,9 +119,7 @@ def mounts_from(pairs: Iterable[Pair]) -> tuple[Mounted, ...]:
         guest = normal(pair.guest)
         fixed = 1 if space else 0  # the name of a scratch directory is no part of what lies in it
         common = 0
-        while (
-            common < min(len(guest), len(host) - fixed) and guest[-1 - common] == host[-1 - common]
-        ):
+        while common < min(len(guest), len(host) - fixed) and guest[-1 - common] == host[-1 - common]:
             common += 1
         key = (guest[: len(guest) - common], space, host[: len(host) - common])
         below = guest[len(guest) - common :]

@@ -49,6 +49,8 @@ def spelt(name: str) -> str | None:
         check_path_text(name)
     except (GlobError, UnicodeEncodeError):
         return None
+    if name[0] == "!" or not name.isprintable():
+        return None  # what does not show cannot be reviewed; in front of a glob it would negate, and no set can hold it alone
     return "".join(f"[{char}]" if char in _MEANS_SOMETHING else char for char in name)
 
 
@@ -60,6 +62,8 @@ def why_not_spelt(name: str) -> str:
         return "its name is not valid UTF-8"
     if unicodedata.normalize("NFC", name) != name:
         return "its name is not in Unicode normal form C"
+    if not name.isprintable():
+        return "its name holds characters that do not show"
     return "its name cannot be written in a policy"
 
 

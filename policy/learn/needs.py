@@ -15,7 +15,7 @@ from policy.calls import CALL_CODES, CALLS
 from policy.learn.evidence import Run, Seen, seen_in
 from policy.learn.mounting import Mounted, Pair, Place, mounts_from, place_of
 from policy.learn.names import visible
-from policy.plan import RIGHTS, Right
+from policy.plan import RIGHTS, Right, RuleId
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +63,16 @@ class Complaint:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A call that the draft is to allow."""
+
+    call: str
+    places: tuple[Place, ...] = ()
+    rights: Right = Right(0)
+    stream: str | None = None  # or a clock
+
+
 @dataclass(slots=True)
 class Needs:
     """All of it, each with its evidence."""
@@ -76,6 +86,7 @@ class Needs:
     used: dict[str, int] = field(default_factory=dict)  # of a limit, in the run that used most
     denied: dict[str, str] = field(default_factory=dict)  # target -> rule that refuses it by name
     complaints: dict[Complaint, Seen] = field(default_factory=dict)
+    asked: set[Asked] = field(default_factory=set)
     is_open: bool = False  # the last run was refused something that is learned now
     reads_environment: bool = False
 
@@ -85,6 +96,11 @@ class Needs:
         for right in RIGHTS:
             if right & rights:
                 known[right] = known.get(right, Seen()) | seen
+
+    @property
+    def known(self) -> set[Place]:
+        """Every path that something was needed of."""
+        return {*self.rights, *self.looks, *self.entries}
 
     def mask(self, place: Place) -> Right:
         """The rights that a path needs."""
@@ -126,7 +142,8 @@ def needs_of(runs: tuple[Run, ...], mounts: tuple[Mounted, ...], *, from_audits:
 def _pairs(runs: tuple[Run, ...]) -> Iterator[Pair]:
     for run in runs:
         for fact in run.facts:
-            if fact.target and fact.guest_target and _is_path(fact.target):
+            is_odd = fact.reason in _WHY_REASON
+            if fact.target and fact.guest_target and _is_path(fact.target) and not is_odd:
                 is_directory = fact.call == "fd_readdir" or bool(
                     fact.call == "path_open" and fact.flags & O_DIRECTORY
                 )
@@ -207,8 +224,11 @@ class _Reader:
         if looks or enters:
             kept = self.needs.looks if looks or not fact.flags & O_DIRECTORY else self.needs.entries
             kept[place] = kept.get(place, Seen()) | seen
+            self.needs.asked.add(Asked("path_filestat_get", (place,)))
             return
         self.needs.add(place, _rights(fact), seen)
+        if not CALLS[CALL_CODES[fact.call]].rights2:
+            self.needs.asked.add(Asked(fact.call, (place,), _rights(fact)))
         self._second(fact, place, seen)
 
     def _second(self, fact: Fact, first: Place, seen: Seen) -> None:
@@ -222,10 +242,12 @@ class _Reader:
             return
         self.needs.add(second, rights, seen)
         self.needs.moves.add((first, second))
+        self.needs.asked.add(Asked(fact.call, (first, second), fact.wants))
 
     def _is_capability(self, fact: Fact, seen: Seen) -> bool:
         if fact.target in _STREAMS:
             if fact.call == _STREAMS[fact.target]:
+                self.needs.asked.add(Asked(fact.call, (), Right(0), fact.target))
                 self._capability(fact.target, seen, is_refused=False)
             return True
         match fact.call:
@@ -255,8 +277,8 @@ class _Reader:
         self.needs.complain(_told(fact), why, seen)
 
 
-def _rule(fact: Fact) -> fixed.RuleId:
-    return fixed.RuleId(fact.rule)
+def _rule(fact: Fact) -> RuleId:
+    return RuleId(fact.rule)
 
 
 def _rights(fact: Fact) -> Right:

@@ -10,7 +10,6 @@ IANA IPv6 address space registry, and, for METADATA, the manuals of the clouds n
 
 from __future__ import annotations
 
-import ipaddress
 from bisect import bisect_right
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
@@ -55,7 +54,7 @@ V4_LINES: Final[tuple[Line, ...]] = (
     ("169.254.170.23/32", Zone.METADATA, "AWS: credentials of pods"),
     ("192.0.0.192/32", Zone.METADATA, "Oracle Cloud, first generation"),
 )
-"""IPv4. Exceptions that are reachable in public (anycast of PCP and TURN in 192.0.0.0/24) are left reserved."""
+"""IPv4. Exceptions reachable in public (anycast of PCP and TURN in 192.0.0.0/24) are left reserved."""
 
 V6_LINES: Final[tuple[Line, ...]] = (
     ("::/0", Zone.RESERVED, "not given out yet: IANA IPv6 address space"),
@@ -109,11 +108,10 @@ def embeddings(span: Span) -> Iterator[Span]:
 
 
 def hides_v4(span: Span) -> bool:
-    """Say whether `span` lies among addresses that hide an IPv4 address which can't be told, or is withdrawn."""
+    """Say whether `span` lies among the withdrawn forms that hide an IPv4 address."""
     return (
         any(each.holds(span) for each in (SIX_TO_FOUR, TEREDO))
-        or COMPATIBLE.holds(span)
-        and span.high > 1  # `::` and `::1` are themselves
+        or (COMPATIBLE.holds(span) and span.high > 1)  # `::` and `::1` are themselves
     )
 
 

@@ -81,6 +81,7 @@ class FactColumns:
     ) -> FactColumns:
         """Columns of facts that are at hand; whose they are, where that is known, one name each."""
         texts, rules, runs, names = _Words(), _Words(), _Words(), _Words()
+        owners: Sequence[str | None] = executions or [None] * len(facts)
         return FactColumns(
             call=_ints(CALL_CODES.get(fact.call, UNKNOWN_CALL) for fact in facts),
             wants=_ints(int(fact.wants) for fact in facts),
@@ -93,7 +94,7 @@ class FactColumns:
             flags=_ints(fact.flags for fact in facts),
             rule=_ints(rules.add(fact.rule or None) for fact in facts),
             module=_ints(names.add(name) for name in modules or [""] * len(facts)),
-            execution=_ints(runs.add(name) for name in executions or [None] * len(facts)),
+            execution=_ints(runs.add(name) for name in owners),
             count=_ints(fact.count for fact in facts),
             done=_ints(fact.count if fact.decision in {"allow", "would_deny"} else 0 for fact in facts),
             bytes_in=_ints(fact.bytes_in for fact in facts),

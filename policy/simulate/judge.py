@@ -73,18 +73,15 @@ def judge(plan: Plan, fact: Fact) -> Judged:
         return Judged(Verdict.UNKNOWN)
     if fact.call in dict(plan.denied_calls):
         return _answered(plan, Question(call=fact.call), fact)
-    if fact.is_masked:
-        return Judged(Verdict.UNKNOWN)
-    if fact.reason in BY_NATURE:
+    if fact.reason in BY_NATURE and not fact.is_masked:
         return Judged(Verdict.DENY, BY_NATURE[fact.reason])
-    if fact.call == "poll_oneoff" and not is_clock_real(plan):
-        return Judged(Verdict.UNKNOWN)  # what was waited for is not in the record
+    if fact.is_masked or (fact.call == "poll_oneoff" and not is_clock_real(plan)):
+        return Judged(Verdict.UNKNOWN)  # what the record does not hold: a path, or the clock of a wait
     question = question_of(fact)
-    if question is None:
-        return Judged(Verdict.UNKNOWN if _is_running(fact) or _is_placeless(fact) else Verdict.ALLOW)
-    if CALLS[CALL_CODES[fact.call]].rights2 and not _is_place(fact.target2):
-        return Judged(Verdict.UNKNOWN)
-    return _answered(plan, question, fact)
+    if question is not None:
+        is_whole = _is_place(fact.target2) or not CALLS[CALL_CODES[fact.call]].rights2
+        return _answered(plan, question, fact) if is_whole else Judged(Verdict.UNKNOWN)
+    return Judged(Verdict.UNKNOWN if _is_running(fact) or _is_placeless(fact) else Verdict.ALLOW)
 
 
 def is_clock_real(plan: Plan) -> bool:

@@ -123,7 +123,7 @@ def _below(paths: pa.LargeBinaryArray, base: bytes) -> Bools:
 
 
 def _spans(paths: pa.LargeBinaryArray, rows: Ints, skipped: int) -> tuple[npt.NDArray[np.uint8], Ints, Ints]:
-    """The bytes of all paths, and where in them each of `rows` begins, and how long it is, behind its base."""
+    """The bytes of all paths, and where each of `rows` begins in them behind its base, and how long it is."""
     _, offsets, content = paths.buffers()
     ends = np.frombuffer(offsets, np.int64)[paths.offset : paths.offset + len(paths) + 1]
     texts = np.frombuffer(content, np.uint8) if content is not None else np.empty(0, np.uint8)

@@ -1,6 +1,6 @@
-"""Recorded calls replayed on a plan that did not decide them: what would be refused, allowed, or can't be told.
+"""Recorded calls replayed on a plan that did not decide them: what would be refused, what allowed.
 
-Single verdicts are `judge.py` and `verdicts.py`, budgets `totals.py`; where facts come from is `api/evidence.py`.
+Single verdicts are `judge.py` and `verdicts.py`, budgets `totals.py`; facts come from `api/evidence.py`.
 INVARIANT: each record is counted in exactly one change, and a change names records that show it.
 """
 
@@ -175,8 +175,8 @@ def _notes(plan: Plan, columns: FactColumns) -> tuple[str, ...]:
         notes.append("budgets are not replayed: the records were not kept apart by execution")
     if any(mount.is_split for mount in plan.mounts):
         notes.append(
-            "rules tell paths of a mount apart, so a path through a symbolic link would be refused; records do"
-            " not show links, and such calls count as allowed"
+            "rules tell paths of a mount apart, so a path through a symbolic link would be refused; records"
+            " do not show links, and such calls count as allowed"
         )
     if plan.temporal:
         notes.append("rules over time are not replayed: calls are judged as if none had started")

@@ -1,7 +1,7 @@
 """What a plan says of many facts at once: `judge.py` for columns, without a step of Python for each.
 
-Where targets lie is found in `reach.py`. INVARIANT: each fact gets the verdict and the rule that `judge` gives
-it alone.
+Where targets lie is found in `reach.py`. INVARIANT: each fact gets the verdict and the rule that `judge`
+gives it alone.
 """
 
 from __future__ import annotations
@@ -111,9 +111,10 @@ def _is_open(plan: Plan, columns: FactColumns, targets: Targets) -> Bools:
     union = targets.union()
     for (name, right), (which, mask) in FURTHER.items():
         rows = is_refused & (call == CALL_CODES[name]) & (columns.missing == int(right))
-        rows &= (columns.reason == REASONS.index("rule")) & is_place[which - 1]
+        rows &= (columns.reason == REASONS.index("rule")) & is_place[0] & is_place[which - 1]
+        rows &= (columns.wants != 0) | (_RIGHTS[call] == 0)
         found |= rows & ((union[target if which == 1 else target2] & int(mask)) == 0)
-    return found
+    return np.asarray(found)
 
 
 def _distinct(columns: FactColumns) -> tuple[_Calls, npt.NDArray[np.int32]]:
@@ -177,7 +178,7 @@ def _decide_both(plan: Plan, calls: _Calls, targets: Targets) -> _Found:
 def _decide_path(
     plan: Plan, targets: Targets, target: Ints, base: Ints, *, is_write: Bools | None = None
 ) -> _Found:
-    """What the mounts say of `base` rights on targets: the first that allows, else the first that holds it."""
+    """What the mounts say of `base` rights on targets: the first that allows, else the first."""
     count = len(target)
     allowed, seen = np.zeros(count, np.bool_), np.zeros(count, np.bool_)
     rule, by_mount = np.full(count, NONE, np.int64), []
@@ -212,7 +213,6 @@ def _needed(base: Ints, rights: Ints, is_write: Bools | None) -> Ints:
 
 def _words(plan: Plan, targets: Targets) -> list[tuple[int, int, int]]:
     """Calls on a stream or a clock that the plan does not give: call, text and rule, all as numbers."""
-    index = {text: place for place, text in enumerate(targets.words)}
     none: list[tuple[str, frozenset[str], RuleId]] = []
     if plan.stdio.stdin is StdinMode.NONE:
         none.append(("stdin", STREAM_CALLS["stdin"], fixed.STDIO_STDIN))
@@ -225,8 +225,8 @@ def _words(plan: Plan, targets: Targets) -> list[tuple[int, int, int]]:
         if source is SourceKind.NONE:
             none.append((word, CLOCK_CALLS, rule))
     return [
-        (CALL_CODES[call], index[word], rule_index(plan, rule))
+        (CALL_CODES[call], targets.words[word], rule_index(plan, rule))
         for word, calls, rule in none
-        if word in index
+        if word in targets.words
         for call in sorted(calls)
     ]

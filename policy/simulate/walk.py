@@ -74,7 +74,7 @@ class Walker:
 
     def _step(self, states: npt.NDArray[np.int32], read: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
         if self.steps is not None:
-            return self.steps[states.astype(np.intp) * self.width + self.kinds[read]]
+            return np.asarray(self.steps[states.astype(np.intp) * self.width + self.kinds[read]])
         if not len(self.keys):
             return self.default[states]
         wanted = states.astype(np.int64) * _BYTES + read

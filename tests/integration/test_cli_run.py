@@ -16,6 +16,7 @@ FILES = 'permissions: {storage: {allow: [{id: in, uri: "fs:./in/**", mount: /in,
 HOSTILE = b"a\nb\x1b[31mc\"d'e</script>\xff\xe2\x80\xaef"
 RECEIPT = {
     "execution_id": str,
+    "tenant": str,
     "module": {"digest": str, "name": str},
     "policy": {"digest": str, "name": str},
     "plan_digest": str,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import pytest
 
@@ -145,7 +146,10 @@ def test_a_policy_with_errors_is_told_in_full_and_nothing_is_on_record(api):
         ({"module": "sha256:" + "0" * 64}, 404),
         ({"module": "../x"}, 422),
         ({"policy": "stored"}, 422),
-        ({"policy_document": None}, 422),
+        ({"policy_document": None}, 409),
+        ({"tenant": "acme"}, 201),
+        ({"tenant": "../x"}, 422),
+        ({"tenant": None}, 422),
         ({"policy_document": None, "policy": "none"}, 404),
         ({"policy_document": None, "policy": "../key"}, 422),
         ({"policy_document": None, "policy": "stored"}, 201),
@@ -308,3 +312,49 @@ def test_the_records_of_an_execution_are_dense_whichever_way_they_are_read(api):
     assert len(api.client.get(path, params={"after_seq": -1}).json()["records"]) == 100
     assert api.client.get(path, params={"after_seq": 1, "cursor": "x"}).status_code == 400
     assert api.client.get(path, params={"after_seq": -2}).status_code == 422
+
+
+BOUND = (
+    "g, *.wasm, all\np, acme, all, stored, allow\np, twice, all, stored, allow\np, twice, all, other, allow\n"
+)
+
+
+def bind(home: Path) -> None:
+    folder = home / "policies/resolution"
+    folder.mkdir()
+    shipped = Path(__file__).resolve().parents[2] / "policies/resolution/model.conf"
+    (folder / "model.conf").write_text(shipped.read_text())
+    (folder / "bindings.csv").write_text(BOUND)
+
+
+def test_without_a_policy_the_bindings_say_which_one_governs(tmp_path):
+    with open_api(tmp_path) as found:
+        bind(found.home)
+        body = {"module": found.upload(echo_guest()), "tenant": "acme"}
+        done = found.client.post("/v1/executions", json=body)
+        assert (done.status_code, done.json()["tenant"]) == (201, "acme")
+        assert done.json()["receipt"]["policy"]["name"] == "stored"
+        assert done.json()["receipt"]["tenant"] == "acme"
+        records = found.client.get(done.json()["links"]["records"]).json()["records"]
+        assert {record["tenant_id"] for record in records} == {"acme"}
+        for tenant, words in (("initech", "no binding allows one"), ("twice", "ambiguous")):
+            refused = found.client.post("/v1/executions", json={**body, "tenant": tenant})
+            assert (refused.status_code, refused.json()["type"]) == (409, "urn:wasmgate:problem:ungoverned")
+            assert words in refused.json()["detail"]
+            assert refused.json()["errors"]
+        assert len(found.client.get("/v1/executions").json()["executions"]) == 1
+
+
+def test_a_boundary_of_the_service_holds_for_what_is_sent_too(tmp_path):
+    boundary = "version: 1\nkind: Boundary\nmetadata: {name: top}\nmatch: {tenant: [acme]}\nceiling: {limits: {memory: 8Mi}}\n"
+    with open_api(tmp_path) as found:
+        (found.home / "policies/top.yaml").write_text(boundary)
+        body = {"module": found.upload(echo_guest()), "policy_document": POLICY}
+        assert found.client.post("/v1/executions", json={**body, "tenant": "acme"}).status_code == 422
+        (found.home / "policies/top.yaml").write_text(boundary.replace("memory", "memry"))
+        broken = found.client.post("/v1/executions", json=body)
+        assert (broken.status_code, broken.json()["type"]) == (503, "urn:wasmgate:problem:unavailable")
+        assert "top.yaml:5" in broken.json()["detail"]
+        assert str(tmp_path) not in broken.text
+        (found.home / "policies/top.yaml").unlink()
+        assert found.client.post("/v1/executions", json=body).status_code == 201

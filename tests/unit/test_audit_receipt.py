@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
+from dataclasses import replace
 
 import pytest
 
@@ -50,6 +51,12 @@ def test_gaps_are_there_when_there_are_any():
     assert with_gaps.gaps == ((2, 4),)
     assert Receipt.from_json(with_gaps.to_json()) == with_gaps
     assert b"gaps" not in RECEIPT.to_json()
+
+
+def test_what_was_not_enforced_is_there_when_there_is_any():
+    made = replace(RECEIPT, unenforced=("permissions.network.tcp", "rules[0]"))
+    assert Receipt.from_json(made.to_json()) == made
+    assert b"unenforced" not in RECEIPT.to_json()
 
 
 def test_a_broken_document_is_refused():

@@ -33,6 +33,13 @@ def test_a_name_that_would_leave_the_folder_is_refused():
         ExecutionStart.from_json(text.replace(text[12:48], b"../" * 12) if exec_id else text)
 
 
+def test_what_is_not_enforced_is_there_when_there_is_any():
+    made = start(unenforced=("permissions.network.tcp", "rules[0]"))
+    assert ExecutionStart.from_json(made.to_json()) == made
+    assert b"unenforced" not in start().to_json()
+    assert ExecutionStart.from_json(start().to_json()).unenforced == ()
+
+
 def test_a_missing_field_is_refused():
     with pytest.raises(FormatError, match="plan_digest"):
         ExecutionStart.from_json(start().to_json().replace(b'"plan_digest"', b'"plan_digesT"'))

@@ -24,7 +24,7 @@ def test_a_plan_names_itself():
 
 def test_the_digest_is_the_same_on_every_machine():
     # Written once by hand; a change here changes the name of every plan in old audit logs.
-    plan = dataclasses.replace(plan_of(), rules=(), policy_digest="")
+    plan = dataclasses.replace(plan_of(), rules=())
     assert plan_digest(plan) == "sha256:84674aa9a53c3e9e4a2f0f4eb218aaea64ce7a33ada3ba09d46b849f6a8d4334"
 
 
@@ -32,7 +32,8 @@ def test_the_digest_is_the_same_on_every_machine():
     "change",
     [
         {"name": "other"},
-        {"policy_digest": "sha256:other"},
+        {"unenforced": ("rules[0]",)},
+        {"may_run": False},
         {"args": ("x",)},
         {"environment": (("A", "b"),)},
         {"denied_calls": ()},
@@ -42,6 +43,21 @@ def test_the_digest_is_the_same_on_every_machine():
 def test_a_change_of_a_field_changes_the_digest(change):
     plan = plan_of()
     assert plan_digest(dataclasses.replace(plan, **change)) != plan.plan_digest
+
+
+def test_the_text_of_the_document_is_not_in_the_digest():
+    plan = plan_of()
+    assert plan_digest(dataclasses.replace(plan, policy_digest="sha256:other")) == plan.plan_digest
+
+
+def test_the_order_of_keys_and_remarks_change_the_document_and_not_the_plan():
+    one = plan_of('permissions: {random: none, args: [a]}\nresources: {limits: {cpu: 1s, memory: 1Mi}}\n')
+    same = plan_of(
+        "# a remark\nresources:\n  limits: {memory: 1Mi, cpu: 1s}\npermissions:\n  args: [a]\n  random: none\n"
+    )
+    other = plan_of('permissions: {random: none, args: [b]}\nresources: {limits: {cpu: 1s, memory: 1Mi}}\n')
+    assert one.policy_digest != same.policy_digest
+    assert one.plan_digest == same.plan_digest != other.plan_digest
 
 
 def test_a_change_of_the_automaton_changes_the_digest():

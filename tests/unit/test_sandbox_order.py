@@ -10,7 +10,7 @@ from policy.plan import Engine
 from sandbox.admission import admit
 from sandbox.engine_config import MAX_STACK_BYTES, EngineConfig, engine_key
 from sandbox.job import Job
-from sandbox.order import Order, job_of, memory_share
+from sandbox.order import Order, OrderRefused, check_order, job_of, memory_share, start_of
 from sandbox.wasm.shape import PAGE_BYTES, MemoryType
 from tests.modules import module, plan
 
@@ -72,3 +72,21 @@ def test_engines_that_cannot_load_each_others_artifacts_have_names_of_their_own(
     keys = {engine_key(EngineConfig(engine, has_fuel)) for engine in Engine for has_fuel in (False, True)}
     assert len(keys) == 4
     assert engine_key(EngineConfig(stack_bytes=1)) == engine_key(EngineConfig(stack_bytes=2))
+
+
+def order_of(**changes):
+    return Order(plan=plan(**changes), module=module(), module_name="m.wasm")
+
+
+def test_a_plan_for_study_does_not_run():
+    with pytest.raises(OrderRefused, match=r"for study .*\(rules\[0\], b: anchors\)"):
+        check_order(order_of(may_run=False, unenforced=("rules[0]", "b: anchors")))
+    with pytest.raises(OrderRefused, match="no policy for a module"):
+        check_order(order_of(may_run=False))
+
+
+def test_a_plan_that_accepts_what_is_not_enforced_runs_and_says_so():
+    order = order_of(unenforced=("rules[0]",))
+    check_order(order)
+    assert start_of(order, 0).unenforced == ("rules[0]",)
+    assert start_of(order_of(), 0).unenforced == ()
