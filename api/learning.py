@@ -1,7 +1,7 @@
 """What a policy is learned from, read from the log and from files.
 
-What is learned is decided in `policy/learn/`; here is only gathered. INVARIANT: an execution that the log does not
-know, that still runs, or that left no records is an error, never an empty lesson.
+What is learned is decided in `policy/learn/`; here is only gathered. INVARIANT: an execution that the log
+does not know, that still runs, or that left no records is an error, never an empty lesson.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def opened_log(audit_dir: Path | None) -> Iterator[AuditReader]:
 def gather(lesson: Lesson, reader: AuditReader) -> Material:
     """Give what is learned from.
 
-    Raises UnreadableError, LearnError, PolicyError, FilterError for what is no execution's id, and QueryError.
+    Raises UnreadableError, LearnError, PolicyError, FilterError (no execution's id) and QueryError.
     """
     known = [_known(reader, name) for name in dict.fromkeys(lesson.executions)]
     receipts = [receipt for _, receipt in known]

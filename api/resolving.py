@@ -6,6 +6,7 @@ comes out only if one binding allows it and the policy itself says that it is fo
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
@@ -90,6 +91,8 @@ def _plan(library: Library, subject: Subject, found: Resolved) -> Plan:
         text = kept.path.read_bytes()
     except OSError as err:
         raise LibraryError(kept.file, (err.strerror or "cannot be read").lower()) from err
+    if hashlib.sha256(text).hexdigest() != kept.document.digest.removeprefix("sha256:"):
+        raise LibraryError(kept.file, "it changed while it was read")
     plan = plan_of(
         text,
         file=kept.file,
@@ -98,8 +101,6 @@ def _plan(library: Library, subject: Subject, found: Resolved) -> Plan:
         bundle=library.bundle,
         subject=subject,
     )
-    if plan.policy_digest != kept.document.digest:
-        raise LibraryError(kept.file, "it changed while it was read")
     answer = decide_module(
         plan,
         digest=subject.module_digest or "",

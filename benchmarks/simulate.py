@@ -9,15 +9,19 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from policy import Plan, compile_policy, load_document
-from policy.calls import CALL_CODES
-from policy.plan import Right
-from policy.simulate import FactColumns, simulate
-from policy.simulate.columns import DECISIONS, NONE, REASONS
+# a file beside this one has the name of the package
+sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
+
+from policy import Plan, compile_policy, load_document  # noqa: E402  # see above
+from policy.calls import CALL_CODES  # noqa: E402
+from policy.plan import Right  # noqa: E402
+from policy.simulate import FactColumns, simulate  # noqa: E402
+from policy.simulate.columns import DECISIONS, NONE, REASONS  # noqa: E402
 
 RECORDS = 10_000_000
 TARGETS = (1_000, 100_000, 1_000_000)
@@ -68,7 +72,7 @@ def some_columns(records: int, targets: int) -> FactColumns:
     chance = np.random.default_rng(records * 31 + targets)
     half = targets // 2
     texts = [
-        f"/srv/data/part{number % 97}/set{number % 9_000}/{number}-{'report' if number % 3 else 'x'}.csv".encode()
+        f"/srv/data/part{number % 97}/set{number % 9_000}/{number}-report.csv".encode()
         for number in range(half)
     ]
     texts += [f"tmp://out/run/{number}/result.json".encode() for number in range(targets - half - 1)]
@@ -78,7 +82,11 @@ def some_columns(records: int, targets: int) -> FactColumns:
     target = chance.integers(0, targets, records)
     wants = np.select(
         [call == CALL_CODES["path_open"], call == CALL_CODES["fd_read"], call == CALL_CODES["fd_write"]],
-        [chance.choice([int(Right.READ), int(Right.CREATE | Right.WRITE)], records), int(Right.READ), int(Right.WRITE)],
+        [
+            chance.choice([int(Right.READ), int(Right.CREATE | Right.WRITE)], records),
+            int(Right.READ),
+            int(Right.WRITE),
+        ],
         0,
     )
     is_refused = chance.random(records) < 0.01

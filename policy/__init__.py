@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from policy.compiler import check_policy, compile_policy, rule_index
-    from policy.document import PolicyDocument, load_document
+    from policy.document import PolicyDocument, load_any, load_document
     from policy.errors import Finding, PolicyError, Severity
     from policy.plan import Plan, Right, RuleId
 
@@ -27,13 +27,14 @@ __all__ = [
     "Severity",
     "check_policy",
     "compile_policy",
+    "load_any",
     "load_document",
     "rule_index",
 ]
 
 _PLACES = {
     "compiler": ("check_policy", "compile_policy", "rule_index"),
-    "document": ("PolicyDocument", "load_document"),
+    "document": ("PolicyDocument", "load_any", "load_document"),
     "errors": ("Finding", "PolicyError", "Severity"),
     "plan": ("Plan", "Right", "RuleId"),
 }

@@ -11,6 +11,7 @@ from typing import Final
 from policy.decide import decide
 from policy.decisions import Decision, UnknownCallError, in_mode
 from policy.errors import quoted
+from policy.network.decide import decide_network
 from policy.plan import Plan
 from policy.question import Question
 
@@ -27,8 +28,6 @@ def answer(plan: Plan, question: Question) -> Decision:
     """
     started = started_rules(plan, question.after)
     if question.call in NETWORK_OPERATIONS:
-        from policy.network.decide import decide_network  # noqa: PLC0415  # most questions are about files
-
         return in_mode(plan, decide_network(plan, question))
     return decide(
         plan,

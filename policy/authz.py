@@ -22,12 +22,13 @@ from policy.rule_lines import Line
 MAX_REQUEST = 4_096
 """Characters of one value of a request; NAME_MAX and PATH_MAX of Linux are below."""
 
+_MAX_MATCHER = 1_000
 _LOGGERS = ("enforcer", "policy", "model", "role")
 _DENY_WINS = "some(where (p_eft == allow)) && !some(where (p_eft == deny))"
 # SECURITY: casbin evaluates the matcher as a Python expression. Only names of columns, our functions and
 # what joins them may stand there: no literals, no `eval`, no attribute of anything else.
 _MATCHER = re.compile(
-    r"(?:\s+|&&|\|\||==|!(?!=)|[(),]|[rp][._][a-z]+\b|(?:g2?|glob)(?=\())*", re.ASCII | re.DOTALL
+    r"(?:\s|&&|\|\||==|!(?!=)|[(),]|[rp][._][a-z]+\b|(?:g2?|glob)(?=\())*", re.ASCII | re.DOTALL
 )
 
 
@@ -139,6 +140,12 @@ class Model:
     links: tuple[str, ...]  # `g`, `g2`
     matcher: str
 
+    def is_broken(self) -> bool:
+        """Say whether a question of the right shape comes to no decision."""
+        line = Line(0, "p", tuple("allow" if name == "eft" else "x" for name in self.line))
+        found = self.enforcer((line,), {}).allows(("x",) * len(self.request))
+        return isinstance(found, Deny) and found.is_failure
+
     def enforcer(self, lines: Iterable[Line], links: Mapping[str, Links]) -> Enforcer:
         """Give what decides with these `p` lines; `links` holds what `g` and `g2` mean."""
         made = casbin.Enforcer(_read(self.text))
@@ -164,9 +171,12 @@ def load_model(text: str, *, file: str) -> Model:
     except Exception as err:  # noqa: BLE001  # the library raises whatever it meets
         raise PolicyError((_finding(file, f"no model of casbin: {type(err).__name__}"),)) from None
     problems = list(_model_problems(sections, line, effect, matcher))
+    found = Model(text, request, line, tuple(sections["g"]), matcher)
+    if not problems and found.is_broken():
+        problems.append(f"a matcher that gives no decision: {quoted(matcher)}")
     if problems:
         raise PolicyError(tuple(_finding(file, problem) for problem in problems))
-    return Model(text, request, line, tuple(sections["g"]), matcher)
+    return found
 
 
 def _model_problems(
@@ -185,7 +195,7 @@ def _model_problems(
     if "eft" not in line:
         # SECURITY: casbin takes each line of a model without this column for one that allows
         yield "expected a column `eft` in `p`"
-    if not matcher or not _MATCHER.fullmatch(matcher):
+    if not 0 < len(matcher) <= _MAX_MATCHER or not _MATCHER.fullmatch(matcher):
         yield (
             "expected a matcher of `r.…`, `p.…`, `==`, `&&`, `||`, `!`, `g(…)`, `g2(…)` and `glob(…)`; "
             f"found {quoted(matcher)}"

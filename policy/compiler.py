@@ -9,24 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from policy import fixed, sections
 from policy.builtin_denies import BUILTIN_DENIES
 from policy.bundle import ALONE, Bundle
 from policy.ceilings import StorageCeilings, learning_mounts, outside_findings, storage_ceilings
 from policy.dead_rules import Compiled, dead_rules, unwatched_rules
-from policy.dfa import MAX_CLASSES, MAX_STATES, TooManyStatesError
+from policy.dfa import MAX_CLASSES, MAX_STATES
 from policy.digest import plan_digest
 from policy.document import PolicyDocument
 from policy.errors import Finding, PolicyError, Severity
 from policy.fold import Determinised
 from policy.network.compile import NetworkCompiled, compile_network
+from policy.nfa import TooManyNodesError
 from policy.path_rules import compile_paths
 from policy.plan import UNIFORM, Engine, Mode, Mount, Plan, Right, Rule, RuleId, RuleKind, Runtime
 from policy.preparation import Circumstances, Prepared, prepare, tenants_of
 from policy.storage import Grant, GuestMount, Refusal, Storage, resolve_storage
 from policy.subject import ANYONE, Subject
 from policy.temporal import Later, OverTime, resolve_temporal
+from policy.text import MAX_FINDINGS
 from policy.uris import Space
 
 _READ_ONLY = Right.READ | Right.LIST
@@ -117,10 +120,10 @@ def _compile(document: PolicyDocument, around: Circumstances) -> tuple[Plan | No
     document = prepared.document
     parts = _parts(prepared, around.base_dir)
     rules = _rules(document, parts)
-    findings = [*prepared.findings, *parts.storage.findings, *parts.later.findings]
-    findings += parts.network.findings
-    findings += _duplicates(document, parts, rules)
-    if _has_error(findings):
+    structure = [*parts.storage.findings, *parts.later.findings]
+    structure += islice(_duplicates(document, parts, rules), MAX_FINDINGS)
+    findings = [*prepared.findings, *parts.network.findings, *structure]
+    if _has_error(structure):
         return None, tuple(findings)
     mounts = parts.storage.mounts(parts.first_allow)
     if document.model.mode == "learn":
@@ -132,7 +135,7 @@ def _compile(document: PolicyDocument, around: Circumstances) -> tuple[Plan | No
             parts.ceilings.ceilings,
             parts.later.watches(around.base_dir, parts.first_later),
         )
-    except TooManyStatesError:
+    except TooManyNodesError:
         return None, (*findings, _too_many(document))
     starts = {each.guest: start for each, start in zip(mounts, paths.starts, strict=True)}
     compiled = Compiled(parts.storage, rules, parts.first_allow, paths.automaton, starts)
@@ -267,6 +270,7 @@ def _plan(
         audit=sections.audit(model.audit),
         unenforced=prepared.unenforced,
         may_run=prepared.may_run,
+        open_names=prepared.open_names,
     )
     return replace(plan, plan_digest=plan_digest(plan))
 

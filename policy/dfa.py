@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from policy.fold import DEAD, NO_PATH, Determinised, Edge, Outside, State, Threads, fold, joined
 from policy.globs import SLASH
-from policy.nfa import Loop
+from policy.nfa import Loop, TooManyNodesError
 from policy.witnesses import Witnesses
 
 if TYPE_CHECKING:
@@ -24,14 +24,17 @@ if TYPE_CHECKING:
 MAX_STATES = 300_000  # 10,000 rules inside a boundary that never grants some names need 210,000
 MAX_WORK = 20_000_000  # threads over all states: a bound on time where patterns interlock
 # SECURITY: globs made to interlock have hundreds of threads in a state, ordinary ones a handful: such a table
-# is given up within half a second, long before it is too large.
+# is given up within half a second, long before it is too large. So is one that has many more states than its
+# patterns have characters.
 _FREE_WORK = 300_000
 _TANGLED = 24
+_FREE_STATES = 10_000
+_BLOW_UP = 3
 MAX_CLASSES = 65_535
 MAX_OUTSIDE = 100  # rules that are told to exceed one boundary: more are no help to a reader
 
 
-class TooManyStatesError(ValueError):
+class TooManyStatesError(TooManyNodesError):
     """The patterns interlock so much that their table would be too large."""
 
 
@@ -105,6 +108,7 @@ class _Subsets:
         self.states = [State(frozenset(), 0)]
         self._known: dict[tuple[Threads, bool], int] = {(frozenset(), False): DEAD, (frozenset(), True): DEAD}
         self._work = 0
+        self._most = min(MAX_STATES, _FREE_STATES + _BLOW_UP * len(nfa.nodes))
 
     def state(self, threads: Threads, *, after_slash: bool) -> int:
         """The number of the state for `threads`; a new one is explored later."""
@@ -116,7 +120,7 @@ class _Subsets:
             number = len(self.states)
             self._work += len(threads)
             is_tangled = self._work > _FREE_WORK and self._work > _TANGLED * number
-            if number >= MAX_STATES or self._work > MAX_WORK or is_tangled or len(self.classes) > MAX_CLASSES:
+            if number >= self._most or self._work > MAX_WORK or is_tangled or len(self.classes) > MAX_CLASSES:
                 raise TooManyStatesError
             self._known[key] = number
             self.states.append(State(threads, NO_PATH if after_slash else self._kind(threads)))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from policy.decisions import Allow, Decision, Deny, WouldDeny
 from policy.errors import printable
+from policy.network.explain import explain_network
 from policy.plan import UNLIMITED, Mode, Plan, Rule, RuleKind, SourceKind
 
 if TYPE_CHECKING:
@@ -44,14 +45,13 @@ def explain_plan(plan: Plan) -> list[str]:
     if not plan.may_run:
         lines.append("So nothing may run with it: it can be studied only.")
     lines += _modules(plan)
-    lines += [f"Boundary: {rule.summary}." for rule in kinds[RuleKind.BOUNDARY]]
+    lines += [_sentence(rule) for rule in kinds[RuleKind.BOUNDARY] if _is_storage(rule)]
     lines += [_mount(mount) for mount in plan.mounts] or ["No file is granted."]
     lines += [_rule(rule) for rule in kinds[RuleKind.ALLOW] if _is_storage(rule)]
     lines += [_rule(rule) for rule in kinds[RuleKind.DENY] if _is_storage(rule)]
     lines += [_rule(rule) for rule in kinds[RuleKind.TEMPORAL]]
     lines += _program(plan)
     lines += explain_network(plan)
-    lines += _models(plan)
     lines += _limits(plan)
     return [printable(line) for line in lines]
 
@@ -106,6 +106,10 @@ def _rule(rule: Rule) -> str:
     return f"Rule {rule.id}{f' (from {origin})' if colon else ''} {rule.summary}{bounds}."
 
 
+def _sentence(rule: Rule) -> str:
+    return f"{rule.summary[:1].upper()}{rule.summary[1:]}."
+
+
 def _program(plan: Plan) -> list[str]:
     names = ", ".join(name for name, _ in plan.environment)
     more = "the caller may add more" if plan.is_extra_args_allowed else "the caller may add none"
@@ -133,33 +137,8 @@ def _moment(nanoseconds: int) -> str:
     return f"{text}.{rest:09d}Z" if rest else f"{text}Z"
 
 
-def explain_network(plan: Plan) -> list[str]:
-    """What of the network the plan grants and refuses, a sentence a line."""
-    rules = [rule for rule in plan.rules if _is_network(rule)]
-    lines = [_rule(rule) for rule in rules if rule.kind is RuleKind.ALLOW]
-    if not lines:
-        return ["The network is not granted."]
-    return lines + [_rule(rule) for rule in rules if rule.kind is RuleKind.DENY]
-
-
 def _is_storage(rule: Rule) -> bool:
-    return rule.field.rpartition(": ")[2].startswith("permissions.storage")
-
-
-def _is_network(rule: Rule) -> bool:
-    return rule.field.rpartition(": ")[2].startswith("permissions.network")
-
-
-def _models(plan: Plan) -> list[str]:
-    nn = plan.nn
-    lines = [
-        f"Rule {plan.rules[model.rule].id} allows the model {model.name} ({model.backend}) with the digest "
-        f"{model.digest}."
-        for model in nn.models
-    ]
-    bounds = [f"at most {nn.max_calls} calls"] if nn.max_calls != UNLIMITED else []
-    bounds += [f"tensors of at most {_size(nn.max_tensor_bytes)}"] if nn.max_tensor_bytes != UNLIMITED else []
-    return [*lines, f"Models: {', '.join(bounds)}."] if lines and bounds else lines
+    return rule.field.rpartition(": ")[2].startswith(("permissions.storage", "ceiling.storage"))
 
 
 def _limits(plan: Plan) -> list[str]:

@@ -141,12 +141,12 @@ class _Writer:
     ) -> list[str]:
         self.copies += entry.alias is not None
         try:
-            return self._written(entry, indent, prefix, model, sorting)
+            return self._written(entry, indent, prefix, model, sorting=sorting)
         finally:
             self.copies -= entry.alias is not None
 
     def _written(
-        self, entry: Entry, indent: int, prefix: str, model: type[BaseModel] | None, sorting: str
+        self, entry: Entry, indent: int, prefix: str, model: type[BaseModel] | None, *, sorting: str
     ) -> list[str]:
         node = entry.value
         is_item = entry.key is None

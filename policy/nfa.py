@@ -64,6 +64,13 @@ class Node:
     marks: set[int] = field(default_factory=set)
 
 
+MAX_NODES = 400_000  # a kilobyte each; 10,000 rules need about 100,000
+
+
+class TooManyNodesError(ValueError):
+    """The patterns are so long that their table would be too large."""
+
+
 class Nfa:
     """A growing automaton; patterns are added under a root, then it is only read."""
 
@@ -78,6 +85,8 @@ class Nfa:
         return self._new()
 
     def _new(self) -> int:
+        if len(self.nodes) >= MAX_NODES:
+            raise TooManyNodesError
         self.nodes.append(Node())
         return len(self.nodes) - 1
 

@@ -277,3 +277,4 @@ class Plan:
     audit: Audit
     unenforced: tuple[str, ...] = ()  # fields of the document that this version does not enforce
     may_run: bool = True  # False: for study only, since `unenforced` was not accepted by the document
+    open_names: tuple[str, ...] = ()  # what `${…}` asks for and nobody told: it may not run

@@ -13,10 +13,10 @@ from policy.boundary import applying, check_boundary
 from policy.checks import expired, not_enforceable_yet, run_checks
 from policy.effective import effective, joined_digest
 from policy.errors import Finding, Severity
-from policy.substitution import is_literal, known_facts, substitute, substitute_boundary, uses
+from policy.substitution import is_literal, known_facts, open_names, substitute, substitute_boundary
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from policy.bundle import Bundle
     from policy.document import BoundaryDocument, PolicyDocument
@@ -47,6 +47,7 @@ class Prepared:
     digest: str  # of all documents
     unenforced: tuple[str, ...]  # fields that this version does not enforce
     may_run: bool
+    open_names: tuple[str, ...]  # facts that `${…}` asks for and nobody knows
     findings: tuple[Finding, ...]
 
 
@@ -64,20 +65,43 @@ def prepare(document: PolicyDocument, around: Circumstances) -> Prepared:
         boundaries.append(boundary)
         findings += [*faults, *check_boundary(filled, boundary)]
     findings += _checks(filled, whole.parents, around)
-    is_accepted = around.is_study or filled.model.kind == "Baseline"
-    own = [*not_enforceable_yet.check(filled)]
-    findings += _softened(own, is_soft=is_accepted or filled.model.when_unenforceable == "warn")
-    unenforced = {filled.source.field(path) for path, _ in not_enforceable_yet.parts(filled)}
-    is_willing = not own or filled.model.when_unenforceable == "warn"
+    gaps = _gaps(filled, boundaries, is_study=around.is_study)
+    sources = [filled.source, *(each.source for each in boundaries)]
+    unknown = frozenset[str]().union(*(open_names(source) for source in sources))
+    return Prepared(
+        filled,
+        tuple(boundaries),
+        joined_digest((*whole.digests, *(each.digest for each in boundaries))),
+        tuple(sorted(gaps.fields)),
+        gaps.is_accepted and filled.model.kind != "Baseline",
+        tuple(sorted(unknown)),
+        (*findings, *gaps.findings),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Gaps:
+    """What this version does not enforce."""
+
+    fields: frozenset[str]
+    findings: tuple[Finding, ...]
+    is_accepted: bool  # each document accepts what is not enforced of it
+
+
+def _gaps(document: PolicyDocument, boundaries: Sequence[BoundaryDocument], *, is_study: bool) -> _Gaps:
+    is_willing = document.model.when_unenforceable == "warn"
+    own = [*not_enforceable_yet.check(document)]
+    is_soft = is_study or is_willing or document.model.kind == "Baseline"
+    findings = _softened(own, is_soft=is_soft)
+    fields = {document.source.field(path) for path, _ in not_enforceable_yet.parts(document)}
+    is_accepted = is_willing or not own
     for boundary in boundaries:
         outer = [*not_enforceable_yet.check_boundary(boundary)]
-        is_warning = boundary.model.when_unenforceable == "warn"
-        findings += _softened(outer, is_soft=is_accepted or is_warning)
-        unenforced |= {f"{boundary.name}: {finding.field}" for finding in outer}
-        is_willing = is_willing and (not outer or is_warning)
-    is_willing = is_willing and filled.model.kind != "Baseline"
-    digest = joined_digest((*whole.digests, *(each.digest for each in boundaries)))
-    return Prepared(filled, tuple(boundaries), digest, tuple(sorted(unenforced)), is_willing, tuple(findings))
+        is_willing = boundary.model.when_unenforceable == "warn"
+        findings += _softened(outer, is_soft=is_study or is_willing or document.model.kind == "Baseline")
+        fields |= {f"{boundary.name}: {finding.field}" for finding in outer}
+        is_accepted = is_accepted and (is_willing or not outer)
+    return _Gaps(frozenset(fields), tuple(findings), is_accepted)
 
 
 def _checks(
@@ -104,4 +128,4 @@ def tenants_of(document: PolicyDocument, around: Circumstances) -> tuple[str, ..
         return ()
     scopes = [each.model.match for each in around.bundle.boundaries]
     is_scoped = any(scope is not None and scope.tenant for scope in scopes)
-    return literal if is_scoped or uses(whole, "tenant") else ()
+    return literal if is_scoped or "tenant" in open_names(whole.source) else ()

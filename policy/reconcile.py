@@ -1,7 +1,7 @@
 """What a module imports beside what a policy grants: what it would lack, and what it could never use.
 
-Imports are read in `sandbox/`, and what records show of a policy's use is judged in `tighten.py`. What is said
-holds before any run; INVARIANT: a grant is called idle only if no import of the module could use it.
+Imports are read in `sandbox/`, and what records show of a policy's use is judged in `tighten.py`. What is
+said holds before any run; INVARIANT: a grant is called idle only if no import of the module could use it.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING
 
 from policy.digest import Json, as_json, canonical
-from policy.explain import explain_network, explain_plan
+from policy.explain import explain_plan
+from policy.network.explain import explain_network
 from policy.plan import Right
 from policy.plan_temporal import Reach
 

@@ -89,20 +89,22 @@ def substitute_boundary(
         return boundary, err.findings
 
 
-def uses(document: PolicyDocument, name: str) -> bool:
-    """Say whether `${name}` stands anywhere in `document`."""
-    stack = [document.source.value]
+def open_names(source: Source) -> frozenset[str]:
+    """Which `${…}` of the closed set still stand in a document, where they are to be replaced."""
+    found: set[str] = set()
+    stack: list[tuple[Path, object]] = [((), source.value)]
     while stack:
-        match stack.pop():
-            case str() as text if name in names_in(text):
-                return True
+        path, value = stack.pop()
+        match value:
+            case str() as text if OPENING in text and path[0] not in _FREE:
+                found |= names_in(text)
             case dict() as mapping:
-                stack.extend(cast("dict[str, object]", mapping).values())
+                stack.extend(((*path, key), each) for key, each in cast("dict[str, object]", mapping).items())
             case tuple() as items:
-                stack.extend(cast("tuple[object, ...]", items))
+                stack.extend((path, each) for each in cast("tuple[object, ...]", items))
             case _:
                 pass
-    return False
+    return frozenset(found)
 
 
 def values_of(subject: Subject) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Which grants of a policy its runs never used, and the narrower policy that is left without them.
 
-What a module could use at all is said in `reconcile.py`. A grant that no record shows may still be needed one
-day, so this is a suggestion. INVARIANT: the narrower policy allows every fact that the policy allows.
+What a module could use at all is said in `reconcile.py`. A grant that no record shows may still be needed
+one day, so this is a suggestion. INVARIANT: the narrower policy allows every fact that the policy allows.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def tightened(
 
 
 def own_rules(document: PolicyDocument, plan: Plan) -> dict[str, tuple[int, Right]]:
-    """The allow rules that stand in the document itself, by their ids in the plan: where, and their rights."""
+    """The allow rules that stand in the document itself, by id: where each stands, and its rights."""
     by_field = {rule.field: str(rule.id) for rule in plan.rules}
     found: dict[str, tuple[int, Right]] = {}
     for index, allow in enumerate(document.model.permissions.storage.allow):
@@ -147,7 +147,7 @@ def _mark(plan: Plan, question: Question, used: dict[str, Right], rights: Right)
     before = dict(used)
     asked = [(question.target, rights)]
     if question.target2 is not None:
-        asked.append((question.target2, reduce(or_, RIGHTS)))
+        asked.append((question.target2, Right.CREATE))
     for target, wanted in asked:
         for place in resolve(plan, target or ""):
             found = path_class(plan, automaton_state(plan, place.mount, place.segments))
@@ -160,7 +160,7 @@ def _mark(plan: Plan, question: Question, used: dict[str, Right], rights: Right)
 
 
 def _keep_mounts(plan: Plan, question: Question, used: dict[str, Right]) -> bool:
-    """Keep all rules that could have made `question` pass by what they grant below it; says if that is news."""
+    """Keep all rules, of which some made `question` pass by a grant below it; says if that is news."""
     before = dict(used)
     if resolve(plan, question.target or ""):
         for each in plan.rules:

@@ -71,6 +71,10 @@ def check_order(order: Order) -> None:
     That is a plan made for study only, and arguments that it does not want, or that would not reach the
     guest as they are.
     """
+    if order.plan.open_names:
+        # SECURITY: a denial that names nobody refuses nothing
+        names = ", ".join(f"${{{name}}}" for name in order.plan.open_names)
+        raise OrderRefused(f"the policy asks for {names}, which is not known for this run")
     if not order.plan.may_run:
         named = ", ".join(inert(field) for field in order.plan.unenforced)
         reason = (

@@ -65,7 +65,7 @@ def embedded(address: Address) -> ipaddress.IPv4Address | None:
     return None
 
 
-def own_zone(address: Address) -> str:
+def own_zone(address: Address) -> str:  # noqa: PLR0911  # a list of cases
     if str(address) in METADATA:
         return "metadata"
     if address.is_loopback:
@@ -156,7 +156,8 @@ def to_fits(to: str, address: Address | None, host: str | None, *, is_deny: bool
 
 
 def network_of(document: Document) -> Document:
-    return document.get("permissions", {}).get("network", {})
+    found: Document = document.get("permissions", {}).get("network", {})
+    return found
 
 
 def connect(document: Document, protocol: str, asked: tuple[str | None, str | None], port: int) -> Opinion:
@@ -203,7 +204,10 @@ def resolve(document: Document, host: str) -> Opinion:
     refusing = {
         rule["id"]
         for rule in network.get("deny", [])
-        if "to" in rule and not rule.get("ports") and not is_network(rule["to"]) and name_fits(rule["to"], host)
+        if "to" in rule
+        and not rule.get("ports")
+        and not is_network(rule["to"])
+        and name_fits(rule["to"], host)
     }
     names = (network.get("dns") or {}).get("names", [])
     return verdict(refusing, {"dns"} if any(name_fits(name, host) for name in names) else set())
@@ -234,7 +238,9 @@ def path_of(rest: str) -> list[str] | None:
     return None if "" in parts or "." in parts or ".." in parts else parts
 
 
-def http(document: Document, method: str, url: str, resolved: str | None) -> Opinion:
+def http(  # noqa: C901  # one rule after the other, on purpose
+    document: Document, method: str, url: str, resolved: str | None
+) -> Opinion:
     found = re.fullmatch(r"(https?)://(\[[0-9a-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]+))?((?:[/?#].*)?)", url)
     builtin = Opinion(False, "builtin", frozenset())
     if method in {"CONNECT", "TRACE", "TRACK"} or not re.fullmatch(r"[A-Z][A-Z0-9-]*", method) or not found:
@@ -246,7 +252,9 @@ def http(document: Document, method: str, url: str, resolved: str | None) -> Opi
     if parts is None or not 1 <= port <= 65535 or (is_network(host) and literal is None):
         return builtin
     address = literal if literal is not None else (read(resolved) if resolved is not None else None)
-    if resolved is not None and (read(resolved) is None or (literal is not None and read(resolved) != literal)):
+    if resolved is not None and (
+        read(resolved) is None or (literal is not None and read(resolved) != literal)
+    ):
         return builtin
     network, name = network_of(document), None if literal is not None else host
 
@@ -272,7 +280,9 @@ def http(document: Document, method: str, url: str, resolved: str | None) -> Opi
     refusing = set[str]()
     for rule in network.get("deny", []):
         if "to" in rule:
-            hits = port_fits(rule.get("ports") or ["*"], port) and to_fits(rule["to"], address, name, is_deny=True)
+            hits = port_fits(rule.get("ports") or ["*"], port) and to_fits(
+                rule["to"], address, name, is_deny=True
+            )
         else:
             paths = [glob.strip("/").split("/") for glob in rule.get("paths", [])]
             hits = (

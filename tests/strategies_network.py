@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from hypothesis import strategies as st
 
@@ -22,7 +22,16 @@ ADDRESSES = (
     "169.254.169.254", "169.254.1.1", "224.0.0.1", "255.255.255.255", "192.0.2.7", "100.64.0.1", "100.100.100.200", "4000::1",
     "2001:0:1::1", "ff02::1", "168.63.129.16",
 )  # fmt: skip
-NOT_CANONICAL = ("127.1", "0x7f.1", "2130706433", "0177.0.0.1", "127.0.0.01", "127.0.0.383", "fe80::1%eth0", "1.2.3")
+NOT_CANONICAL = (
+    "127.1",
+    "0x7f.1",
+    "2130706433",
+    "0177.0.0.1",
+    "127.0.0.01",
+    "127.0.0.383",
+    "fe80::1%eth0",
+    "1.2.3",
+)
 PORTS = ("80", "443", "80-443", "*", "81-90", "8080")
 ASKED_PORTS = (1, 79, 80, 81, 90, 91, 443, 444, 8080, 65535)
 METHODS = ("GET", "POST", "DELETE", "PURGE", "*")
@@ -48,8 +57,12 @@ def socket_rules(draw: st.DrawFn, name: str) -> dict[str, Any]:
 
 @st.composite
 def urls(draw: st.DrawFn) -> str:
-    scheme = draw(st.sampled_from(("http", "https")))
-    host = draw(st.sampled_from((*PATTERNS, "127.0.0.1", "10.1.2.3", "[::1]", "8.8.8.8", "[64:ff9b::a01:203]")))
+    scheme = draw(st.sampled_from(("https", "https", "http")))
+    host = draw(
+        st.sampled_from(
+            ("*", "*.x", *PATTERNS, "127.0.0.1", "10.1.2.3", "[::1]", "8.8.8.8", "[64:ff9b::a01:203]")
+        )
+    )
     return f"{scheme}://{host}{draw(st.sampled_from(('', '', ':80', ':8080', ':*')))}"
 
 
@@ -84,7 +97,7 @@ def network_documents(draw: st.DrawFn) -> dict[str, Any]:
     network = {
         "tcp": _many(draw, socket_rules, "tcp", 3),
         "udp": _many(draw, socket_rules, "udp", 1),
-        "http": _many(draw, http_rules, "http", 3),
+        "http": _many(draw, http_rules, "http", 4),
         "deny": _many(draw, deny_rules, "deny", 2),
         "dns": {"names": draw(st.lists(st.sampled_from(PATTERNS[:-1]), max_size=2, unique=True)), "i_understand": "any-destination"},
         "listen": draw(st.lists(st.sampled_from(("tcp://127.0.0.1:80", "udp://[::1]:80", "tcp://0.0.0.0:0")), max_size=2, unique=True)),
@@ -97,7 +110,8 @@ def network_documents(draw: st.DrawFn) -> dict[str, Any]:
 def questions(draw: st.DrawFn) -> Question:
     """A question about the network."""
     call = draw(st.sampled_from(("connect", "connect", "http", "http", "resolve", "listen")))
-    protocol = draw(st.sampled_from(("tcp", "tcp", "udp")))
+    protocols: tuple[Literal["tcp", "udp"], ...] = ("tcp", "tcp", "udp")
+    protocol = draw(st.sampled_from(protocols))
     address = draw(st.sampled_from(ADDRESSES * 3 + NOT_CANONICAL))
     host = draw(st.sampled_from(NAMES))
     port = draw(st.sampled_from(ASKED_PORTS))
@@ -111,14 +125,19 @@ def questions(draw: st.DrawFn) -> Question:
             host=None if shape == "address" else host,
         )
     if call == "http":
-        literal = draw(st.sampled_from(("127.0.0.1", "10.1.2.3", "8.8.8.8", "[::1]", "[64:ff9b::a01:203]", "9.9.9.9")))
+        literal = draw(
+            st.sampled_from(("127.0.0.1", "10.1.2.3", "8.8.8.8", "[::1]", "[64:ff9b::a01:203]", "9.9.9.9"))
+        )
         where = draw(st.sampled_from((host, host, literal)))
-        port_text = draw(st.sampled_from(("", ":80", ":443", ":8080", ":99999")))
-        scheme = draw(st.sampled_from(("http", "https")))
+        port_text = draw(st.sampled_from(("", "", "", "", ":80", ":443", ":8080", ":99999")))
+        scheme = draw(st.sampled_from(("https", "https", "http")))
         resolved = draw(st.one_of(st.none(), st.just(address))) if where is host else None
-        method = draw(st.sampled_from((*METHODS[:-1], "PATCH", "TRACE", "get", "LOCK")))
-        path = draw(st.sampled_from(ASKED_PATHS))
-        return Question(call=call, method=method, url=f"{scheme}://{where}{port_text}{path}", address=resolved)
+        resolved = draw(st.sampled_from((None, "8.8.8.8", resolved))) if where is host else None
+        method = draw(st.sampled_from(("GET", "GET", "GET", *METHODS[:-1], "PATCH", "TRACE", "get", "LOCK")))
+        path = draw(st.sampled_from((*ASKED_PATHS[:8] * 3, *ASKED_PATHS)))
+        return Question(
+            call=call, method=method, url=f"{scheme}://{where}{port_text}{path}", address=resolved
+        )
     if call == "resolve":
         return Question(call=call, host=host)
     return Question(call=call, protocol=protocol, address=address, port=draw(st.sampled_from((0, 80, 81))))

@@ -52,8 +52,8 @@ def inspect(
 ) -> int:
     """Show what MODULE imports and exports, and whether it would be run; exit status 125 if not.
 
-    With --policy, what it would lack under that policy and what of it no import can use. With --records as well,
-    what its runs never used, and the policy that is left without that.
+    With --policy, what it would lack under that policy and what of it no import can use. With --records as
+    well, what its runs never used, and the policy that is left without that.
     """
     from api.exits import REFUSED
     from api.loading import UnreadableError, read_module

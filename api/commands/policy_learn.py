@@ -1,7 +1,7 @@
 """`wasmgate policy learn`: the least policy under which recorded runs pass, as a draft to review.
 
-What is learned from is gathered in `api/learning.py`, and decided in `policy/learn/`. INVARIANT: the draft goes to
-standard output or to a file that was not there, and what it leaves out is told on standard error.
+What is learned from is gathered in `api/learning.py`, and decided in `policy/learn/`. INVARIANT: the draft
+goes to standard output or to a file that was not there, and what it leaves out is told on standard error.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _BAD = 1
 @output_option("yaml", "json")
 @library_options
 @click.argument("more", nargs=-1, metavar="[ID]...")
-def COMMAND(  # noqa: N802, PLR0913  # the name that every command file gives its command; click hands over options
+def COMMAND(  # noqa: N802  # the name that every command file gives its command
     *,
     executions: tuple[str, ...],
     more: tuple[str, ...],
@@ -50,8 +50,8 @@ def COMMAND(  # noqa: N802, PLR0913  # the name that every command file gives it
 ) -> int:
     """Print the least policy under which these executions pass; exit status 1 if it is not valid yet.
 
-    Learn from runs that were refused things: start with a policy in mode `learn`, run the program, learn, run it
-    with the draft, and learn again from all of the runs, until nothing is refused.
+    Learn from runs that were refused things: start with a policy in mode `learn`, run the program, learn, run
+    it with the draft, and learn again from all of the runs, until nothing is refused.
     """
     from api.learning import Lesson, gather, opened_log
     from api.loading import UnreadableError, show_policy_error

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from policy.document import PolicyDocument
     from policy.errors import Finding
+    from policy.schema import StorageAllow
 
 ID = "nested-grants"
 SUMMARY = "a directory is granted twice, under two mounts, with different rights"
@@ -29,23 +30,25 @@ def check(document: PolicyDocument) -> Iterator[Finding]:
         (index, allow, parse_allow(allow.uri))
         for index, allow in enumerate(document.model.permissions.storage.allow)
     ]
-    trees = [
-        (allow, target)
-        for _, allow, target in grants
-        if target.space is Space.HOST
-        and target.extent is Extent.TREE
-        and not (allow.include or allow.exclude)
-    ]
+    trees: dict[tuple[bool, tuple[str, ...]], list[StorageAllow]] = {}
+    for _, allow, target in grants:
+        if (
+            target.space is Space.HOST
+            and target.extent is Extent.TREE
+            and not (allow.include or allow.exclude)
+        ):
+            trees.setdefault((target.is_relative, target.segments), []).append(allow)
     for index, inner, target in grants:
-        for outer, around in trees:
-            lies_within = (
-                target.space is Space.HOST
-                and target.is_relative == around.is_relative
-                and len(target.segments) > len(around.segments)
-                and target.segments[: len(around.segments)] == around.segments
-            )
+        if target.space is not Space.HOST:
+            continue
+        around = (
+            outer
+            for depth in range(len(target.segments))
+            for outer in trees.get((target.is_relative, target.segments[:depth]), ())
+        )
+        for outer in around:
             more = [right for right in outer.access if right not in inner.access]
-            if lies_within and more and (inner.mount or inner.uri) != (outer.mount or outer.uri):
+            if more and (inner.mount or inner.uri) != (outer.mount or outer.uri):
                 path = ("permissions", "storage", "allow", index, "uri")
                 finding = document.source.finding(
                     ID,

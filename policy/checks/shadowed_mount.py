@@ -26,12 +26,12 @@ WHY = "the program sees the inner one, and a program that opens paths itself can
 
 def check(document: PolicyDocument) -> Iterator[Finding]:
     """Yield a warning for each mount that lies in the guest path of another, and not in its directory."""
-    rules = document.model.permissions.storage.allow
-    mounts = [(index, allow, *_place(allow)) for index, allow in enumerate(rules)]
-    for index, inner, guest, host in mounts:
-        for _, outer, around, outer_host in mounts:
-            below = guest[len(around) :]
-            if len(guest) > len(around) and guest[: len(around)] == around and host != (*outer_host, *below):
+    mounts = [(allow, *_place(allow)) for allow in document.model.permissions.storage.allow]
+    first = {guest: (allow, host) for allow, guest, host in reversed(mounts)}
+    for index, (inner, guest, host) in enumerate(mounts):
+        for depth in range(len(guest)):
+            outer, outer_host = first.get(guest[:depth], (None, ()))
+            if outer is not None and host != (*outer_host, *guest[depth:]):
                 shown = f"{quoted(outer.mount or outer.uri)} already holds something else there: {WHY}"
                 path = ("permissions", "storage", "allow", index, "mount" if inner.mount else "uri")
                 finding = document.source.finding(

@@ -63,10 +63,7 @@ def _notes(a: Plan, b: Plan) -> tuple[str, ...]:
         )
     ]
     notes = [_AS_WRITTEN] if any(_PLACEHOLDER in text for text in texts) else []
-    for name, plan in (("A", a), ("B", b)):
-        if plan.unenforced:
-            fields = ", ".join(plan.unenforced)
-            notes.append(
-                f"this version does not enforce all of {name}, nor compare what it can't hold: {fields}"
-            )
+    fields = sorted(unheld(a) & unheld(b))
+    if fields and a.policy_digest != b.policy_digest:
+        notes.append(f"set in both, but neither enforced nor compared by this version: {', '.join(fields)}")
     return tuple(notes)

@@ -131,9 +131,7 @@ def _requests(plans: tuple[Plan, Plan], rules: tuple[Rule, Rule], question: Ques
             yield Change(
                 direction=_request_direction(each.name, values),
                 area="network",
-                what=printable(
-                    f"{described(question)}: {each.name} {_shown(values[1])}, not {_shown(values[0])}"
-                ),
+                what=printable(f"{described(question)}: {each.name} {shown[1]}, not {shown[0]}"),
                 rule_a=rule_ref(rules[0]),
                 rule_b=rule_ref(rules[1]),
                 answer_a=printable(shown[0]),

@@ -245,12 +245,14 @@ class Product:
             segment += 1
         else:
             segment = _NAME
-        trie = self._roots.children[trie].get(byte, OFF) if trie != OFF else OFF
         one, other = self._sides
-        goal = self._arrive(
-            trie, segment | character << 3, self._step(one, first, byte), self._step(other, second, byte)
-        )
-        return None if trie == OFF and not goal[2] and not goal[3] else goal
+        first, second = self._step(one, first, byte), self._step(other, second, byte)
+        if trie != OFF:
+            trie = self._roots.children[trie].get(byte, OFF)
+            if trie != OFF or first or second:
+                return self._arrive(trie, segment | character << 3, first, second)
+            return None
+        return (OFF, segment | character << 3, first, second) if first or second else None
 
     def _step(self, side: Side, places: Places, byte: int) -> Places:
         automaton = side.plan.automaton

@@ -105,10 +105,7 @@ def unheld(plan: Plan) -> frozenset[str]:
 
 def _unheld(a: Plan, b: Plan) -> Iterator[Change]:
     """Parts of the format that only one document uses, and that a plan of this version does not hold."""
-    used = [
-        {field for field in plan.unenforced if not field.rpartition(": ")[2].startswith(_HELD)}
-        for plan in (a, b)
-    ]
+    used = unheld(a), unheld(b)
     for field in sorted(used[0] ^ used[1]):
         plan = "A" if field in used[0] else "B"
         yield Change(
@@ -152,7 +149,7 @@ def _more(smaller: tuple[str, ...], larger: tuple[str, ...], *, is_glob: bool) -
     if not smaller:
         return None
     if not larger:
-        found = name_only_in(("*",), smaller) if is_glob else "of any other"
+        found = name_only_in(("*",), smaller) if is_glob else "that the other does not list"
     elif is_glob:
         found = name_only_in(larger, smaller)
     else:

@@ -94,9 +94,16 @@ def tree_of(a: Plan, b: Plan) -> Tree:
     sides = _sides((a, b))
     tree = Tree((a, b))
     for naming in Naming:
+        if naming is Naming.GUEST and all(_is_transparent(plan) for plan in (a, b)):
+            continue
         product = Product(sides, naming)
         tree.kinds.extend(Kind(product, spot, ends) for ends, spot in product.kinds.items())
     return tree
+
+
+def _is_transparent(plan: Plan) -> bool:
+    """Whether the guest names every path as the host does, and gets the same answers."""
+    return plan.mode is not Mode.AUDIT and all(mount.guest == mount.host for mount in plan.mounts)
 
 
 def _sides(plans: tuple[Plan, Plan]) -> tuple[Side, Side]:

@@ -1,7 +1,7 @@
 """Learns the least policy under which recorded runs pass.
 
-The records come as facts (`policy/facts.py`), which `api/evidence.py` reads from a log. INVARIANT: a draft grants
-nothing that a boundary, a denial or a check of the running monitor refused.
+The records come as facts (`policy/facts.py`), which `api/evidence.py` reads from a log. INVARIANT: a draft
+grants nothing that a boundary, a denial or a check of the running monitor refused.
 """
 
 from __future__ import annotations

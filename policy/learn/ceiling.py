@@ -1,7 +1,7 @@
 """What a boundary and the built-in denials leave of what runs needed, told before a policy is written.
 
-The boundary itself is compiled in `policy/boundary.py`, which has the last word on what was learned. INVARIANT:
-what is refused here is never granted, and each refusal names what refuses.
+The boundary itself is compiled in `policy/boundary.py`, which has the last word on what was learned.
+INVARIANT: what is refused here is never granted, and each refusal names what refuses.
 """
 
 from __future__ import annotations
@@ -127,10 +127,8 @@ def ceiling_of(
     for boundary in boundaries:
         storage = boundary.model.ceiling.storage
         for text in storage.never:
-            for target in parse_never(replaced(text, values)):
-                found.append(
-                    Denial(f"{boundary.name}: ceiling.storage.never {text}", target.space, target.glob)
-                )
+            name = f"{boundary.name}: ceiling.storage.never {text}"
+            found += [Denial(name, each.space, each.glob) for each in parse_never(replaced(text, values))]
         roots = tuple(parse_root(replaced(text, values)) for text in storage.roots)
         access = reduce(or_, (Right[each.upper()] for each in storage.access), Right(0))
         bounds.append(_Bound(boundary.name, roots, access))

@@ -1,7 +1,7 @@
 """The document that was learned: what of the policy that is extended stays, and what is new in it.
 
-The storage rules come from `rules.py`, and the text from `writing.py`. INVARIANT: nothing that the extended policy
-denies or limits is loosened except where a run was ended by a limit, and never above a boundary.
+The storage rules come from `rules.py`, and the text from `writing.py`. INVARIANT: nothing that the extended
+policy denies or limits is loosened except where a run was ended by a limit, and never above a boundary.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def written(needs: Needs, learned: Learned, frame: Frame) -> str:
     if frame.start is not None:
         _set_match(tree, frame)
         _set_mode(tree, needs, frame, remarks)
-    _set_storage(tree, needs, learned, frame, remarks)
+    _set_storage(tree, needs, learned, frame, remarks=remarks)
     _set_capabilities(tree, needs, frame, remarks)
     _set_limits(tree, needs, frame, remarks)
     return "".join(f"# {line}\n" for line in _heading(needs, learned, frame)) + as_yaml(tree, remarks)
@@ -149,7 +149,7 @@ def _set_mode(tree: Tree, needs: Needs, frame: Frame, remarks: Remarks) -> None:
         del tree["mode"]
 
 
-def _set_storage(tree: Tree, needs: Needs, learned: Learned, frame: Frame, remarks: Remarks) -> None:
+def _set_storage(tree: Tree, needs: Needs, learned: Learned, frame: Frame, *, remarks: Remarks) -> None:
     kept = _kept(tree, frame, keeps_mounts=frame.is_learning and needs.is_open)
     allow: list[Value] = list(kept)
     for rule in learned.rules:
@@ -199,7 +199,7 @@ def _rule(rule: LearnedRule) -> Tree:
 
 
 def _set_capabilities(tree: Tree, needs: Needs, frame: Frame, remarks: Remarks) -> None:
-    """Streams, clocks and random bytes: the least that was used, or what the extended policy gives and that."""
+    """Streams, clocks and random bytes: the least that was used, besides what is given anyway."""
     model = frame.start.model.permissions if frame.start else None
     fields: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
         ("stdin", ("stdio",), "caller", model.stdio.stdin if model else ""),

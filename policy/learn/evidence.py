@@ -1,7 +1,7 @@
 """What learning starts from: the facts of several runs, and how often and where something was seen in them.
 
-What a fact is stands in `policy/facts.py`. INVARIANT: putting evidence together does not depend on its order,
-and the same run counts once.
+What a fact is stands in `policy/facts.py`. INVARIANT: putting evidence together does not depend on its
+order, and the same run counts once.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class Seen:
     @property
     def told(self) -> str:
         """`12 calls in 3 runs, first EXECUTION:SEQ`."""
-        return f"{counted(self.calls, 'call')} in {counted(len(self.runs), 'run')}, first {self.first or 'unknown'}"
+        often = f"{counted(self.calls, 'call')} in {counted(len(self.runs), 'run')}"
+        return f"{often}, first {self.first or 'unknown'}"
 
 
 NOT_SEEN = Seen()

@@ -1,14 +1,14 @@
 """From single files to globs, where enough siblings were seen and nothing sensitive would come along.
 
-What counts as sensitive is in `names.py` and the boundary, and rules are made in `rules.py`. INVARIANT: no glob
-matches a name that a forbidden pattern matches, and each glob that was thought of and not taken is told.
+What counts as sensitive is in `names.py` and the boundary, and rules are made in `rules.py`. INVARIANT: no
+glob matches a name that a forbidden pattern matches, and each glob that was thought of and not taken is
+told.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from os.path import commonprefix
 from typing import TYPE_CHECKING
 
 from policy.globs import parse_glob
@@ -19,7 +19,7 @@ from policy.learn.overlap import have_common, name_matches, patterns_meet
 from policy.plan import RIGHTS, Right
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from policy.globs import Glob
     from policy.learn.ceiling import Ceiling, Habits
@@ -105,7 +105,7 @@ def _trees(left: list[Wanted], around: Surroundings) -> tuple[list[Grant], list[
         if ending and not any(is_sensitive(name, around.habits.forbidden) for name in each.place.names):
             groups[each.place.mount, each.rights, ending].append(each)
     for (mount, rights, ending), members in sorted(groups.items()):
-        shared = tuple(commonprefix([each.place.names[:-1] for each in members]))
+        shared = members[0].place.names[: _shared([each.place.names[:-1] for each in members])]
         folders = {
             each.place.names[len(shared)] for each in members if len(each.place.names) > len(shared) + 1
         }
@@ -178,9 +178,12 @@ class _Candidate:
         for at, segment in enumerate(self.glob):
             if "*" not in segment:
                 continue
-            for pattern in (HIDDEN, *around.habits.forbidden):
-                if segment == "**" or patterns_meet(segment, pattern):
-                    found.append("/".join((*self.glob[:at], *(["**"] if segment == "**" else []), pattern)))
+            deep = ("**",) if segment == "**" else ()
+            found += [
+                "/".join((*self.glob[:at], *deep, pattern))
+                for pattern in (HIDDEN, *around.habits.forbidden)
+                if deep or patterns_meet(segment, pattern)
+            ]
         return found
 
     def _with_fewer_rights(self, around: Surroundings) -> list[str]:
@@ -221,12 +224,18 @@ def _in_one_folder(parent: Names, members: list[Wanted]) -> tuple[str, ...]:
     """The narrowest glob over these names: what they begin with, any text, what they end in."""
     names = [each.place.names[-1] for each in members]
     ending = _ending(names[0])
-    shared = commonprefix([name.removesuffix(ending) for name in names])
+    shared = names[0][: _shared([name.removesuffix(ending) for name in names])]
     while shared and shared[-1] not in _BOUNDARIES:
         shared = shared[:-1]
     if shared.strip(_BOUNDARIES) == "":
         shared = ""  # nothing but a dot or a dash in front says nothing
     return (*(spelt(name) or "" for name in parent), f"{spelt(shared) or ''}*{spelt(ending) or ''}")
+
+
+def _shared(texts: Sequence[Sequence[str]]) -> int:
+    """How far all of them begin alike."""
+    length = min(map(len, texts))
+    return next((at for at in range(length) if any(each[at] != texts[0][at] for each in texts)), length)
 
 
 def _ending(name: str) -> str:

@@ -1,8 +1,8 @@
 """From the records of runs to the least policy under which they pass.
 
 What the steps do is said in their own files. Learning is a function of its arguments: the same facts in any
-order give the same text. INVARIANT: what was learned is compiled and asked about each fact before it is handed
-back, and what it still refuses is told.
+order give the same text. INVARIANT: what was learned is compiled and asked about each fact before it is
+handed back, and what it still refuses is told.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from policy.learn.evidence import LearnError, Run, Seen, counted
 from policy.learn.generalise import Refused, words
 from policy.learn.mounting import Mounted, Place
 from policy.learn.names import visible
-from policy.learn.needs import Complaint, Needs, needs_of
+from policy.learn.needs import Complaint, Needs
+from policy.learn.reading import needs_of
 from policy.learn.rules import Learned, LearnedRule, drop_what_cannot_be, learned_rules
 from policy.plan import Right
 from policy.question import Question

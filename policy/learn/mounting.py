@@ -1,8 +1,8 @@
 """Where the guest of past runs found which directory, and where in it a record lies.
 
-The mounts of a plan are in `policy/plan.py`. Known mounts come from the policy that the runs used or from the
-log; without either they are read off the pairs of paths in the records. INVARIANT: a path is placed in a
-mount only if both of its names, on the host and in the guest, agree with it, or the guest's is not known.
+The mounts of a plan are in `policy/plan.py`. Known mounts come from the policy that the runs used or from
+the log; without either they are read off the pairs of paths in the records. INVARIANT: a path is placed in
+a mount only if both of its names, on the host and in the guest, agree with it, or the guest's is not known.
 """
 
 from __future__ import annotations

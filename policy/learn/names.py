@@ -1,4 +1,4 @@
-"""Names of files as learning sees them: which are sensitive, which belong to one run, and how they are spelt.
+"""Names of files as learning sees them: sensitive ones, those of one run, and how they are spelt.
 
 Which grants are made of them is said in `generalise.py` and `rules.py`. INVARIANT: `spelt(name)` matches
 exactly `name`, or there is none, and then nothing is granted.
@@ -50,7 +50,8 @@ def spelt(name: str) -> str | None:
     except (GlobError, UnicodeEncodeError):
         return None
     if name[0] == "!" or not name.isprintable():
-        return None  # what does not show cannot be reviewed; in front of a glob it would negate, and no set can hold it alone
+        # what does not show cannot be reviewed; `!` negates in front of a glob, and no set can hold it alone
+        return None
     return "".join(f"[{char}]" if char in _MEANS_SOMETHING else char for char in name)
 
 

@@ -1,7 +1,7 @@
 """Whether two globs have a path in common.
 
-How a glob is read stands in `policy/globs.py`; which pairs are compared in `generalise.py` and `ceiling.py`.
-INVARIANT: the answer is exact for globs over segments of valid UTF-8.
+How a glob is read stands in `policy/globs.py`; which pairs are compared in `generalise.py` and
+`ceiling.py`. INVARIANT: the answer is exact for globs over segments of valid UTF-8.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The storage rules that grant what was needed, and no more than the format can say.
 
-Which paths become globs is decided in `generalise.py`; how a rule is written, in `writing.py`. INVARIANT: each
-path is granted the rights that it needed, and a directory is opened to `list` only where its names were read
-or it was opened as a directory and nothing in it is granted.
+Which paths become globs is decided in `generalise.py`; how a rule is written, in `writing.py`. INVARIANT:
+each path is granted the rights that it needed, and a directory is opened to `list` only where its names
+were read or it was opened as a directory and nothing in it is granted.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def _unnameable(place: Place) -> str:
 def learned_rules(needs: Needs, habits: Habits, ceiling: Ceiling, granted: dict[Place, Right]) -> Learned:
     """The rules for `needs`; `granted` is what the policy that is extended grants by itself."""
     wanted = _missing(needs, granted)
-    notes = _settle_looks(needs, habits, wanted, granted)
+    _settle_looks(needs, habits, wanted, granted)
     others: dict[Mounted, list[tuple[Names, Right]]] = defaultdict(list)
     for place in sorted({*needs.rights, *wanted}):
         have = wanted[place].rights if place in wanted else Right(0)
@@ -135,7 +135,7 @@ def learned_rules(needs: Needs, habits: Habits, ceiling: Ceiling, granted: dict[
         if each.place.names and each.rights & ~Right.LIST
     ]
     grants, refused = generalised(files, around)
-    notes += _of_one_run(grants)
+    notes = _of_one_run(grants)
     rules = [*_file_rules(grants), *_root_rules(wanted), *_list_rules(wanted, notes)]
     return Learned(_named(rules), tuple(sorted(set(refused))), tuple(sorted(set(notes))))
 
@@ -160,9 +160,8 @@ def _missing(needs: Needs, granted: dict[Place, Right]) -> dict[Place, Wanted]:
 
 def _settle_looks(
     needs: Needs, habits: Habits, wanted: dict[Place, Wanted], granted: dict[Place, Right]
-) -> list[str]:
+) -> None:
     """Let what was only looked at or opened as a directory be seen, where no grant does that."""
-    notes: list[str] = []
     live = _Live({*wanted, *(place for place, rights in granted.items() if rights)})
     for place in sorted(needs.entries, key=_deepest_first):
         if not live.holds(place):
@@ -173,14 +172,11 @@ def _settle_looks(
             continue
         pattern = is_sensitive(place.names[-1], habits.forbidden) if place.names else ""
         if pattern:
-            notes.append(
-                f"{visible(place.target)} was only looked at, and its name matches {visible(pattern)}:"
-                " nothing is granted; to grant a look at it is to grant reading it"
-            )
+            why = f"its name matches {visible(pattern)}, and to grant a look at a file is to grant reading it"
+            needs.complain(f"look at {visible(place.target)}", why, needs.looks.pop(place))
             continue
         wanted[place] = Wanted(place, Right.READ, needs.looks[place])
         live.add(place)
-    return notes
 
 
 class _Live:
@@ -239,7 +235,9 @@ def _list_rules(wanted: dict[Place, Wanted], notes: list[str]) -> list[LearnedRu
             by_mount[place.mount].append(wanted[place])
     rules: list[LearnedRule] = []
     for mount, members in sorted(by_mount.items()):
-        below = [each for each in members if each.place.names]
+        # what is listed deeper opens the directories on the way as well
+        ways = {each.place.names[:at] for each in members for at in range(1, len(each.place.names))}
+        below = [each for each in members if each.place.names and each.place.names not in ways]
         if not below:
             seen = members[0].seen
             rules.append(
@@ -247,13 +245,12 @@ def _list_rules(wanted: dict[Place, Wanted], notes: list[str]) -> list[LearnedRu
             )
             continue
         asked = {each.place.names for each in members}
-        ways = {each.place.names[:at] for each in below for at in range(len(each.place.names))}
         notes += [
             f"{visible(mount.base)}: its names can be listed as well, since a directory below it is listed"
             if not way
             else f"{visible('/'.join((mount.base.rstrip('/'), *way)))}: its names can be listed as well,"
             " since a directory below it is listed"
-            for way in sorted(ways - asked)
+            for way in sorted({(), *ways} - asked)
         ]
         include = tuple(sorted((_glob(each.place.names), each.seen) for each in below))
         rules.append(LearnedRule("", mount, Right.LIST, include, seen=_sum(members)))

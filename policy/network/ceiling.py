@@ -134,7 +134,7 @@ class _Grant:
 
 
 def outside(document: PolicyDocument, ceilings: Sequence[NamedCeiling]) -> Iterator[Finding]:
-    """Yield a finding for each allow rule that leaves a ceiling, with an address, a name or a port for which."""
+    """Yield a finding, with a witness, for each allow rule that leaves a ceiling."""
     network = document.model.permissions.network
     grants = list(_grants(document))
     for name, ceiling in ceilings:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final, Generic, TypeVar
 
 from policy.network.addresses import format_address
@@ -85,7 +86,7 @@ class _Walk:
 
 
 def name_cells(a: NameTable, b: NameTable) -> Iterator[NameCell]:
-    """A name for each pair of classes, short ones first: nodes of either tree, and a fresh label below each."""
+    """A name for each pair of classes, short ones first: nodes of either tree, and a new label below each."""
     seen = set[tuple[int, int]]()
     queue: list[tuple[tuple[str, ...], _Walk, _Walk]] = [((), _Walk(a, 0, 0), _Walk(b, 0, 0))]
     for labels, one, other in queue:
@@ -97,7 +98,8 @@ def name_cells(a: NameTable, b: NameTable) -> Iterator[NameCell]:
             seen.add((one.below, other.below))
             yield NameCell(name_text((*labels, fresh(left.keys() | right.keys()))), (one.below, other.below))
         for label in sorted(left.keys() | right.keys()):
-            queue.append(((*labels, label), one.stepped(left.get(label)), other.stepped(right.get(label))))
+            step = (*labels, label), one.stepped(left.get(label)), other.stepped(right.get(label))
+            queue.append(step)  # the list grows while it is read
 
 
 def fresh(taken: set[str]) -> str:
@@ -122,7 +124,7 @@ def port_cells(lists: list[tuple[Row, ...]], domain: Range) -> Iterator[tuple[Ra
             cuts |= {cut for cut in (row[0], row[1] + 1) if domain[0] < cut <= domain[1]}
     ordered = sorted(cuts)
     at = [0] * len(lists)
-    for low, beyond in zip(ordered, ordered[1:], strict=False):
+    for low, beyond in pairwise(ordered):
         found: list[Row | None] = []
         for side, rows in enumerate(lists):
             while at[side] < len(rows) and rows[at[side]][1] < low:

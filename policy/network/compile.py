@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from policy.dfa import MAX_STATES, TooManyStatesError
+from policy.dfa import MAX_STATES
 from policy.document import PolicyDocument
 from policy.errors import Finding, Severity
 from policy.network.builtins import builtin_rules
@@ -37,9 +37,10 @@ from policy.network.sources import (
     take_requests,
     take_sockets,
 )
+from policy.nfa import TooManyNodesError
 from policy.places import Path
 from policy.plan import UNLIMITED, Rule
-from policy.plan_network import Destinations, Lookups, NetworkPlan, NnPlan, RequestRow
+from policy.plan_network import Destinations, Lookups, NetworkPlan, NnPlan, PortRow, RequestRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +75,14 @@ def compile_network(
     take_models(draft, document)
     findings += _repeated(draft, document)
     plan = NetworkPlan(builtins)
+    standing = Standing(builtins, network.private == "allow")
+    lookups = compile_destinations(draft.entries["dns"], SocketRows(standing))
+    findings += _no_lookup(document, lookups)
     if not any(finding.severity is Severity.ERROR for finding in findings):
         try:
-            plan = _tables(draft, document, builtins, methods)
-        except (TooManyMeetingsError, TooManyStatesError):
+            plan = _tables(draft, document, standing, lookups)
+        except (TooManyMeetingsError, TooManyNodesError):
             findings.append(_too_large(document))
-    findings += _no_lookup(document, plan)
     section = document.model.permissions.nn
     nn = NnPlan(
         tuple(sorted(draft.models, key=lambda model: model.digest)),
@@ -90,16 +93,15 @@ def compile_network(
 
 
 def _tables(
-    draft: Draft, document: PolicyDocument, builtins: tuple[int, ...], methods: tuple[str, ...]
+    draft: Draft, document: PolicyDocument, standing: Standing, lookups: Destinations[PortRow]
 ) -> NetworkPlan:
     network = document.model.permissions.network
-    standing = Standing(builtins, network.private == "allow")
+    methods = method_names(named_methods(network))
     sockets = SocketRows(standing)
     http, requests = _requests(draft, standing, len(methods) + 1)
-    lookups = compile_destinations(draft.entries["dns"], sockets)
     dns = network.dns
     return NetworkPlan(
-        builtins=builtins,
+        builtins=standing.builtins,
         tcp=compile_destinations(draft.entries["tcp"], sockets),
         udp=compile_destinations(draft.entries["udp"], sockets),
         http=http,
@@ -110,7 +112,7 @@ def _tables(
             lookups.names, lookups.rows, dns.max_queries if dns else 0, pin=dns.pin if dns else True
         ),
         listeners=tuple(sorted(draft.listeners, key=lambda each: (each.protocol, each.address, each.port))),
-        is_private_open=network.private == "allow",
+        is_private_open=standing.is_private_open,
         no_listening=draft.no_listening,
         is_loopback_spared=draft.is_loopback_spared,
     )
@@ -165,7 +167,7 @@ def _too_large(document: PolicyDocument) -> Finding:
     return document.source.finding("too-many-states", NETWORK, problem=problem)
 
 
-def _no_lookup(document: PolicyDocument, plan: NetworkPlan) -> Iterator[Finding]:
+def _no_lookup(document: PolicyDocument, lookups: Destinations[PortRow]) -> Iterator[Finding]:
     """Warn about rules by name whose names can't be looked up, so that no address is ever met."""
     network = document.model.permissions.network
     for protocol, rules in (("tcp", network.tcp), ("udp", network.udp)):
@@ -174,7 +176,7 @@ def _no_lookup(document: PolicyDocument, plan: NetworkPlan) -> Iterator[Finding]
                 continue
             pattern = parse_pattern(rule.to)
             labels = (*pattern.labels, "*") if pattern.is_below else pattern.labels
-            row = row_at(plan.lookups.rows[name_class(plan.lookups.names, labels)], 0)
+            row = row_at(lookups.rows[name_class(lookups.names, labels)], 0)
             if row is None or not row.grant or row.refuse:
                 problem = f"no lookup of {rule.to} is granted, so this rule meets no address"
                 suggestion = f'add "{rule.to}" to permissions.network.dns.names'

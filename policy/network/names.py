@@ -80,7 +80,8 @@ def parse_name(text: str) -> tuple[str, ...]:
         raise HostNameError(f"a name of at most {MAX_NAME} characters")
     labels = name.split(".")
     if looks_like_address(name) or _NUMBER.fullmatch(labels[-1]):
-        raise HostNameError("a name whose last label is no number: it would be read as an address")
+        expected = "a name whose last label is no number: it would be read as an address"
+        raise HostNameError("the name of a host alone" if ":" in name else expected, _mended(name))
     if not all(_LABEL.fullmatch(label) for label in labels):
         raise HostNameError(expected, _mended(name))
     return tuple(reversed(labels))
@@ -112,7 +113,8 @@ def _in_ascii(text: str) -> str:
     labels: list[str] = []
     for label in _DOTS.sub(".", text).split("."):
         plain = unicodedata.normalize("NFKC", label.lower())
-        if plain != unicodedata.normalize("NFC", label.lower()):
+        is_mapped = any(not char.isascii() and char.lower().isascii() for char in label)
+        if is_mapped or plain != unicodedata.normalize("NFC", label.lower()):
             return ""
         if not plain or not all(char.isalnum() or char == "-" for char in plain):
             return ""

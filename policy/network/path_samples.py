@@ -1,13 +1,15 @@
 """The paths that are enough to tell automata of requests apart.
 
-Questions are made of them in `request_samples.py`. Why they are enough: the automata are walked together, over
-paths in canonical form only, so each combination of classes that such a path has is met, by a shortest one.
+Questions are made of them in `request_samples.py`. Why they are enough: the automata are walked together,
+over paths in canonical form only. INVARIANT: each combination of classes that such a path has is met, by a
+shortest one.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 from policy.globs import SLASH
@@ -46,8 +48,8 @@ class PathSamples:
     def __post_init__(self) -> None:
         """Learn whether % stands apart from every other character in any of the automata."""
         cuts = {cut for each in self.automata for low, high, _ in each.edges for cut in (low, high + 1)}
-        # `$` and `&` are the neighbours of `%`: where one of them is treated as `%` everywhere, a path with an
-        # escape ends where the same path with that character instead ends.
+        # `$` and `&` are the neighbours of `%`: where one of them is treated as `%` everywhere, a path with
+        # an escape ends where the same path with that character instead ends.
         self._has_escapes = {_PERCENT, _PERCENT + 1} <= cuts
 
     def paths(self, starts: tuple[tuple[int, int], ...]) -> list[tuple[str, tuple[Class, ...]]]:
@@ -80,7 +82,7 @@ class PathSamples:
     def _moves(
         self, tables: list[RequestAutomaton], states: tuple[int, ...], form: int
     ) -> list[tuple[int, int]]:
-        """The bytes to go on with, and where the path then stands; one of all that the automata treat alike."""
+        """The bytes to go on with, and where the path then stands; one of those that are treated alike."""
         if form == _ROOT:
             return [(SLASH, _AFTER_SLASH)]
         if form == _AFTER_PERCENT:
@@ -93,7 +95,7 @@ class PathSamples:
             for low, high, _ in table.edges[start : start + count]:
                 cuts |= {low, high + 1}
         ordered = sorted(cuts)
-        pieces = zip(ordered, ordered[1:], strict=False)
+        pieces = pairwise(ordered)
         moves = [(byte, _INSIDE) for low, beyond in pieces if (byte := _legal(low, beyond)) >= 0]
         moves.append((_DOT, _NEXT_DOT[form]))
         if self._has_escapes:

@@ -47,14 +47,13 @@ def parse_ports(text: str) -> Range:
 
 
 def _meant(text: str) -> str:
-    """A range for `8000:8010`, and a number without zeros in front; empty where nothing is plain."""
-    found = re.fullmatch(r"0*([1-9][0-9]{0,4})(?:\s*(?:-|:|\.\.)\s*0*([1-9][0-9]{0,4}))?", text)
+    """A range for `8000..8010`, and a number without zeros in front; empty where nothing is plain."""
+    found = re.fullmatch(r"0*([1-9][0-9]{0,4})(?:\s*(?:-|\.\.)\s*0*([1-9][0-9]{0,4}))?", text)
     if not found:
         return ""
     low, high = int(found[1]), int(found[2] or found[1])
     if max(low, high) > LAST_PORT:
         return ""
-    # `12:30` is as likely two ports as it is a range that falls.
     return "" if low > high else (f"{low}-{high}" if found[2] else str(low))
 
 

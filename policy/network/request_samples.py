@@ -1,8 +1,8 @@
 """The requests that are enough to tell two plans apart.
 
 Places they go to come from `cells.py`, paths from `path_samples.py`. A URL with an address is decided by that
-address; one with a name by the name, and by the address that it leads to as far as that refuses. INVARIANT: of
-every combination of what a name says and what an address says, one is asked.
+address; one with a name by the name, and by the address that it leads to as far as that refuses. INVARIANT:
+of every combination of what a name says and what an address says, one is asked.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class RequestSamples:
         return known[start]
 
     def _asked(self, starts: tuple[tuple[int, int], ...]) -> Iterator[tuple[str, str, tuple[int, int]]]:
-        """Methods and paths that are decided in all different ways, with what each plan's first start says."""
+        """Methods and paths that are decided in all different ways, with what the first two starts say."""
         for path, classes in self._paths.paths(starts):
             seen = set[tuple[tuple[bool, int], ...]]()
             for method in self._methods:

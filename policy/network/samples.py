@@ -1,17 +1,18 @@
 """Questions about the network and models that are enough to tell two plans apart.
 
-Addresses, names and ports are chosen in `cells.py`, requests in `request_samples.py`. INVARIANT: two plans decide
-alike on all questions (allow or not, and refused in mode audit too or not) exactly when they do on these.
+Addresses, names and ports are chosen in `cells.py`, requests in `request_samples.py`. INVARIANT: two plans
+decide alike on all questions (allowed or not, refused in mode audit or not) exactly when they do on these.
 
-Why that holds. A decision on a socket depends on what the address says at the port (its zone; whether the zone, a
-boundary, a deny rule refuses; whether a rule grants) and on what the name says there. All addresses between two
-cuts of the tables, all names that leave the trees at one place, and all ports between two ends of rows say the
-same, and every such combination is met once: addresses without a name, names with an address that no rule names,
-and each pair of what an address and a name say in both plans, with one witness. Requests add the path, of which
-each combination of classes is met by walking the automata together, and the method, of which one outside all
-lists stands for the rest. Lookups, listeners and models are finite lists and one thing beside them. A rule over
-time refuses by kind, so where its kinds are the same in both plans it tells nothing more; where they are not,
-every question is asked once more with that rule started. What is not in its canonical form every plan refuses.
+Why that holds. A decision on a socket depends on what the address says at the port (its zone; whether the
+zone, a boundary, a deny rule refuses; whether a rule grants) and on what the name says there. All addresses
+between two cuts of the tables, all names that leave the trees at one place, and all ports between two ends of
+rows say the same. Every such combination is met once: addresses without a name, names with an address that no
+rule names, and each pair of what an address and a name say in both plans, with one witness. Requests add the
+path, of which each combination of classes is met by walking the automata together, and the method, of which
+one outside all lists stands for the rest. Lookups, listeners and models are finite lists and one thing beside
+them. A rule over time refuses by kind, so where its kinds are the same in both plans it tells nothing more;
+where they are not, every question is asked once more with that rule started. What is not in its canonical
+form every plan refuses.
 """
 
 from __future__ import annotations

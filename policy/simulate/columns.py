@@ -109,6 +109,13 @@ class FactColumns:
         )
 
 
+def by_call(*names: str) -> Bools:
+    """A table that says of each code of a call, the unknown one included, whether it is one of these."""
+    found = np.zeros(UNKNOWN_CALL + 1, np.bool_)
+    found[[CALL_CODES[name] for name in names]] = True
+    return found
+
+
 @dataclass(slots=True)
 class _Words:
     """Distinct texts by number."""

@@ -62,6 +62,7 @@ FURTHER: Final[dict[tuple[str, Right], tuple[int, Right]]] = {
     ("path_rename", Right.DELETE): (2, _LOSING),
     ("path_rename", Right.SYMLINK): (2, Right.SYMLINK),
     ("path_link", Right.SYMLINK): (2, Right.SYMLINK),
+    ("fd_write", Right.WRITE): (1, Right.WRITE),  # not opened to append, and let be by an audit
 }
 """For a call that was refused for want of this right, after what is decided by paths alone: which of its
 targets needs one of these rights, depending on what lay there."""

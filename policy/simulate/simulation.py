@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -22,6 +23,7 @@ from policy.simulate.totals import Exceeded, exceeded
 from policy.simulate.verdicts import Verdicts, verdicts
 
 _EXAMPLES: Final = 3
+_HEAD: Final = 1 << 18  # rows among which more than one example is looked for
 _HAPPENED: Final = frozenset({"allow", "would_deny"})
 
 
@@ -132,12 +134,18 @@ def _changes(plan: Plan, columns: FactColumns, found: Verdicts) -> tuple[Change,
     return tuple(changes)
 
 
-def _first(members: Ints, many: int) -> list[Ints]:
-    """The first rows of each group."""
-    order = np.argsort(members, kind="stable")
-    starts = np.searchsorted(members[order], np.arange(many))
-    ends = np.append(starts[1:], len(members))
-    return [order[low : min(low + _EXAMPLES, high)] for low, high in zip(starts, ends, strict=True)]
+def _first(members: npt.NDArray[np.int32], many: int) -> list[Ints]:
+    """Rows of each group: the first ones among the first rows of all, or else the first."""
+    first = np.zeros(many, np.int64)
+    first[members[::-1]] = np.arange(len(members))[::-1]  # of equal places the last one stays
+    head = members[:_HEAD]
+    order = np.argsort(head, kind="stable")
+    starts = np.searchsorted(head[order], np.arange(many))
+    ends = np.searchsorted(head[order], np.arange(many), side="right")
+    return [
+        order[low : min(low + _EXAMPLES, high)] if high > low else first[group : group + 1]
+        for group, (low, high) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True))
+    ]
 
 
 def _change(plan: Plan, columns: FactColumns, found: Verdicts, row: int, *, count: int, rows: Ints) -> Change:

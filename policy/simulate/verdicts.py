@@ -95,26 +95,35 @@ def verdicts(plan: Plan, columns: FactColumns, targets: Targets) -> Verdicts:
 
 def _is_open(plan: Plan, columns: FactColumns, targets: Targets) -> Bools:
     """Which facts hold too little to say that what the paths allow would happen."""
-    call, target, target2 = columns.call, columns.target, columns.target2
-    is_refused = columns.decision != DECISIONS.index("allow")
-    reasons = np.array([reason in RUNNING for reason in REASONS])
-    waits = call == _POLL
-    is_clock = columns.reason == REASONS.index("clock")
-    found = is_refused & reasons[columns.reason] & ~(waits & is_clock)
+    is_nothing = ~targets.is_path  # a text that is no place, as a mask may leave one, and no text at all
+    is_text = is_nothing.copy()
+    is_text[[NONE, *(targets.words[word] for word in STREAM_CALLS if word in targets.words)]] = False
+    found = is_text[columns.target] & _IS_STORAGE[columns.call]
+    pairs = np.flatnonzero((_RIGHTS2[columns.call] != 0) & (columns.wants != 0))
+    found[pairs] |= targets.is_path[columns.target[pairs]] & is_nothing[columns.target2[pairs]]
+    waits = columns.call == _POLL
     if not is_clock_real(plan):
         found |= waits
-    named = np.array([target != NONE, target2 != NONE])
-    is_place = [named[i] & targets.is_path[each] for i, each in enumerate((target, target2))]
-    streams = [targets.words[word] for word in STREAM_CALLS if word in targets.words]
-    found |= _IS_STORAGE[call] & named[0] & ~is_place[0] & ~np.isin(target, streams)
-    found |= (_RIGHTS2[call] != 0) & is_place[0] & (columns.wants != 0) & ~is_place[1]
-    union = targets.union()
-    for (name, right), (which, mask) in FURTHER.items():
-        rows = is_refused & (call == CALL_CODES[name]) & (columns.missing == int(right))
-        rows &= (columns.reason == REASONS.index("rule")) & is_place[0] & is_place[which - 1]
-        rows &= (columns.wants != 0) | (_RIGHTS[call] == 0)
-        found |= rows & ((union[target if which == 1 else target2] & int(mask)) == 0)
+    rows = np.flatnonzero(columns.decision != DECISIONS.index("allow"))
+    reasons = np.array([reason in RUNNING for reason in REASONS])
+    is_clock = columns.reason[rows] == REASONS.index("clock")
+    found[rows] |= reasons[columns.reason[rows]] & ~(waits[rows] & is_clock)
+    found[rows] |= _is_further(columns, targets, rows)
     return np.asarray(found)
+
+
+def _is_further(columns: FactColumns, targets: Targets, rows: Ints) -> Bools:
+    """Which of the refused `rows` were refused for what depends on the files that lay there."""
+    call, target, target2 = columns.call[rows], columns.target[rows], columns.target2[rows]
+    found = np.zeros(len(rows), np.bool_)
+    union = targets.union()
+    is_asking = (columns.wants[rows] != 0) | (_RIGHTS[call] == 0)
+    is_rule = (columns.reason[rows] == REASONS.index("rule")) & targets.is_path[target] & is_asking
+    for (name, right), (which, mask) in FURTHER.items():
+        hit = is_rule & (call == CALL_CODES[name]) & (columns.missing[rows] == int(right))
+        place = target if which == 1 else target2
+        found |= hit & targets.is_path[place] & ((union[place] & int(mask)) == 0)
+    return found
 
 
 def _distinct(columns: FactColumns) -> tuple[_Calls, npt.NDArray[np.int32]]:
@@ -155,9 +164,12 @@ def _decide_both(plan: Plan, calls: _Calls, targets: Targets) -> _Found:
     """What the paths of calls decide: the first, then the second where there is one, then both together."""
     base = np.where(calls.call == _PATH_OPEN, calls.wants, _RIGHTS[calls.call])
     found = _decide_path(plan, targets, calls.target, base, is_write=calls.call == _FD_WRITE)
-    rows = np.flatnonzero(found.is_allowed & (_RIGHTS2[calls.call] != 0))
+    # past a refusal that is only recorded, as the monitor goes on
+    goes_on = found.is_allowed | ((plan.mode is Mode.AUDIT) & ~found.is_final)
+    rows = np.flatnonzero(goes_on & (_RIGHTS2[calls.call] != 0))
     if not len(rows):
         return found
+    first = found.is_allowed[rows]
     second = _decide_path(plan, targets, calls.target2[rows], _RIGHTS2[calls.call[rows]])
     widens = np.ones(len(rows), np.bool_)
     for source, before in zip(targets.reaches, found.by_mount, strict=True):
@@ -165,13 +177,13 @@ def _decide_both(plan: Plan, calls: _Calls, targets: Targets) -> _Found:
         for goal, after in zip(targets.reaches, second.by_mount, strict=True):
             gains = (targets.rights[goal.kind[calls.target2[rows]]] | goal.elsewhere) & ~there & int(CONTENT)
             widens &= ~(before[rows] & after & (gains == 0))
-    refused = ~second.is_allowed | widens
+    is_second = ~second.is_allowed & (first | second.is_final)
+    is_widening = first & second.is_allowed & widens
     allowed, rule, final = found.is_allowed.copy(), found.rule.copy(), found.is_final.copy()
-    allowed[rows] = ~refused
-    rule[rows] = np.where(
-        second.is_allowed, np.where(widens, rule_index(plan, fixed.NO_WIDENING), rule[rows]), second.rule
-    )
-    final[rows] = ~second.is_allowed & second.is_final
+    allowed[rows] = first & second.is_allowed & ~widens
+    rule[rows] = np.where(is_second, second.rule, rule[rows])
+    rule[rows[is_widening]] = rule_index(plan, fixed.NO_WIDENING)
+    final[rows] = is_second & second.is_final
     return _Found(allowed, rule, final)
 
 

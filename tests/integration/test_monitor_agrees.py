@@ -15,8 +15,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from policy import PolicyError, compile_policy, load_document
+from policy.bundle import Bundle
 from policy.calls import CALLS
-from policy.decide import Allow, Deny, decide
+from policy.decide import Allow, Deny, WouldDeny, decide
+from policy.document import BoundaryDocument, load_any
 from policy.plan import Plan, Right
 from policy.targets import resolve
 from sandbox.engine_wasmtime import EndKind
@@ -24,7 +26,7 @@ from sandbox.monitor.layout import IN_FLIGHT, Decision
 from tests import strategies
 from tests.guests import OUTSIDE, Script
 from tests.machines import ALL, run_watched, storage
-from tests.oracle import opinion
+from tests.oracle import RIGHTS, opinion
 from tests.sequences import APPEND, CREAT, DIRECTORY, EXCL, READ, TRUNC, WRITE, plant, random_sequences
 
 # For each right a call that needs just it, on a path that need not exist. None leaves a link behind, which would be
@@ -95,6 +97,62 @@ def test_the_monitor_decides_a_path_as_the_plan_and_the_naive_oracle_do(
             )
             if isinstance(decided, Deny) and right != "append":
                 assert decided.rule_id == record.rule
+
+
+NEVER = st.lists(st.sampled_from(strategies.NEVER), min_size=1, max_size=3, unique=True)
+
+
+def bounded(document: dict[str, object], never: list[str]) -> Plan:
+    """The plan of `document`, in mode audit, inside a boundary that never grants some paths."""
+    storage = {"roots": ["fs:///**", "tmp://**"], "access": list(RIGHTS), "never": never}
+    boundary = {
+        "version": 1,
+        "kind": "Boundary",
+        "metadata": {"name": "most"},
+        "ceiling": {"storage": storage},
+    }
+    read = load_any(json.dumps(boundary).encode(), file="boundary.yaml")
+    assert isinstance(read, BoundaryDocument)
+    policy = load_document(json.dumps({**document, "mode": "audit"}).encode(), file="random.yaml")
+    try:
+        return compile_policy(policy, base_dir="/", now_ns=None, bundle=Bundle(boundaries=(read,)))
+    except PolicyError:
+        assume(False)
+        raise
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    strategies.storage_documents(),
+    NEVER,
+    st.lists(
+        st.tuples(st.integers(0, 5), strategies.segments.filter(bool), st.sampled_from(sorted(ASKING))),
+        min_size=1,
+        max_size=12,
+    ),
+)
+def test_a_policy_that_only_audits_lets_nothing_happen_that_its_boundary_refuses(
+    tmp_path_factory, document, never, questions
+):
+    plan = bounded(document, never)
+    roots = [tmp_path_factory.mktemp("mount") for _ in plan.mounts]
+    script = Script()
+    asked = []
+    for number, segments, right in questions:
+        mount = plan.mounts[number % len(plan.mounts)]
+        call, wants, ask = ASKING[right]
+        ask(script, 3 + number % len(plan.mounts), "/".join(segments))
+        guest = f"{mount.guest.rstrip('/')}/{'/'.join(segments)}"
+        asked.append((guest, decide(plan, call, target=guest, wants=wants), mount))
+    kinds = {Decision.ALLOW: Allow, Decision.DENY: Deny, Decision.WOULD_DENY: WouldDeny}
+    result = run_watched(script, plan, roots)
+    assert len(result.records) == len(asked)
+    for record, seen, (guest, decided, mount) in zip(result.records, result.seen, asked, strict=True):
+        assert (record.decision is Decision.DENY) == (seen.errno == 76)
+        if [place.mount for place in resolve(plan, guest)] == [mount]:
+            assert isinstance(decided, kinds[record.decision]), repr(
+                (json.dumps(document), never, record, decided)
+            )
 
 
 def mixed(top: Path) -> Plan:

@@ -105,3 +105,16 @@ def test_output_is_kept_for_each_execution(tmp_path):
     assert store.path(execution, "stdout").stat().st_mode & 0o777 == 0o600
     with pytest.raises(FormatError):
         store.get("../../x", "stdout")
+
+
+def test_a_policy_keeps_its_digest_when_a_baseline_or_a_boundary_comes(policies, tmp_path):
+    extending = POLICY + b"extends: [base]\n"
+    baseline = "version: 1\nkind: Baseline\nmetadata: {name: base}\n"
+    (tmp_path / "named/base.yaml").write_text(baseline)
+    digest = policies.put(extending)
+    assert policies.plan(digest).name == "kept"
+    (tmp_path / "named/base.yaml").write_text(baseline + "permissions: {random: none}\n")
+    assert policies.plan(digest).name == "kept"
+    (tmp_path / "named/base.yaml").unlink()
+    with pytest.raises(PolicyError):
+        policies.plan(digest)

@@ -314,3 +314,13 @@ def test_a_policy_says_what_is_to_be_done_with_what_is_not_enforced(word):
     study = compiled(document, is_study=True)
     assert (study.unenforced, study.may_run) == (("audit.payload",), word == "warn")
     assert compiled(policy(), is_study=True).may_run
+
+
+def test_everything_outside_is_told_at_once():
+    text = HEAD + storage('{uri: "fs:///srv/**", access: [read]}') + "mode: audit\n"
+    strict = boundary("c", ROOTS.replace("ceiling: {", "ceiling: {modes: [enforce], limits: {cpu: 1s}, "))
+    assert {field for field, _ in outside(text, strict)} == {
+        "permissions.storage.allow[0].uri",
+        "resources.limits.cpu",
+        "mode",
+    }

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from policy import Plan, PolicyError, compile_policy, load_document
 from policy.aliases import CONTENT, rights_elsewhere
@@ -26,12 +27,13 @@ from policy.diff.storage import tree_of
 from policy.diff.verdicts import LOOKED_AT
 from policy.plan import RIGHTS, Mode, Right
 from policy.question import Question
+from policy.schema import AuditSection, ClocksSection, LimitsSection, RuntimeSection, StdioSection
 from tests.strategies import NAMES, allow_rules, deny_rules, storage_documents
 
 Document = dict[str, Any]
 
 quick = settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
 )
 PREFIXES = ("fs://", "fs:///srv", "fs:///srv/m", "fs:///srv/m/a", "fs:///home/b", "fs:///etc", "tmp://s",
             "", "/srv/m", "/srv/m/a", "/home/b", "/scratch")  # fmt: skip
@@ -126,15 +128,17 @@ def test_each_difference_that_brute_force_finds_is_told(both, targets):
         for direction in Direction
     }
     has_levels = a.mode is b.mode is Mode.AUDIT
-    for target, wants in itertools.product(targets, (None, *WANTS)):
-        question = Question(call="path_open" if wants else "path_filestat_get", target=target, wants=wants)
+    questions = [
+        Question(call="path_open" if wants else "path_filestat_get", target=target, wants=wants)
+        for target in targets
+        for wants in (None, *WANTS)
+    ]
+    for question in questions:
+        wants = question.wants
         levels = [level(plan, question, has_levels=has_levels) for plan in both]
         if levels[0] != levels[1]:
             direction = Direction.WIDER if levels[1] > levels[0] else Direction.NARROWER
-            assert any(each <= names_of(wants) if wants else True for each in told[direction]), (
-                target,
-                wants,
-            )
+            assert any(each <= names_of(wants) if wants else True for each in told[direction]), question
 
 
 @quick
@@ -510,6 +514,7 @@ SCALARS = (
         "memory": ("1Mi", "1Gi"), "cpu": ("1s", "1h"), "timeout": ("1s", "unlimited"), "module": ("1Mi", "1Gi"),
         "compile": ("1s", "1h"), "stack": ("64Ki", "1Mi"), "tables": ("1", "9"), "table_elements": ("1", "unlimited"),
         "instances": ("1", "99"), "memories": ("1", "99"), "stdout": ("1", "1Gi"), "stderr": ("1", "unlimited"),
+        "connections": ("1", "9"), "net_in": ("1", "1Gi"), "net_out": ("1", "unlimited"),
         "disk": ("1", "1Gi"), "files": ("1", "999"), "open_files": ("1", "999"), "host_calls": ("1", "2M"),
     }.items() for value, direction in zip(values, ("narrower", "wider"), strict=True)),
     ({"resources": {"limits": {"fuel": "1k"}}}, "narrower"),
@@ -527,6 +532,40 @@ def test_each_field_that_is_flipped_shows(section, direction):
     assert {change.direction.value for change in diff(base, flipped).items} == {direction}
     mirrored = {"wider": "narrower", "narrower": "wider"}.get(direction, direction)
     assert {change.direction.value for change in diff(flipped, base).items} == {mirrored}
+
+
+# A section of the document, and its fields that a plan of this version does not hold.
+NOT_HELD: dict[type[BaseModel], set[str]] = {
+    RuntimeSection: {"abi", "isolation"},
+    AuditSection: {"level", "payload", "mask", "rules"},
+    StdioSection: set(),
+    ClocksSection: set(),
+    LimitsSection: set(),
+}
+
+
+def test_no_scalar_field_is_forgotten():
+    told = json.dumps([section for section, _ in SCALARS])
+    for model, not_held in NOT_HELD.items():
+        for name in set(model.model_fields) - not_held:
+            assert f'"{name}": ' in told, (model.__name__, name)
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"audit": {"level": "summary"}},
+        {"audit": {"payload": "digest"}},
+        {"audit": {"mask": ["json:/email"]}},
+        {"audit": {"rules": [{"call": "fd_*", "level": "counts"}]}},
+        {"runtime": {"abi": "wasi-0.2"}},
+        {"permissions": {"host_functions": [{"name": "a/b"}]}},
+    ],
+)
+def test_a_part_that_a_plan_does_not_hold_counts_as_changed_when_only_one_sets_it(section):
+    head: Document = {"version": 1, "metadata": {"name": "p"}}
+    found = diff(compiled(head), compiled(head | section))
+    assert [change.direction for change in found.items] == [Direction.CHANGED]
 
 
 @pytest.mark.parametrize(
@@ -556,6 +595,52 @@ def test_placeholders_are_compared_as_text():
     found = diff(plan_of(rule), plan_of(rule | {"access": ["read", "list"]}))
     assert "${tenant}" in str(found.items[0].witness)
     assert found.notes
+
+
+# --- the network ----------------------------------------------------------------------------------
+
+SOCKET: Document = {"id": "db", "to": "db.internal", "ports": ["5432"]}
+REQUEST: Document = {"id": "api", "url": "https://api.example.com", "methods": ["GET"], "paths": ["/v1/**"]}
+
+
+def net(**section: Any) -> Plan:
+    return plan_of(permissions={"network": section})
+
+
+NETWORKS: tuple[tuple[Document, Document, str], ...] = (
+    ({"tcp": [SOCKET]}, {"tcp": [SOCKET | {"ports": ["5432-5433"]}]}, "wider"),
+    ({"tcp": [SOCKET]}, {"udp": [SOCKET]}, "narrower wider"),
+    ({"tcp": [SOCKET | {"to": "203.0.113.0/24"}]}, {"tcp": [SOCKET | {"to": "203.0.113.0/25"}]}, "narrower"),
+    ({"tcp": [SOCKET]}, {"tcp": [SOCKET], "deny": [{"id": "no", "to": "db.internal"}]}, "narrower"),
+    ({"tcp": [SOCKET]}, {"tcp": [SOCKET], "deny": [{"id": "no", "to": "other.internal"}]}, ""),
+    ({"http": [REQUEST]}, {"http": [REQUEST | {"methods": ["GET", "POST"]}]}, "wider"),
+    ({"http": [REQUEST]}, {"http": [REQUEST | {"paths": ["/v1/a/**"]}]}, "narrower"),
+    ({"http": [REQUEST | {"max_response_bytes": "1Mi"}]}, {"http": [REQUEST]}, "wider"),
+    ({"dns": {"names": ["a.example"]}}, {"dns": {"names": ["*.example", "a.example"]}}, "wider"),
+    ({"dns": {"names": ["a.example"]}}, {"dns": {"names": ["a.example"], "pin": False}}, "wider"),
+    ({"dns": {"names": ["a.example"]}}, {"dns": {"names": ["a.example"], "max_queries": "8"}}, "narrower"),
+    ({"listen": ["tcp://127.0.0.1:8080"]}, {}, "narrower"),
+)
+
+
+@pytest.mark.parametrize(("before", "after", "directions"), NETWORKS)
+def test_networks_are_compared_by_what_they_reach(before, after, directions):
+    a, b = net(**before), net(**after)
+    found = diff(a, b)
+    assert {change.direction.value for change in found.items} == set(directions.split())
+    for change in found.items:
+        if change.witness is not None:
+            assert (verdict(a, change.witness), verdict(b, change.witness)) == (
+                change.answer_a,
+                change.answer_b,
+            )
+            assert change.answer_a != change.answer_b
+
+
+def test_a_rule_elsewhere_does_not_show_in_the_network():
+    network = {"network": {"tcp": [SOCKET], "http": [REQUEST], "dns": {"names": ["a.example"]}}}
+    found = diff(plan_of(permissions=network), plan_of(tree(), permissions=network))
+    assert {change.area for change in found.items} == {"storage"}
 
 
 # --- names ----------------------------------------------------------------------------------------

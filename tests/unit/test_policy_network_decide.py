@@ -1,49 +1,30 @@
 from __future__ import annotations
 
-import json
-from dataclasses import replace
+import copy
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from policy.compiler import compile_policy
 from policy.decisions import Allow, Deny
-from policy.document import load_document
-from policy.network.compile import compile_network
 from policy.network.decide import decide_network
 from policy.network.samples import representatives
-from policy.plan import Plan, RuleKind
+from policy.plan import Plan
 from policy.question import Question
 from tests import oracle_network as oracle
-from tests.strategies_network import network_documents, questions
+from tests.network_plans import plan_of
+from tests.strategies_network import deny_rules, network_documents, questions
 
-EMPTY = {"version": 1, "metadata": {"name": "base"}}
-
-
-def load(document: dict[str, Any]):
-    return load_document(json.dumps(document).encode(), file="p.yaml")
-
-
-BASE = compile_policy(load(EMPTY), base_dir="/", now_ns=None)
-
-
-def plan_of(document: dict[str, Any], ceilings: Any = ()) -> Plan:
-    found = compile_network(load(document), ceilings=ceilings, first_rule=len(BASE.rules))
-    errors = [each for each in found.findings if each.severity == "error"]
-    assert not errors, errors
-    return replace(BASE, rules=(*BASE.rules, *found.rules), network=found.plan, nn=found.nn)
-
-
-def plan(**network: Any) -> Plan:
-    return plan_of({**EMPTY, "permissions": {"network": network}})
+PHASES = [Phase.explicit, Phase.reuse, Phase.generate]
 
 
 def opinion(document: dict[str, Any], question: Question) -> oracle.Opinion:
     match question.call:
         case "connect":
-            return oracle.connect(document, question.protocol, (question.address, question.host), question.port or 0)
+            return oracle.connect(
+                document, question.protocol, (question.address, question.host), question.port or 0
+            )
         case "http":
             return oracle.http(document, str(question.method), str(question.url), question.address)
         case "resolve":
@@ -52,12 +33,12 @@ def opinion(document: dict[str, Any], question: Question) -> oracle.Opinion:
             return oracle.listen(document, question.protocol, str(question.address), question.port or 0)
 
 
-def kind_of(plan: Plan, decision: Allow | Deny) -> str:
-    return next(rule.kind for rule in plan.rules if rule.id == decision.rule_id).name.lower()
+def kind_of(compiled: Plan, decision: Allow | Deny) -> str:
+    return next(rule.kind for rule in compiled.rules if rule.id == decision.rule_id).name.lower()
 
 
 @given(network_documents(), st.lists(questions(), min_size=20, max_size=20))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None, phases=PHASES)
 def test_a_plan_decides_as_the_naive_reading_of_its_document(document, asked):
     compiled = plan_of(document)
     for question in asked:
@@ -69,15 +50,69 @@ def test_a_plan_decides_as_the_naive_reading_of_its_document(document, asked):
         assert not named or found.rule_id in named, (question, found, expected)
 
 
-def verdicts(plan: Plan, asked: list[Question]) -> list[tuple[bool, bool]]:
-    found = [decide_network(plan, question) for question in asked]
+def verdicts(compiled: Plan, asked: list[Question]) -> list[tuple[bool, bool]]:
+    found = [decide_network(compiled, question) for question in asked]
     return [(isinstance(each, Allow), isinstance(each, Deny) and each.is_final) for each in found]
 
 
-@given(network_documents(), network_documents(), st.lists(questions(), min_size=40, max_size=40))
-@settings(max_examples=60, deadline=None)
-def test_plans_that_agree_on_all_representatives_agree_on_everything(one, other, asked):
-    a, b = plan_of(one), plan_of(other)
+@st.composite
+def near_pairs(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A document, and one that differs from it in one place, where it may make no difference."""
+    one = draw(network_documents())
+    other = copy.deepcopy(one)
+    network, source = other["permissions"]["network"], draw(network_documents())["permissions"]["network"]
+    key = draw(st.sampled_from(("tcp", "http", "http", "deny", "deny", "dns", "listen", "private")))
+    if draw(st.booleans()) and isinstance(network[key], list):
+        network[key] = network[key][1:]
+    else:
+        network[key] = source[key]
+    return one, other
+
+
+@given(near_pairs(), st.lists(questions(), min_size=40, max_size=40))
+@settings(max_examples=25, deadline=None, phases=PHASES)
+def test_plans_that_agree_on_all_representatives_agree_on_everything(pair, asked):
+    a, b = plan_of(pair[0]), plan_of(pair[1])
+    if verdicts(a, asked) != verdicts(b, asked):
+        chosen = list(representatives(a, b))
+        assert verdicts(a, chosen) != verdicts(b, chosen)
+
+
+@given(network_documents(), st.lists(questions(), min_size=40, max_size=40), st.data())
+@settings(max_examples=20, deadline=None, phases=PHASES)
+def test_removing_an_allow_rule_or_adding_a_denial_never_allows_more(document, asked, data):
+    before = plan_of(document)
+    less = copy.deepcopy(document)
+    network = less["permissions"]["network"]
+    key = data.draw(st.sampled_from(("tcp", "http", "listen", "deny")))
+    if key == "deny":
+        network["deny"].append(data.draw(deny_rules("one-more")))
+    else:
+        network[key] = network[key][1:]
+    after = plan_of(less)
+    for question in (*asked, *representatives(before, after)):
+        is_allowed = isinstance(decide_network(after, question), Allow)
+        assert not is_allowed or isinstance(decide_network(before, question), Allow), question
+
+
+@given(network_documents(), st.randoms(use_true_random=False))
+@settings(max_examples=20, deadline=None, phases=PHASES)
+def test_the_order_of_rules_changes_no_verdict(document, random):
+    shuffled = copy.deepcopy(document)
+    network = shuffled["permissions"]["network"]
+    for key in ("tcp", "udp", "http", "deny", "listen"):
+        random.shuffle(network[key])
+    random.shuffle(network["dns"]["names"])
+    a, b = plan_of(document), plan_of(shuffled)
     chosen = list(representatives(a, b))
-    if verdicts(a, chosen) == verdicts(b, chosen):
-        assert verdicts(a, asked) == verdicts(b, asked)
+    assert verdicts(a, chosen) == verdicts(b, chosen)
+
+
+@pytest.mark.slow
+@given(near_pairs(), st.lists(questions(), min_size=60, max_size=60))
+@settings(max_examples=1_500, deadline=None, phases=PHASES)
+def test_no_difference_between_many_near_plans_is_missed(pair, asked):
+    a, b = plan_of(pair[0]), plan_of(pair[1])
+    if verdicts(a, asked) != verdicts(b, asked):
+        chosen = list(representatives(a, b))
+        assert verdicts(a, chosen) != verdicts(b, chosen)

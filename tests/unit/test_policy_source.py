@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from policy.errors import PolicyError
 from policy.places import Spot
@@ -73,7 +73,7 @@ def test_a_few_aliases_are_written_out():
         (b"a: [", "syntax"),
         (b"a: b: c", "syntax"),
         (b"\t- a", "syntax"),
-        (b"x: " + b"a" * 70_000, "too-large"),
+        (b"x: " + b"a" * 70_000, None),
         (b"# " + b"\n" * 1_048_576, "too-large"),
     ],
 )
@@ -94,30 +94,6 @@ def test_a_duplicate_names_its_place_and_the_first():
     assert "line 3" in finding.render()
 
 
-HOSTILE = {
-    "nested lists": b"[" * 60_000,
-    "nested lists over lines": b"[\n" * 500_000,
-    "nested maps": b"{a: " * 16_000,
-    "nested dashes": b"- " * 30_000,
-    "nested questions": b"? " * 30_000,
-    "alias bomb": b"a: &a [" + b"1,\n" * 2_000 + b"]\n" + b"".join(
-        b"%c: &%c [*%c,*%c,*%c,*%c]\n" % (n, n, n - 1, n - 1, n - 1, n - 1) for n in b"bcde"
-    ),
-    "many aliases": b"a: &a 1\nb: [" + b"*a," * 1000 + b"]",
-    "many anchors": b"[" + b"&a 1,\n" * 1000 + b"]",
-    "one long tag": b"!" * 1_000_000,
-    "too many bytes": b"a" * 1_048_577,
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_text_is_refused_soon(name):
-    start = time.process_time()
-    found = findings(HOSTILE[name])
-    assert time.process_time() - start < 5.0  # seconds of a slow core, traced; measured: under 0.5
-    assert {finding.id for finding in found} <= {"too-deep", "too-large", "too-many-aliases"}
-
-
 def read(text: bytes) -> list[str]:
     """The findings of a text, as they are shown; none when it can be read."""
     try:
@@ -135,3 +111,67 @@ def test_any_bytes_give_a_value_or_findings(text):
 @given(st.text(alphabet="ab:-[]{}&*!|>'\"%#?,\n \t\\~<@`", max_size=40))
 def test_any_yaml_gives_a_value_or_findings(text):
     assert all(read(text.encode()))
+
+
+def second_opinion(text: str) -> object:
+    """What another parser, which shares no code, makes of the text; None when it refuses it."""
+    loader = YAML(typ="base", pure=True)
+    try:
+        return loader.load(text)
+    except (YAMLError, ValueError, IndexError, NotImplementedError):
+        return None
+
+
+def plain(value: object) -> object:
+    match value:
+        case dict():
+            return {str(key): plain(each) for key, each in value.items()}
+        case list() | tuple():
+            return [plain(each) for each in value]
+        case _:
+            return "" if value in {None, "null", "~"} else str(value)
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "a",
+                "é",
+                "x y",
+                "'q'",
+                '"d"',
+                ":",
+                ": ",
+                "- ",
+                "[",
+                "]",
+                "{",
+                "}",
+                ", ",
+                "# c",
+                " #",
+                "|\n",
+                ">\n",
+                "\n",
+                "\n  ",
+                "\n    ",
+                "fs:./x",
+                "'",
+                '"',
+                "~",
+                "null",
+                "1",
+            ]
+        ),
+        max_size=14,
+    )
+)
+def test_another_parser_reads_the_same(tokens):
+    text = "k: " + "".join(tokens)
+    try:
+        ours = load_source(text.encode(), file="p").value
+    except PolicyError:
+        return
+    theirs = second_opinion(text)
+    assert theirs is None or plain(theirs) == plain(ours)

@@ -203,3 +203,13 @@ def test_a_fit_value_stays_inside_its_segment(tenant, run):
 
 def test_names_in_a_text():
     assert names_in("${tenant}-${run.id}-${x}") == {"tenant", "run.id"}
+
+
+def test_a_plan_says_what_is_still_open():
+    text = storage("fs:///srv/${tenant}/**", deny="{uri: 'fs:///srv/*/${run.id}'}")
+    assert compiled(policy(text)).open_names == ("run.id", "tenant")
+    assert compiled(policy(text), subject=Subject(tenant="a")).open_names == ("run.id",)
+    assert compiled(policy(text), subject=EVERYONE).open_names == ()
+    ceiling = boundary("c", "ceiling: {storage: {never: ['fs:///x/${module.name}']}}")
+    assert compiled(policy(), ceiling).open_names == ("module.name",)
+    assert compiled(policy("tests: [{name: '${tenant}', given: {call: x}, expect: deny}]")).open_names == ()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from policy import PolicyError, Right, load_document
+from policy import PolicyError, Right, compile_policy, load_document
+from policy.explain import explain_plan
 from policy.path_rules import ALL_RIGHTS
 from policy.plan import RuleKind
 from policy.plan_temporal import Reach, TemporalRule, Trigger
+from policy.show import plan_as_json
 from policy.temporal import OverTime, is_enforced, resolve_temporal
 
 
@@ -115,3 +117,31 @@ def test_no_rule_over_time_is_said_to_be_enforced_before_it_is():
 def test_what_a_rule_over_time_may_not_say(rule, expected):
     with pytest.raises(PolicyError, match=expected):
         rules_of(rule)
+
+
+def test_a_plan_shows_its_rules_over_time_and_says_them():
+    text = b"""
+version: 1
+metadata: {name: p}
+permissions: {storage: {allow: [{id: all, uri: "fs:///srv/**", access: [read]}]}}
+rules: [{id: k, when: {opened: "fs:///srv/keys/**"}, then: {deny: [storage.read, network.tcp], raise: finding/high}}]
+"""
+    plan = compile_policy(load_document(text, file="p.yaml"), base_dir="/", now_ns=None, is_study=True)
+    assert plan_as_json(plan)["temporal"] == [
+        {
+            "rule": "k",
+            "trigger": "opened",
+            "watches": "storage",
+            "over": 0,
+            "window_ms": 0,
+            "rights": ["read"],
+            "reach": ["tcp"],
+            "denies_nn": False,
+            "severity": "high",
+        }
+    ]
+    lines = explain_plan(plan)
+    assert any(line.startswith("Rule k refuses storage.read, network.tcp for the rest") for line in lines)
+    assert "This version does not enforce: rules[0]." in lines
+    (mount,) = plan.mounts
+    assert mount.is_split

@@ -90,3 +90,9 @@ def test_a_plan_that_accepts_what_is_not_enforced_runs_and_says_so():
     check_order(order)
     assert start_of(order, 0).unenforced == ("rules[0]",)
     assert start_of(order_of(), 0).unenforced == ()
+
+
+def test_a_plan_with_a_name_that_nobody_filled_does_not_run():
+    with pytest.raises(OrderRefused, match=r"\$\{run.id\}, \$\{tenant\}, which is not known"):
+        check_order(order_of(open_names=("run.id", "tenant")))
+    check_order(order_of(open_names=()))
