@@ -77,7 +77,7 @@ def gather(lesson: Lesson, reader: AuditReader) -> Material:
         mounts=_mounts([execution for execution, _ in known]),
         start=start,
         base_dir=base_dir,
-        boundaries=(*(_boundary(file) for file in lesson.boundaries), *bundle.boundaries),
+        boundaries=tuple(_boundary(file) for file in lesson.boundaries),
         bundle=bundle,
         subject=Subject(
             tenant=lesson.tenant,

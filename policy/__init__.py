@@ -12,9 +12,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from policy.compiler import check_policy, compile_policy, rule_index
+    from policy.compiler import check_policy, compile_policy
     from policy.document import PolicyDocument, load_any, load_document
     from policy.errors import Finding, PolicyError, Severity
+    from policy.lookup import rule_index
     from policy.plan import Plan, Right, RuleId
 
 __all__ = [
@@ -33,9 +34,10 @@ __all__ = [
 ]
 
 _PLACES = {
-    "compiler": ("check_policy", "compile_policy", "rule_index"),
+    "compiler": ("check_policy", "compile_policy"),
     "document": ("PolicyDocument", "load_any", "load_document"),
     "errors": ("Finding", "PolicyError", "Severity"),
+    "lookup": ("rule_index",),
     "plan": ("Plan", "Right", "RuleId"),
 }
 

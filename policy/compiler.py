@@ -24,7 +24,7 @@ from policy.fold import Determinised
 from policy.network.compile import NetworkCompiled, compile_network
 from policy.nfa import TooManyNodesError
 from policy.path_rules import compile_paths
-from policy.plan import UNIFORM, Engine, Mode, Mount, Plan, Right, Rule, RuleId, RuleKind, Runtime
+from policy.plan import UNIFORM, Engine, Mode, Mount, Plan, Right, Rule, RuleKind, Runtime
 from policy.preparation import Circumstances, Prepared, prepare, tenants_of
 from policy.storage import Grant, GuestMount, Refusal, Storage, resolve_storage
 from policy.subject import ANYONE, Subject
@@ -86,18 +86,6 @@ def check_policy(
         _, findings = _compile(document, replace(around, subject=each))
         found |= dict.fromkeys(findings)
     return PolicyError(tuple(found)).findings
-
-
-def rule_index(plan: Plan, rule: RuleId) -> int:
-    """Where `rule` stands in `plan.rules`.
-
-    Raises:
-        KeyError: when the plan has no such rule.
-    """
-    for index, found in enumerate(plan.rules):
-        if found.id == rule:
-            return index
-    raise KeyError(rule)
 
 
 @dataclass(frozen=True, slots=True)

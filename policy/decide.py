@@ -18,7 +18,6 @@ from policy import fixed
 from policy.aliases import CONTENT, rights_elsewhere
 from policy.automaton import automaton_state, is_live, path_class
 from policy.calls import CALL_CODES, CALLS, HostCall
-from policy.compiler import rule_index
 from policy.decisions import (
     NOTHING_DECIDES,
     Allow,
@@ -31,6 +30,7 @@ from policy.decisions import (
 )
 from policy.errors import quoted
 from policy.globs import MAX_PATH
+from policy.lookup import rule_index
 from policy.path_rules import ALL_RIGHTS
 from policy.plan import RIGHTS, Mode, Plan, Right, Rule, RuleId, RuleKind, SourceKind
 from policy.plan_temporal import TemporalRule

@@ -165,32 +165,36 @@ def _parse_segment(text: str) -> Segment:
     literal = ""
     at = 0
     while at < len(text):
-        char = text[at]
-        known = placeholder_at(text, at) if char == "$" else ""
-        if known:
-            literal += known
-            at += len(known)
-            continue
-        if char in "{}":
-            raise GlobError("a glob without braces: write one glob for each alternative, or [{] for a brace")
-        if char == "\\":
-            raise GlobError("a glob without a backslash: write [*] for a star that is meant literally")
-        if char not in "*?[":
-            literal += char
-            at += 1
+        taken = _literal_at(text, at)
+        if taken:
+            literal += taken
+            at += len(taken)
             continue
         if literal:
             pieces.append(Literal(literal.encode()))
             literal = ""
-        if char == "[":
+        if text[at] == "[":
             piece, at = _parse_set(text, at + 1)
             pieces.append(piece)
         else:
-            pieces.append(Star() if char == "*" else AnyCharacter())
+            pieces.append(Star() if text[at] == "*" else AnyCharacter())
             at += 1
     if literal:
         pieces.append(Literal(literal.encode()))
     return tuple(pieces)
+
+
+def _literal_at(text: str, at: int) -> str:
+    """What stands for itself at `at`: a character, or a placeholder as a whole; empty before a wildcard."""
+    char = text[at]
+    known = placeholder_at(text, at) if char == "$" else ""
+    if known:
+        return known
+    if char in "{}":
+        raise GlobError("a glob without braces: write one glob for each alternative, or [{] for a brace")
+    if char == "\\":
+        raise GlobError("a glob without a backslash: write [*] for a star that is meant literally")
+    return "" if char in "*?[" else char
 
 
 def _parse_set(text: str, at: int) -> tuple[Piece, int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from policy.lookup import mounts_by_root, segments
 from policy.plan import Mount, Plan
 
 
@@ -31,32 +32,23 @@ def resolve(plan: Plan, target: str) -> tuple[Place, ...]:
     A C library takes the innermost mount of a guest path; a program that opens paths itself can take any.
     """
     if target.startswith("fs:///"):
-        wanted = _segments(target.removeprefix("fs://"))
-        bases = [(mount, _segments(mount.host)) for mount in plan.mounts if mount.host]
-        return _below(bases, wanted)
-    if target.startswith("tmp://"):
-        wanted = _segments(target.removeprefix("tmp:/"))
-        bases = [(mount, _segments(mount.scratch)) for mount in plan.mounts if mount.scratch]
-        return _below(bases, wanted)
-    bases = sorted(
-        ((mount, _segments(mount.guest)) for mount in plan.mounts),
-        key=lambda pair: len(pair[1]),
-        reverse=True,
-    )
-    return _below(bases, _segments(target))
+        found = sorted(_below(plan, "host", target.removeprefix("fs://")), key=_by_mount)
+    elif target.startswith("tmp://"):
+        found = sorted(_below(plan, "scratch", target.removeprefix("tmp:/")), key=_by_mount)
+    else:
+        found = _below(plan, "guest", target)
+    return tuple(place for _, place in found)
 
 
-def _below(bases: list[tuple[Mount, list[bytes]]], wanted: list[bytes]) -> tuple[Place, ...]:
-    return tuple(
-        Place(mount, tuple(wanted[len(base) :])) for mount, base in bases if wanted[: len(base)] == base
-    )
+def _below(plan: Plan, kind: str, target: str) -> list[tuple[int, Place]]:
+    """Each mount that holds `target`, by index, the innermost first."""
+    wanted, roots = segments(target), mounts_by_root(plan, kind)
+    return [
+        (index, Place(plan.mounts[index], wanted[depth:]))
+        for depth in range(len(wanted), -1, -1)
+        for index in roots.get(wanted[:depth], ())
+    ]
 
 
-def _segments(path: str) -> list[bytes]:
-    kept: list[bytes] = []
-    for segment in path.encode("utf-8", "surrogateescape").split(b"/"):
-        if segment == b"..":
-            del kept[-1:]
-        elif segment not in {b"", b"."}:
-            kept.append(segment)
-    return kept
+def _by_mount(pair: tuple[int, Place]) -> int:
+    return pair[0]

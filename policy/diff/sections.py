@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from policy.plan import Rule, Runtime
 
 _ELSEWHERE = frozenset({"mounts", "automaton", "rules", "temporal", "network", "nn"})
-_NO_MATTER = frozenset({"name", "policy_digest", "plan_digest", "unenforced", "may_run"})
+# Placeholders that are still open are compared where they stand, as text.
+_NO_MATTER = frozenset({"name", "policy_digest", "plan_digest", "unenforced", "may_run", "open_names"})
 _HERE = frozenset({"mode", "match_digests", "match_names", "match_tenants", "match_signers", "denied_calls",
                    "environment", "args", "is_extra_args_allowed", "stdio", "clocks", "random", "limits",
                    "runtime", "audit"})  # fmt: skip

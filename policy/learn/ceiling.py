@@ -19,6 +19,7 @@ from policy.learn.names import SENSITIVE
 from policy.learn.overlap import covers_common, have_common
 from policy.placeholders import replaced
 from policy.plan import RIGHTS, Right
+from policy.substitution import values_of
 from policy.uris import DenyTarget, Space, parse_deny, parse_never, parse_root
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def ceiling_of(
             name = deny.id or f"permissions.storage.deny[{index}]"
             rights = reduce(or_, (Right[each.upper()] for each in deny.access)) if deny.access else _ALL
             found.append(Denial(name, target.space, target.absolute(base_dir), rights))
-    values = _values(subject)
+    values = values_of(subject)
     bounds: list[_Bound] = []
     for boundary in boundaries:
         storage = boundary.model.ceiling.storage
@@ -162,13 +163,3 @@ def plain_name(glob: Glob) -> str:
     if isinstance(segment, DoubleStar) or not all(isinstance(piece, Literal) for piece in segment):
         return ""
     return b"".join(piece.data for piece in segment if isinstance(piece, Literal)).decode("utf-8", "replace")
-
-
-def _values(subject: Subject) -> dict[str, str]:
-    found = {
-        "tenant": subject.tenant,
-        "module.name": subject.module_name,
-        "module.digest": subject.module_digest,
-        "run.id": subject.run_id,
-    }
-    return {name: value for name, value in found.items() if value is not None}

@@ -14,6 +14,7 @@ from policy.learn.generalise import words
 from policy.learn.names import visible
 from policy.learn.writing import Remarks, Value, as_yaml
 from policy.places import Path, Plain
+from policy.plan import SourceKind
 from policy.schema import LimitsSection
 from policy.uris import parse_allow
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from policy.document import BoundaryDocument, PolicyDocument
     from policy.learn.needs import Needs
     from policy.learn.rules import Learned, LearnedRule
-    from policy.plan import Limits
+    from policy.plan import Plan
 
 _ALLOW: Path = ("permissions", "storage", "allow")
 _SHOWN_RUNS = 8
@@ -38,6 +39,16 @@ _FIELDS: Final = {
 
 _BYTES: Final = frozenset({"memory", "module", "stack", "stdout", "stderr", "disk", "net_in", "net_out"})
 _TIMES: Final = frozenset({"cpu", "timeout", "compile"})
+_NEEDED: Final[dict[str, tuple[tuple[str, ...], str]]] = {
+    "stdin": (("stdio",), "caller"),
+    "stdout": (("stdio",), "capture"),
+    "stderr": (("stdio",), "capture"),
+    "wall": (("clocks",), "real"),
+    "monotonic": (("clocks",), "real"),
+    "random": ((), "real"),
+}
+"""The section of each capability, and what is written where it was needed."""
+
 _MOST: Final = {"open_files": 4_000, "host_calls": 2**40}
 
 Tree = dict[str, Value]
@@ -52,7 +63,7 @@ class Frame:
     runs: tuple[str, ...]
     start: PolicyDocument | None
     base_dir: str
-    limits: Limits | None  # of the policy that is extended
+    plan: Plan | None  # of the policy that is extended, with its baselines
     boundaries: tuple[BoundaryDocument, ...]
 
     @property
@@ -200,22 +211,26 @@ def _rule(rule: LearnedRule) -> Tree:
 
 def _set_capabilities(tree: Tree, needs: Needs, frame: Frame, remarks: Remarks) -> None:
     """Streams, clocks and random bytes: the least that was used, besides what is given anyway."""
-    model = frame.start.model.permissions if frame.start else None
-    fields: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
-        ("stdin", ("stdio",), "caller", model.stdio.stdin if model else ""),
-        ("stdout", ("stdio",), "capture", model.stdio.stdout if model else ""),
-        ("stderr", ("stdio",), "capture", model.stdio.stderr if model else ""),
-        ("wall", ("clocks",), "real", model.clocks.wall if model else ""),
-        ("monotonic", ("clocks",), "real", model.clocks.monotonic if model else ""),
-        ("random", (), "real", model.random if model else ""),
-    )
-    for name, section, needed, has in fields:
+    has_none = _without(frame.plan) if frame.plan else frozenset({*_NEEDED})
+    for name, (section, needed) in _NEEDED.items():
         seen = needs.capabilities.get(name)
-        if has and not (seen and has == "none"):
+        if name not in has_none or (frame.plan and not seen):
             continue
         _section(tree, "permissions", *section)[name] = Plain(needed if seen else "none")
-        told = seen.told if seen else "never used"
-        remarks.beside["permissions", *section, name] = told
+        remarks.beside["permissions", *section, name] = seen.told if seen else "never used"
+
+
+def _without(plan: Plan) -> frozenset[str]:
+    """What a plan gives nothing of."""
+    given = {
+        "stdin": plan.stdio.stdin != "none",
+        "stdout": plan.stdio.stdout != "none",
+        "stderr": plan.stdio.stderr != "none",
+        "wall": plan.clocks.wall is not SourceKind.NONE,
+        "monotonic": plan.clocks.monotonic is not SourceKind.NONE,
+        "random": plan.random.kind is not SourceKind.NONE,
+    }
+    return frozenset(name for name, is_given in given.items() if not is_given)
 
 
 def _lower_limits(tree: Tree, frame: Frame, remarks: Remarks) -> None:
@@ -232,7 +247,7 @@ def _set_limits(tree: Tree, needs: Needs, frame: Frame, remarks: Remarks) -> Non
     if frame.start is None:
         _lower_limits(tree, frame, remarks)
     for name, (field, default) in _FIELDS.items():
-        current = getattr(frame.limits, field) if frame.limits else default
+        current = getattr(frame.plan.limits, field) if frame.plan else default
         used = needs.used.get(name, 0)
         spent = needs.limits.get(name, Seen())
         if current < 0 or not (spent.calls or used > current):

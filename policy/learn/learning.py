@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from policy.answer import answer
 from policy.automaton import automaton_state, path_class
+from policy.boundary import applying
 from policy.bundle import ALONE, Bundle
 from policy.compiler import check_policy, compile_policy
 from policy.decisions import Deny, UnknownCallError
@@ -45,6 +46,7 @@ CANNOT = (
 """What no record shows."""
 
 _NEVER = 2**31
+_ANY = b"version: 1\nmetadata: {name: learned}\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +95,7 @@ def learn(material: Material) -> Draft:
         raise LearnError("nothing to learn from: name at least one execution")
     if not any(run.facts for run in material.runs):
         raise LearnError("nothing to learn from: these executions have no records")
-    habits = habits_of(material.boundaries)
+    habits = habits_of(_boundaries(material))
     draft = _learned(material, habits)
     if draft.has_errors and draft.rules:
         # INVARIANT: a glob is worth less than a policy that compiles
@@ -106,7 +108,8 @@ def _learned(material: Material, habits: Habits) -> Draft:
     plan = _plan(start, material) if start else None
     mounts = _mounts(plan, start, material)
     needs = needs_of(material.runs, mounts, from_audits=habits.from_audits)
-    ceiling = ceiling_of(material.boundaries, start, material.base_dir, material.subject)
+    boundaries = _boundaries(material)
+    ceiling = ceiling_of(boundaries, start, material.base_dir, material.subject)
     drop_what_cannot_be(needs, ceiling)
     learned = learned_rules(needs, habits, ceiling, _granted(plan, needs))
     if needs.reads_environment and start is None:
@@ -118,8 +121,8 @@ def _learned(material: Material, habits: Habits) -> Draft:
         runs=tuple(sorted(run.id for run in material.runs)),
         start=start,
         base_dir=material.base_dir,
-        limits=plan.limits if plan else None,
-        boundaries=material.boundaries,
+        plan=plan,
+        boundaries=boundaries,
     )
     text = written(needs, learned, frame)
     return _checked(text, needs, learned, material)
@@ -152,6 +155,14 @@ def _checked(text: str, needs: Needs, learned: Learned, material: Material) -> D
         findings=findings,
         is_final=not needs.is_open,
     )
+
+
+def _boundaries(material: Material) -> tuple[BoundaryDocument, ...]:
+    """The boundaries that were named, and those of the bundle that are for this module and tenant."""
+    document = material.start or load_document(_ANY, file="draft")
+    found = applying(document, material.bundle, material.subject).boundaries
+    names = {each.name for each in material.boundaries}
+    return (*material.boundaries, *(each for each in found if each.name not in names))
 
 
 def _with_boundaries(material: Material) -> Bundle:

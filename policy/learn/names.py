@@ -29,7 +29,7 @@ SENSITIVE: Final = (
 HIDDEN: Final = ".*"
 """Nor does one ever cover names with a leading dot."""
 
-_SHOWN = 120
+_SHOWN = 200
 
 _OF_ONE_RUN: Final = (
     (re.compile(r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"), "a UUID"),
@@ -79,6 +79,6 @@ def of_one_run(name: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Hostile text in backticks: escaped where it would not show as itself, and cut."""
-    cut = printable(text[:_SHOWN]).replace("`", "'")
-    return f"`{cut}{'…' if len(text) > _SHOWN else ''}`"
+    """Hostile text in backticks, in ASCII, and cut."""
+    cut = printable(text[:_SHOWN]).replace("`", "'").encode("ascii", "backslashreplace").decode()
+    return f"`{cut}{'...' if len(text) > _SHOWN else ''}`"

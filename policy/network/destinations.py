@@ -15,7 +15,7 @@ from policy.network.rows import Classes, Entry, Maker, segments
 from policy.network.zones import ZONE_STARTS, ZONES
 from policy.plan_network import Destinations, NameTable, Row, Zone
 
-MAX_MEETINGS: Final = 4_000_000
+MAX_MEETINGS: Final = 2_000_000
 """Rules over all places where they meet: a bound on the time that a compilation takes."""
 
 

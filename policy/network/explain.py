@@ -7,7 +7,6 @@ written from the document: a rule that did not reach the plan is not told.
 from __future__ import annotations
 
 from policy.errors import printable
-from policy.network.listeners import format_listener
 from policy.plan import UNLIMITED, Plan, Rule, RuleKind
 
 
@@ -24,9 +23,6 @@ def explain_network(plan: Plan) -> list[str]:
     lines += [
         _rule(plan, rule) for rule in own if rule.kind is RuleKind.BOUNDARY and "ceiling.network" in rule.id
     ]
-    if network.listeners:
-        places = (format_listener(each.protocol, each.address, each.port) for each in network.listeners)
-        lines.append(f"It may listen at {', '.join(places)}.")
     lines += _models(plan)
     return [printable(line) for line in lines]
 

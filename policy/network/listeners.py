@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from policy.network.addresses import AddressError, format_address, parse_place
+from policy.network.addresses import AddressError, parse_place
 from policy.network.zones import hides_v4, zone_of
 from policy.plan_network import Zone
 
@@ -47,9 +47,3 @@ def parse_listener(text: str) -> tuple[str, int, int]:
     if zone_of(span.low) is Zone.MULTICAST or hides_v4(span) or span.low != span.high:
         raise ListenerError("an address that a machine can have as its own")
     return protocol, span.low, port
-
-
-def format_listener(protocol: str, address: int, port: int) -> str:
-    """As a policy writes it."""
-    host = format_address(address)
-    return f"{protocol}://{f'[{host}]' if ':' in host else host}:{port}"

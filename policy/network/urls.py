@@ -69,9 +69,7 @@ def parse_origin(text: str) -> Origin:
     if rest == "/":
         raise UrlError("a URL without a path", base)
     if rest:
-        path = re.split(r"[?#]", rest, maxsplit=1)[0]
-        meant = f'{base} with `paths: ["{path}"]`' if path.startswith("/") else base
-        raise UrlError("a URL without a path: which paths are meant stands in `paths`", meant)
+        raise UrlError("a URL without a path: which paths are meant stands in `paths`", base)
     return Origin(scheme, _host(host), _ports(scheme, port))
 
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from policy import fixed
 from policy.aliases import CONTENT
 from policy.calls import CALL_CODES, CALLS
-from policy.compiler import rule_index
+from policy.lookup import rule_index
 from policy.plan import Mode, Plan, Right, RuleId, SourceKind, StdinMode, StdoutMode
 from policy.simulate.columns import DECISIONS, NONE, REASONS, UNKNOWN_CALL, Bools, FactColumns, Ints
 from policy.simulate.judge import (

@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 
 from policy import compile_policy, load_document
 from policy.answer import answer
+from policy.bundle import Bundle
 from policy.decisions import Allow
 from policy.document import BoundaryDocument, load_any
 from policy.facts import Fact
 from policy.learn import Draft, LearnError, Material, Mounted, Run, learn
 from policy.plan import Right
 from policy.question import Question
+from policy.subject import Subject
 from tests.oracle import opinion
 
 ONE = "0199aaaa-0000-7000-8000-000000000001"
@@ -223,6 +225,7 @@ def test_a_name_that_no_policy_can_hold_is_told(name):
     draft = learned(read(name), read("y"))
     assert [rule["include"] for rule in rules(draft)] == [("y",)]
     assert len(draft.not_learned) == 1
+    assert draft.text.isascii()
 
 
 @pytest.mark.parametrize(
@@ -311,6 +314,28 @@ def test_what_an_extended_policy_grants_is_not_learned_again():
     kept = Mounted("/keep", "/srv/keep")
     draft = learned(fact("path_open", "f", Right.READ, mount=kept, rule="kept"), start=start)
     assert draft.rules == ()
+
+
+def test_what_a_baseline_gives_and_refuses_counts_as_the_policy_s_own():
+    parent = load_document(
+        b"version: 1\nkind: Baseline\nmetadata: {name: base}\npermissions: {random: none, clocks: {wall: none}}\n",
+        file="base.yaml",
+    )
+    start = load_document(b"version: 1\nmetadata: {name: s}\nextends: [base]\n", file="s.yaml")
+    drawn = fact("random_get", decision="deny", rule="random.none", reason="rule")
+    draft = learned(drawn, start=start, bundle=Bundle((parent,)))
+    assert document(draft)["permissions"]["random"] == "real"
+    assert "clocks" not in document(draft)["permissions"]
+
+
+def test_a_boundary_of_the_library_holds_for_its_own_tenants_only():
+    top = boundary(
+        'match: {tenant: [acme]}\nceiling: {storage: {roots: ["fs:///other/**"], access: [read]}}\n'
+    )
+    bundle = Bundle((), (top,))
+    free = learned(read("a"), bundle=bundle, subject=Subject(tenant="globex"))
+    assert [rule["include"] for rule in rules(free)] == [("a",)]
+    assert learned(read("a"), bundle=bundle, subject=Subject(tenant="acme")).rules == ()
 
 
 def test_nothing_is_learned_from_nothing():

@@ -121,7 +121,7 @@ def test_many_facts_at_once_get_what_each_gets_alone(plan, seed):
 def test_an_allowed_call_is_judged_as_its_question_is_answered(plan, seed):
     chance = random.Random(seed)
     for fact in (some_fact(chance) for _ in range(150)):
-        if fact.call == "no_such_call" or fact.call == "poll_oneoff" or fact.is_masked:
+        if fact.call in {"no_such_call", "poll_oneoff"} or fact.is_masked:
             continue
         question = question_of(fact)
         if question is None or fact.reason in {"escape", "too_long"}:
