@@ -50,7 +50,8 @@ class Needs:
     denied: dict[str, str] = field(default_factory=dict)  # target -> rule that refuses it by name
     complaints: dict[Complaint, Seen] = field(default_factory=dict)
     asked: set[Asked] = field(default_factory=set)
-    is_open: bool = False  # the last run was refused something that is learned now
+    opening: set[Place] = field(default_factory=set)  # that the last run was refused
+    is_short: bool = False  # the last run was refused a capability, or ended by a limit
     reads_environment: bool = False
 
     def add(self, place: Place, rights: Right, seen: Seen) -> None:
@@ -59,6 +60,11 @@ class Needs:
         for right in RIGHTS:
             if right & rights:
                 known[right] = known.get(right, Seen()) | seen
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the last run was refused something that is granted now: the next one may go further."""
+        return self.is_short or bool(self.opening & self.known)
 
     @property
     def known(self) -> set[Place]:

@@ -135,11 +135,11 @@ class _Reader:
             self.needs.complain(_told(fact), why, seen)
             return
         self.needs.limits[name] = self.needs.limits.get(name, Seen()) | seen
-        self.needs.is_open |= self.is_last
+        self.needs.is_short |= self.is_last
 
     def _capability(self, name: str, seen: Seen, *, is_refused: bool) -> None:
         self.needs.capabilities[name] = self.needs.capabilities.get(name, Seen()) | seen
-        self.needs.is_open |= is_refused and self.is_last
+        self.needs.is_short |= is_refused and self.is_last
 
     def _denied(self, fact: Fact, seen: Seen) -> None:
         if fact.target is not None:
@@ -160,7 +160,8 @@ class _Reader:
         if place is None:
             self._unplaced(fact, seen)
             return
-        self.needs.is_open |= self.is_last and fact.decision != "allow"
+        if self.is_last and fact.decision != "allow":
+            self.needs.opening.add(place)
         if looks or enters:
             kept = self.needs.looks if looks or not fact.flags & O_DIRECTORY else self.needs.entries
             kept[place] = kept.get(place, Seen()) | seen

@@ -14,7 +14,8 @@ from tests.commands import FUNCTIONS, Shell, exiting
 from tests.programs import program
 
 HELPS = (
-    "", "demo", "run", "policy", "policy check", "policy show", "policy explain", "policy resolve", "module", "module inspect",
+    "", "demo", "run", "policy", "policy check", "policy show", "policy explain", "policy fmt", "policy diff",
+    "policy test", "policy simulate", "policy learn", "policy resolve", "module", "module inspect",
     "module compile", "audit", "audit query", "audit show", "audit stats", "serve", "doctor",
 )  # fmt: skip
 GRANT = 'permissions: {storage: {allow: [{id: in, uri: "fs:///srv/in/**", mount: /in, access: [read]}]}}\n'

@@ -229,6 +229,17 @@ def test_cpython_learns_the_tables_it_reads_as_one_glob(shared, tmp_path, golden
     assert learned.last.receipt.outcome == exited(), learned.last.stderr
     assert learned.last.stdout.splitlines()[-1] == b"total 28"
     assert (out / "sum.txt").read_text() == "28"
+    hand = compiled(
+        "version: 1\nmetadata: {name: hand}\npermissions:\n  storage:\n    allow:\n"
+        '      - {uri: "fs:./app/**", mount: /app, access: [read, list]}\n'
+        '      - {uri: "fs:./data/**", mount: /data, access: [read, list], include: ["part-*.csv"]}\n'
+        '      - {uri: "fs:./out/**", mount: /out, access: [create, write]}\n' + ROOMY,
+        tmp_path,
+    )
+    by_hand = guest.run(shared, hand)
+    assert (by_hand.receipt.outcome, by_hand.stdout) == (exited(), learned.last.stdout)
+    assert (out / "sum.txt").read_text() == "28"
+    assert wider(hand, learned.plan) == []
     golden("learned/cpython.yaml", normalised(learned.draft.text, tmp_path))
 
 

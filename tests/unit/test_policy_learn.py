@@ -202,6 +202,12 @@ def test_nothing_outside_a_boundary_is_learned():
     assert document(draft)["resources"]["limits"] == {"memory": "32Mi", "stdout": "1500000"}
 
 
+def test_a_refusal_that_a_boundary_upholds_does_not_keep_the_lesson_open():
+    top = boundary('ceiling: {storage: {roots: ["fs:///srv/in/**"], access: [read], never: ["**/*.pem"]}}\n')
+    assert learned(read("k.pem"), fact("path_open", "a", Right.READ), boundaries=(top,)).is_final
+    assert not learned(read("k.pem"), read("a"), boundaries=(top,)).is_final
+
+
 def test_audits_are_no_evidence_where_the_boundary_wants_denials():
     top = boundary('ceiling: {storage: {roots: ["fs:///srv/**"], access: [read]}}\nlearn: {from: denials}\n')
     let_through = replace(read("a"), decision="would_deny")
