@@ -8,6 +8,7 @@ did wrong shows a traceback.
 from __future__ import annotations
 
 import importlib
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING, cast
@@ -89,6 +90,9 @@ def run(arguments: Sequence[str]) -> int:
 def main() -> None:
     """The entry point of the program."""
     _fill_standard_streams()
+    # A policy of 10,000 rules makes a million objects that stay: looking through them all over and over takes
+    # a third of the time. Cycles are still found, fifty times less often.
+    gc.set_threshold(50_000, 20, 20)
     sys.exit(run(sys.argv[1:]))
 
 

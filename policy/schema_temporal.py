@@ -42,7 +42,8 @@ _MS = 1_000_000
 
 def _watched(value: str) -> str:
     if "://" not in value and not value.startswith("fs:"):
-        if _HOST.fullmatch(value):
+        # `storage` would stand for paths in a plan, and is no host that anybody has
+        if _HOST.fullmatch(value) and value.lower() != "storage":
             return value
         raise fault("bad-target", "fs:///…, tmp://…, a host such as *.example.com, an address, or *")
     try:

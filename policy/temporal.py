@@ -170,10 +170,25 @@ def resolve_temporal(document: PolicyDocument) -> OverTime:
     return OverTime((*watching, *others), tuple(findings))
 
 
+def is_counted(rule: TemporalRule) -> bool:
+    """Whether the monitor watches for what starts `rule`, and refuses then what it denies.
+
+    It does for rules that watch paths the whole run long. What one denies of the network or of neural networks
+    no run can use.
+    """
+    return rule.watches == STORAGE and not rule.window_ms
+
+
 def is_enforced(rule: TemporalRule) -> bool:
     """Whether this version enforces `rule` in a run; what it doesn't is refused, or told, never ignored."""
-    del rule
-    return False
+    return not not_enforced(rule)
+
+
+def not_enforced(rule: TemporalRule) -> tuple[str, ...]:
+    """What of `rule` this version doesn't enforce, in words."""
+    parts = ("that watches the network",) if rule.watches != STORAGE else ()
+    parts += ("with a window shorter than the run",) if rule.window_ms else ()
+    return parts + (("that raises a finding",) if rule.severity else ())
 
 
 def temporal_id(section: Section) -> RuleId:

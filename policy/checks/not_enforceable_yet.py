@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from policy.temporal import is_enforced, resolve_temporal
+from policy.temporal import not_enforced, resolve_temporal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,8 +57,8 @@ def _top(document: PolicyDocument) -> Iterator[tuple[Path, str]]:
     if model.match is not None and model.match.signer:
         yield ("match", "signer"), "matching by signer"
     for each in resolve_temporal(document).rules:
-        if not is_enforced(each.compiled(0)):
-            yield each.path, "this rule over time"
+        if missing := not_enforced(each.compiled(0)):
+            yield each.path, f"a rule over time {' and '.join(missing)}"
 
 
 def _permissions(document: PolicyDocument) -> Iterator[tuple[Path, str]]:

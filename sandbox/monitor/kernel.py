@@ -1,7 +1,7 @@
 """The monitor's kernel as WebAssembly text: time, room, records, refusals and descriptors.
 
-What each host call does with it is in `sandbox/monitor/calls`, path rules are in `paths.py`, and
-`generate.py` puts it all together. Every call goes `enter`, decide, `publish`, act, `complete`, or
+What each host call does with it is in `sandbox/monitor/calls`, path rules are in `paths.py`, rights in
+`rights.py` and `over_time.py`, and `generate.py` puts it all together. Every call goes `enter`, decide, `publish`, act, `complete`, or
 `enter`, `deny`, `refuse`; nothing reaches a host function before `publish`.
 
 Memories: `$guest` is the guest's, `$ring` is mapped on pages that the supervisor shares, `$plan`
@@ -86,6 +86,7 @@ TIME = f"""
   (global.set $timed_all {word(plan.TIMED_ALL)})
   (global.set $timed_io {word(plan.TIMED_IO)})
   (global.set $sync_all {word(plan.SYNC_ALL)})
+  (call $arm_over_time)
   (i32.store $ring (i32.const {ring.ARMED}) (i32.const 1)))
 """
 
@@ -169,6 +170,7 @@ RECORDS = f"""
     (i64.add (i64.load $ring offset={ring.COUNTERS} (local.get $at)) (i64.const 1)))
   (global.set $done (i64.add (global.get $done) (i64.const 1)))
   (i64.store $ring (i32.const {ring.DONE}) (global.get $done))
+  (if (global.get $starting) (then (call $start)))
   (local.get $errno))
 """
 
@@ -247,29 +249,6 @@ DESCRIPTORS = f"""
     (i64.store $ring (i32.const {ring.OPEN_FILES})
       (i64.sub (i64.load $ring (i32.const {ring.OPEN_FILES})) (i64.const 1)))))
   (memory.fill $plan (local.get $at) (i32.const 0) (i32.const {plan.DESCRIPTOR_BYTES})))
-(func $class_rule (param $class i32) (param $bit i32) (result i32)
-  (i32.load16_u $plan offset=4 (i32.add (local.get $class) (i32.shl (local.get $bit) (i32.const 1)))))
-(func $lacks (param $class i32) (param $need i32) (result i32) (local $missing i32) (local $bit i32)
-  (local $rule i32)
-  ;; decide `need` at a path of this class: 1 when the call is to be refused
-  (local.set $missing (i32.and (local.get $need)
-    (i32.xor (i32.load $plan (local.get $class)) (i32.const -1))))
-  (if (i32.eqz (local.get $missing)) (then
-    (if (i32.and (i32.ne (local.get $need) (i32.const 0))
-          (i32.eqz (i32.load8_u $ring offset={AT["decision"]} (global.get $rec)))) (then
-      ;; the rule that granted it, on record as that of a refusal is
-      (i32.store16 $ring offset={AT["rule"]} (global.get $rec)
-        (call $class_rule (local.get $class) (i32.ctz (local.get $need))))))
-    (return (i32.const 0))))
-  (local.set $bit (i32.ctz (local.get $missing)))
-  (local.set $rule (call $class_rule (local.get $class) (local.get $bit)))
-  (call $deny (local.get $rule) (i32.const {int(Reason.RULE)}) (i32.add (local.get $bit) (i32.const 1))
-    (call $is_hard (local.get $rule))))
-(func $forbids (param $at i32) (param $need i32) (result i32)
-  ;; the same for a descriptor of a file or directory; what others can do the host knows
-  (if (i32.lt_u (i32.load $plan offset={plan.KIND} (local.get $at)) (i32.const {plan.K_DIRECTORY}))
-    (then (return (i32.const 0))))
-  (call $lacks (i32.load $plan offset={plan.CLASS} (local.get $at)) (local.get $need)))
 """
 
 BUDGETS = f"""

@@ -12,17 +12,21 @@ from dataclasses import dataclass
 
 from policy.aliases import rights_elsewhere
 from policy.calls import CALLS
+from policy.meaning import MAX_WATCHES
 from policy.plan import (
     UNLIMITED,
     Mode,
+    PathClass,
     Plan,
     RuleId,
+    RuleKind,
     SourceKind,
     StdinMode,
     StdoutMode,
     Sync,
     Timestamps,
 )
+from policy.temporal import is_counted
 from sandbox.monitor.layout import FIRST_MOUNT, PAGE
 
 # --- configuration words -----------------------------------------------------------------------
@@ -78,6 +82,10 @@ FIXED_RULE_IDS = (
 RANDOM_STATE = 512  # 64 bytes of input, then 64 of output
 STACKS = 1024  # two stacks of (state u32, offset u32) by depth, one for each path of a call
 STACK_BYTES = 16_384
+WAITING = 33_792  # u32 for each Trigger: the rules over time that it can start, by their bit
+TAKERS = 33_808  # u32 for each right: the rule over time that has taken it away; written by the monitor
+OVER_TIME = 33_840  # the rules over time, by their bit
+MAX_OVER_TIME = MAX_WATCHES
 DESCRIPTORS = 36_864
 DESCRIPTOR_BYTES = 48
 MAX_DESCRIPTORS = 4_160
@@ -100,8 +108,18 @@ F_PLAIN = 8  # in a mount that can hold nothing but regular files, directories a
 
 # a state has 16 bytes: first edge, edges (u16), class (u16), default, flags
 # an edge has 8: low (u8), high (u8), -, target (u32); both sizes are shifts in `paths.py`
-CLASS_BYTES = 24  # rights (u32), seven rules (u16), padding
-RULE_BYTES = 24  # bytes left (i64), files left (i64), refuses in audit mode too (u32), padding
+CLASS_BYTES = 24  # rights (u32), seven rules (u16), padding, marks (u32)
+MARKS = 20  # u32: the rules over time that watch these paths
+RULE_BYTES = 24  # bytes left (i64), files left (i64), refuses in audit mode too (u32), is late (u32)
+IS_LATE = 20  # u32: rules over time come before it
+
+# --- one rule over time ------------------------------------------------------------------------
+OVER_TIME_BYTES = 24  # rights that it takes away (u32), then these
+OVER_TIME_RULE = 4  # u32
+OVER = 8  # i64
+COUNT = 16  # i64: counted up by the monitor
+
+_LATE = frozenset({RuleKind.ALLOW, RuleKind.DEFAULT})
 
 _FOREVER = (1 << 63) - 1
 FIRST_PREOPEN = 3
@@ -133,7 +151,7 @@ def encode(plan: Plan, *, plain: frozenset[int] = frozenset()) -> Tables:
             EDGES_AT,
             b"".join(struct.pack("<BBHI", low, high, 0, to) for low, high, to in plan.automaton.edges),
         ),
-        (CLASSES_AT, b"".join(struct.pack("<I7H6x", c.rights, *c.rules) for c in plan.automaton.classes)),
+        (CLASSES_AT, b"".join(_class(each) for each in plan.automaton.classes)),
         (RULES_AT, b"".join(_rule(plan, index) for index in range(len(plan.rules)))),
     ):
         places[name] = TABLES + len(free)
@@ -141,6 +159,7 @@ def encode(plan: Plan, *, plain: frozenset[int] = frozenset()) -> Tables:
         free += bytes(-len(free) % 8)
     memory = bytearray(TABLES) + free
     _configure(memory, plan)
+    _over_time(memory, plan)
     for place, address in places.items():
         struct.pack_into("<I", memory, place, address)
     _descriptors(memory, plan, classes_at=places[CLASSES_AT], plain=plain)
@@ -149,7 +168,26 @@ def encode(plan: Plan, *, plain: frozenset[int] = frozenset()) -> Tables:
 
 def _rule(plan: Plan, index: int) -> bytes:
     rule = plan.rules[index]
-    return struct.pack("<qqI4x", _limit(rule.max_bytes), _limit(rule.max_files), int(rule.kind.is_final))
+    limits = (_limit(rule.max_bytes), _limit(rule.max_files))
+    return struct.pack("<qqII", *limits, rule.kind.is_final, rule.kind in _LATE)
+
+
+def _class(found: PathClass) -> bytes:
+    return struct.pack("<I7H2xI", found.rights, *found.rules, found.marks)
+
+
+def _over_time(memory: bytearray, plan: Plan) -> None:
+    """The rules over time that are counted here; those that are not never start."""
+    for bit, rule in enumerate(plan.temporal):
+        if not is_counted(rule):
+            continue
+        if bit >= MAX_OVER_TIME:
+            raise ValueError(bit)
+        at = OVER_TIME + bit * OVER_TIME_BYTES
+        struct.pack_into("<IIqq", memory, at, rule.rights, rule.rule, rule.over, 0)
+        place = WAITING + 4 * (rule.trigger - 1)
+        (mask,) = struct.unpack_from("<I", memory, place)
+        struct.pack_into("<I", memory, place, mask | 1 << bit)
 
 
 def _index(plan: Plan, rule_id: RuleId) -> int:

@@ -7,11 +7,13 @@ call on it is decided by one mask; budgets are charged with what the host says w
 from __future__ import annotations
 
 from policy.plan import RIGHTS, Right
+from policy.plan_temporal import Trigger
 from sandbox.monitor import layout as ring
 from sandbox.monitor import tables as plan
 from sandbox.monitor.calls.shape import Lowering, enter, known, on_descriptor, real
 from sandbox.monitor.kernel import AT, ERRNO_DQUOT, ERRNO_NOTCAPABLE, fixed_rule, long, word
 from sandbox.monitor.layout import Reason, Stop
+from sandbox.monitor.over_time import counts_bytes, counts_call, counts_opening
 from sandbox.monitor.paths import BUFFER
 
 _WRITE_BIT = RIGHTS.index(Right.WRITE)
@@ -60,9 +62,10 @@ def _reads(name: str, *params: str) -> Lowering:
   (if (call $forbids (local.get $at) (i32.const {int(Right.READ)})) {_REFUSE})))
 (call $publish)
 (local.set $errno {real(name, params)})
-(drop (call $moved (local.get $errno) (local.get $result) (i32.const {ring.BYTES_READ})))
-(call $complete (local.get $errno))"""
-    return Lowering(name, params, "aux: bytes read", body, ("$at i32", "$kind i32", "$errno i32"))
+(local.set $n (call $moved (local.get $errno) (local.get $result) (i32.const {ring.BYTES_READ})))
+{counts_bytes(Trigger.BYTES_IN, "(local.get $n)")}(call $complete (local.get $errno))"""
+    names = ("$at i32", "$kind i32", "$errno i32", "$n i64")
+    return Lowering(name, params, "aux: bytes read", body, names)
 
 
 def _stream(kind: int, *, rule: int, maximum: int, total: int, stop: Stop, rule_id: str) -> str:
@@ -114,7 +117,7 @@ def _writes(name: str, *params: str) -> Lowering:
   (local.get $n))))
 (if (i32.eq (local.get $kind) (i32.const {plan.K_FILE})) (then (call $use_disk (local.get $rule)
   (local.get $n))))
-(call $complete (local.get $errno))"""
+{counts_bytes(Trigger.BYTES_OUT, "(local.get $n)")}(call $complete (local.get $errno))"""
     names = ("$at i32", "$kind i32", "$errno i32", "$rule i32", "$n i64")
     return Lowering(name, params, "aux: bytes written", body, names)
 
@@ -124,8 +127,10 @@ _READDIR = f"""{enter("fd_readdir", "(local.get $fd)")}{known()}
   (if (call $forbids (local.get $at) (i32.const {int(Right.LIST)})) {_REFUSE})))
 (call $publish)
 (local.set $errno {real("fd_readdir", ("fd", "buf", "buf_len", "cookie", "result"))})
-(drop (call $moved (local.get $errno) (local.get $result) (i32.const {ring.BYTES_READ})))
-(call $complete (local.get $errno))"""
+(local.set $n (call $moved (local.get $errno) (local.get $result) (i32.const {ring.BYTES_READ})))
+;; SECURITY: a mount was not opened by the guest, and shows what it holds all the same
+(if (i32.eqz (local.get $errno)) (then {counts_opening("(call $marks_of (local.get $at))")}))
+{counts_bytes(Trigger.BYTES_IN, "(local.get $n)")}(call $complete (local.get $errno))"""
 
 _CLOSE = f"""{enter("fd_close", "(local.get $fd)")}{known()}
 (call $publish)
@@ -139,7 +144,7 @@ _RENUMBER = f"""{enter("fd_renumber", "(local.get $fd)")}
 (local.set $at2 (call $entry (local.get $to)))
 (if (i32.eqz (local.get $at2)) (then (return (call $badf))))
 (if (i32.eqz (i32.load $plan offset={plan.KIND} (local.get $at2))) (then (return (call $badf))))
-(call $publish)
+{counts_call("(call $marks_of (local.get $at2))")}(call $publish)
 (local.set $errno {real("fd_renumber", ("fd", "to"))})
 (if (i32.and (i32.eqz (local.get $errno)) (i32.ne (local.get $at) (local.get $at2))) (then
   (call $forget (local.get $at2))
@@ -207,7 +212,7 @@ FUNCTIONS = (
         ("fd", "buf", "buf_len", "cookie", "result"),
         "aux: bytes of entries",
         _READDIR,
-        ("$at i32", "$errno i32"),
+        ("$at i32", "$errno i32", "$n i64"),
     ),
     Lowering(
         "fd_renumber",

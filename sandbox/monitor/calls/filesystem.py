@@ -18,6 +18,7 @@ from sandbox.monitor.kernel import (
     ERRNO_PERM,
     fixed_rule,
 )
+from sandbox.monitor.over_time import counts_call
 from sandbox.monitor.paths import BUFFER, LINK, NORMAL, RAW, RESULT
 
 CREATE_BIT = RIGHTS.index(Right.CREATE)
@@ -75,7 +76,6 @@ SUPPORT = f"""
   (select (i32.and (local.get $flags) (i32.const -2)) (local.get $flags) (global.get $careful)))
 (func $follows (param $flags i32) (result i32)
   (i32.and (global.get $careful) (i32.and (local.get $flags) (i32.const 1))))
-(func $rights_of (param $class i32) (result i32) (i32.load $plan (local.get $class)))
 (func $file_rule (param $rule i32) (result i32)
   ;; which budget of files is spent: the run's or the rule's
   (if (result i32) (i64.le_s (i64.load $plan (i32.const {plan.FILES_LEFT})) (i64.const 0))
@@ -87,7 +87,7 @@ _TAKE = f"""{known()}
 (if (local.tee $errno (call $target (local.get $at) (local.get $path) (local.get $path_len)))
   (then (return (local.get $errno))))
 (local.set $class (call $class_of (global.get $state)))
-"""
+{counts_call("(call $marks (local.get $class))")}"""
 
 _APPROACH = """(call $publish)
 (if (i32.ge_s (local.tee $errno (call $approach1 (local.get $fd) (local.get $at) (local.get $path_len)))
@@ -134,8 +134,7 @@ _STAT_PARAMS = ("fd", "flags", "path", "path_len", "buf")
 _STAT = f"""{take("path_filestat_get", _STAT_PARAMS)}
 (i64.store $ring offset={AT["flags"]} (global.get $rec) (i64.shl (i64.extend_i32_u (local.get $flags))
   (i64.const 32)))
-(if (i32.eqz (i32.or (call $rights_of (local.get $class)) (i32.and (call $flags_of (global.get $state))
-  (i32.const 1))))
+(if (i32.eqz (i32.or (call $granted (local.get $class)) (call $is_live (global.get $state))))
   (then (if (call $lacks (local.get $class) (i32.const {int(Right.READ)})) {REFUSE})))
 {_APPROACH}
 (local.set $errno (call $probe.path_filestat_get (global.get $op_fd) (call $nofollow (local.get $flags))
@@ -145,7 +144,7 @@ _STAT = f"""{take("path_filestat_get", _STAT_PARAMS)}
     (if (call $linked) {REVOKE})
     (local.set $errno (call $probe.path_filestat_get (local.get $fd) (local.get $flags)
       (i32.const {RAW[0]}) (local.get $path_len) (i32.const {BUFFER})))))))
-(if (i32.and (i32.eqz (local.get $errno)) (i32.eqz (call $rights_of (local.get $class)))) (then
+(if (i32.and (i32.eqz (local.get $errno)) (i32.eqz (call $granted (local.get $class)))) (then
   ;; on the way to what is allowed: a directory may be seen, a file may not
   (if (i32.ne (i32.load8_u $scratch (i32.const {BUFFER + 16})) (i32.const {DIRECTORY})) (then
     (if (call $lacks (local.get $class) (i32.const {int(Right.READ)})) {REVOKE})))))
@@ -195,7 +194,7 @@ _SYMLINK = f"""{enter("path_symlink", "(local.get $fd)")}{known()}
 (if (local.tee $errno (call $resolve (local.get $at) (local.get $path_len) (i32.const 0)))
   (then (return (local.get $errno))))
 (local.set $class (call $class_of (global.get $state)))
-{need(Right.SYMLINK)}{_MAKES % RIGHTS.index(Right.SYMLINK)}{_APPROACH}
+{counts_call("(call $marks (local.get $class))")}{need(Right.SYMLINK)}{_MAKES % RIGHTS.index(Right.SYMLINK)}{_APPROACH}
 (local.set $errno (call $probe.path_symlink (i32.const {RAW[1]}) (local.get $content_len) {NAMED}))
 (call $unhop)
 (if (i32.eqz (local.get $errno)) (then (call $use_file (local.get $rule))))

@@ -13,6 +13,7 @@ from sandbox.monitor.calls.filesystem import CREATE_BIT, DIRECTORY, LOCALS, NAME
 from sandbox.monitor.calls.shape import Lowering, enter, known, real
 from sandbox.monitor.kernel import AT, ERRNO_DQUOT, ERRNO_NAMETOOLONG, ERRNO_NOTCAPABLE, fixed_rule, word
 from sandbox.monitor.layout import Reason
+from sandbox.monitor.over_time import counts_call
 from sandbox.monitor.paths import BUFFER, LINK, RAW
 
 _LEAVE = f"(call $unhop2) (call $unhop) (return (call $revoke (i32.const {ERRNO_NOTCAPABLE})))"
@@ -23,7 +24,7 @@ _PAIR = f"""{known()}
 (if (i32.eqz (local.get $at2)) (then (return (call $badf))))
 (if (i32.eqz (i32.load $plan offset={plan.KIND} (local.get $at2))) (then (return (call $badf))))
 (i64.store $ring offset={AT["aux"]} (global.get $rec) (i64.load $plan offset={plan.OPENER} (local.get $at2)))
-(if (i32.eqz (i32.and (call $is_directory (local.get $at)) (call $is_directory (local.get $at2))))
+{counts_call("(call $marks_of (local.get $at2))")}(if (i32.eqz (i32.and (call $is_directory (local.get $at)) (call $is_directory (local.get $at2))))
   (then (call $publish) (return (call $complete %s))))
 (if (call $fetch (local.get $path) (local.get $path_len) (i32.const {RAW[0]})) (then
   (drop (call $too_long)) (return (call $refuse (i32.const {ERRNO_NAMETOOLONG})))))
@@ -39,7 +40,7 @@ _PAIR = f"""{known()}
 (if (local.tee $errno (call $resolve (local.get $at2) (local.get $path2_len) (i32.const 1)))
   (then (return (local.get $errno))))
 (local.set $class2 (call $class_of (global.get $state)))
-"""
+{counts_call("(i32.or (call $marks (local.get $class)) (call $marks (local.get $class2)))")}"""
 
 # SECURITY: a rename or a hard link must not carry content to where the guest may do more with it, be it by
 # another mount of the same directory
@@ -72,12 +73,13 @@ _BRINGS = f"""
       (drop (call $deny {fixed_rule("file-type")} (i32.const {int(Reason.FILE_TYPE)}) (i32.const 0)
         (i32.const 1)))
       {_LEAVE}))))))
-(if (i32.eqz (i32.and (call $rights_of (local.get $class2)) (i32.const {int(Right.SYMLINK)}))) (then
+(if (i32.eqz (i32.and (call $granted (local.get $class2)) (i32.const {int(Right.SYMLINK)}))) (then
   (if (call $is_link {NAMED}) (then
     (if (call $lacks (local.get $class2) (i32.const {int(Right.SYMLINK)}))
       (then {_LEAVE}))))))
 """
 
+_CROSSES = "(if (i32.eqz (local.get $errno)) (then (call $crosses (local.get $class) (local.get $class2))))"
 _NAMED2 = "(global.get $op2_fd) (global.get $op2_at) (global.get $op2_len)"
 _PAIR_LOCALS = (
     *LOCALS,
@@ -113,7 +115,7 @@ _RENAME = f"""{enter("path_rename", "(local.get $fd)")}{_PAIR % real("path_renam
             (i32.and {word(plan.HARD_LINKS)} (i32.ne (i32.const {int(UNIFORM)})
               (i32.and (i32.const {int(UNIFORM)}) (call $flags_of (local.get $state))))))
         (then {_LEAVE}))))))))
-(if (i32.eqz (i32.and (call $rights_of (local.get $class2)) (i32.const {int(Right.WRITE | Right.DELETE)})))
+(if (i32.eqz (i32.and (call $granted (local.get $class2)) (i32.const {int(Right.WRITE | Right.DELETE)})))
   (then
   ;; what lies at the target would be lost: that takes a right of its own
   (if (i32.eqz (call $probe.path_filestat_get (global.get $op2_fd) (i32.const 0) (global.get $op2_at)
@@ -123,6 +125,7 @@ _RENAME = f"""{enter("path_rename", "(local.get $fd)")}{_PAIR % real("path_renam
 (local.set $errno (call $probe.path_rename {NAMED} {_NAMED2}))
 (call $unhop2)
 (call $unhop)
+{_CROSSES}
 (call $finish2 (local.get $errno) (local.get $fd) (local.get $path_len) (local.get $fd2)
   (local.get $path2_len))"""
 
@@ -140,6 +143,7 @@ _LINK = f"""{enter("path_link", "(local.get $fd)")}{_PAIR % real("path_link", _L
 (call $unhop2)
 (call $unhop)
 (if (i32.eqz (local.get $errno)) (then (call $use_file (local.get $rule))))
+{_CROSSES}
 (call $finish2 (local.get $errno) (local.get $fd) (local.get $path_len) (local.get $fd2)
   (local.get $path2_len))"""
 

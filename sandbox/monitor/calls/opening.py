@@ -26,6 +26,7 @@ from sandbox.monitor.kernel import (
     word,
 )
 from sandbox.monitor.layout import Decision, Reason
+from sandbox.monitor.over_time import counts_opening
 from sandbox.monitor.paths import BUFFER, RAW, RESULT
 
 _PARAMS = ("fd", "dirflags", "path", "path_len", "oflags", "rights", "inheriting", "fdflags", "result")
@@ -65,7 +66,7 @@ _ASKED = f"""
 (if (i64.ne (i64.and (local.get $rights) (i64.const 64)) (i64.const 0)) (then
   (local.set $need (i32.const {_WRITE}))
   (if {_has("fdflags", _APPEND)} (then
-    (if (i32.eq (i32.and (call $rights_of (local.get $class)) (i32.const {int(Right.WRITE | Right.APPEND)}))
+    (if (i32.eq (i32.and (call $granted (local.get $class)) (i32.const {int(Right.WRITE | Right.APPEND)}))
                 (i32.const {int(Right.APPEND)}))
       (then (local.set $need (i32.const {int(Right.APPEND)})) (local.set $append
         (i32.const {plan.F_APPEND}))))))))
@@ -76,7 +77,7 @@ _ASKED = f"""
 (if (i32.and (local.get $need) (i32.const -1)) (then
   (if (local.get $reads) (then (local.set $need (i32.or (local.get $need) (i32.const {_READ})))))))
 (if (call $lacks (local.get $class) (local.get $need)) {REFUSE})
-(if (i32.eqz (i32.and (call $flags_of (global.get $state)) (i32.const 1))) (then
+(if (i32.eqz (call $is_live (global.get $state))) (then
   (if (call $lacks (local.get $class) (i32.const {_READ})) {REFUSE})))
 (if (i64.ge_u (i64.load $ring (i32.const {ring.OPEN_FILES})) (i64.extend_i32_u {word(plan.MAX_OPEN_FILES)}))
   (then (return (call $spent {fixed_rule("limit.open_files")} (i32.const {ERRNO_MFILE})))))
@@ -153,7 +154,7 @@ _KEEP = f"""
   (if (i32.ne (local.get $n) (i32.const {_REGULAR})) (then
     (if (call $deny {fixed_rule("file-type")} (i32.const {int(Reason.FILE_TYPE)}) (i32.const 0) (i32.const 1))
       {_REVOKE_NEW})))
-  (if (i32.or (local.get $reads) (i32.eqz (call $rights_of (local.get $class)))) (then
+  (if (i32.or (local.get $reads) (i32.eqz (call $granted (local.get $class)))) (then
     (if (call $lacks (local.get $class) (i32.const {_READ})) {_REVOKE_NEW})))))
 (local.set $slot (call $entry (local.get $new)))
 (if (i32.eqz (local.get $slot)) (then
@@ -175,7 +176,7 @@ _KEEP = f"""
   (i32.load $plan offset={plan.ELSEWHERE} (local.get $at)))
 (i32.store $ring offset={AT["fd2"]} (global.get $rec) (local.get $new))
 (call $bump (i32.const {ring.OPEN_FILES}) (i64.const 1))
-(call $aligned (local.get $result) (i32.const 3))
+{counts_opening("(call $marks (local.get $class))")}(call $aligned (local.get $result) (i32.const 3))
 (i32.store $guest (local.get $result) (local.get $new))
 (call $complete (i32.const 0))"""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from policy.calls import CALL_CODES, CALLS, HostCall
 from sandbox.monitor import kernel, tables
+from sandbox.monitor.over_time import counts_call
 
 _TYPES = {"i": "i32", "I": "i64"}
 
@@ -85,4 +86,4 @@ def known() -> str:
     return (
         "(local.set $at (call $about (local.get $fd)))\n"
         "(if (i32.eqz (local.get $at)) (then (return (call $badf))))\n"
-    )
+    ) + counts_call("(call $marks_of (local.get $at))", is_first=True)
