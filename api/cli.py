@@ -7,8 +7,8 @@ did wrong shows a traceback.
 
 from __future__ import annotations
 
-import importlib
 import gc
+import importlib
 import os
 import sys
 from typing import TYPE_CHECKING, cast

@@ -173,8 +173,8 @@ def resolve_temporal(document: PolicyDocument) -> OverTime:
 def is_counted(rule: TemporalRule) -> bool:
     """Whether the monitor watches for what starts `rule`, and refuses then what it denies.
 
-    It does for rules that watch paths the whole run long. What one denies of the network or of neural networks
-    no run can use.
+    It does for rules that watch paths the whole run long. Network and neural networks, which one may deny as
+    well, no run can use.
     """
     return rule.watches == STORAGE and not rule.window_ms
 
@@ -186,9 +186,12 @@ def is_enforced(rule: TemporalRule) -> bool:
 
 def not_enforced(rule: TemporalRule) -> tuple[str, ...]:
     """What of `rule` this version doesn't enforce, in words."""
-    parts = ("that watches the network",) if rule.watches != STORAGE else ()
-    parts += ("with a window shorter than the run",) if rule.window_ms else ()
-    return parts + (("that raises a finding",) if rule.severity else ())
+    parts = (
+        (rule.watches != STORAGE, "that watches the network"),
+        (bool(rule.window_ms), "with a window shorter than the run"),
+        (bool(rule.severity), "that raises a finding"),
+    )
+    return tuple(words for is_missing, words in parts if is_missing)
 
 
 def temporal_id(section: Section) -> RuleId:

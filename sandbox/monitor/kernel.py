@@ -1,8 +1,8 @@
 """The monitor's kernel as WebAssembly text: time, room, records, refusals and descriptors.
 
 What each host call does with it is in `sandbox/monitor/calls`, path rules are in `paths.py`, rights in
-`rights.py` and `over_time.py`, and `generate.py` puts it all together. Every call goes `enter`, decide, `publish`, act, `complete`, or
-`enter`, `deny`, `refuse`; nothing reaches a host function before `publish`.
+`rights.py` and `over_time.py`, and `generate.py` puts it all together. Every call goes `enter`, decide,
+`publish`, act, `complete`, or `enter`, `deny`, `refuse`; nothing reaches a host function before `publish`.
 
 Memories: `$guest` is the guest's, `$ring` is mapped on pages that the supervisor shares, `$plan`
 holds the tables, and `$scratch` is the memory of the probe, through which the monitor makes calls

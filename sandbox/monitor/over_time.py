@@ -4,8 +4,8 @@ Which calls count for what is in `sandbox/monitor/calls`; how a right that was t
 `rights.py`, and what a rule says in `policy/plan_temporal.py`. INVARIANT: what a call starts holds from the
 next call on, a rule that has started never stops, and rights are only ever taken away.
 
-A rule is a bit: of the marks of a class (which rules watch the path), and of the masks of rules that wait for a
-trigger. Where no rule waits, counting costs a load and a branch.
+A rule is a bit: of the marks of a class (which rules watch the path), and of the masks of rules that wait for
+a trigger. Where no rule waits, counting costs a load and a branch.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ COUNTING = f"""
   (global.set $counted (i32.or (global.get $counted) (local.get $marks)))
   (call $count (local.get $marks) (i64.const 1)))
 (func $crosses (param $class i32) (param $class2 i32)
-  ;; SECURITY: what a rename or a link takes out of what is watched could be used there and not be counted, and
-  ;; so could what is filled elsewhere and then moved in
+  ;; SECURITY: what a rename or a link takes out of what is watched could be used there and not be counted,
+  ;; and so could what is filled elsewhere and then moved in
   (call $starts (i32.and (i32.xor (call $marks (local.get $class)) (call $marks (local.get $class2)))
     {" ".join(f"(i32.or (global.get {name})" for name in _WAITING.values())} (i32.const 0)
     {")" * len(_WAITING)})))

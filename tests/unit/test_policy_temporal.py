@@ -10,7 +10,7 @@ from policy.path_rules import ALL_RIGHTS
 from policy.plan import RuleKind
 from policy.plan_temporal import Reach, TemporalRule, Trigger
 from policy.show import plan_as_json
-from policy.temporal import OverTime, is_enforced, resolve_temporal
+from policy.temporal import OverTime, is_enforced, not_enforced, resolve_temporal
 
 
 def rules_of(*rules: str) -> OverTime:
@@ -91,8 +91,46 @@ def test_no_more_rules_may_watch_paths_than_a_plan_has_bits_for():
     assert finding.field == "rules[32]"
 
 
-def test_no_rule_over_time_is_said_to_be_enforced_before_it_is():
-    assert not is_enforced(one('{when: {opened: "fs:///x"}, then: {deny: [nn]}}'))
+@pytest.mark.parametrize(
+    ("rule", "missing"),
+    [
+        ('{when: {opened: "fs:///x"}, then: {deny: [storage, network, nn]}}', ()),
+        ('{when: {opened: "tmp://x"}, then: {deny: [storage.write]}}', ()),
+        ('{when: {bytes_in: {from: "fs:///x", over: 1k}}, then: {deny: [network]}}', ()),
+        ('{when: {bytes_out: {to: "fs:///x", over: 1k, window: run}}, then: {deny: [storage]}}', ()),
+        ('{when: {calls: {to: "fs:///x", over: 1}}, then: {deny: [storage]}}', ()),
+        (
+            '{when: {calls: {to: "fs:///x", over: 1, window: 1h}}, then: {deny: [storage]}}',
+            ("with a window shorter than the run",),
+        ),
+        (
+            '{when: {opened: "fs:///x"}, then: {deny: [storage], raise: finding/low}}',
+            ("that raises a finding",),
+        ),
+        (
+            '{when: {bytes_out: {to: "*", over: 1, window: 1s}}, then: {raise: finding/high}}',
+            ("that watches the network", "with a window shorter than the run", "that raises a finding"),
+        ),
+    ],
+)
+def test_a_rule_is_enforced_when_it_watches_paths_the_whole_run_and_raises_nothing(rule, missing):
+    assert not_enforced(one(rule)) == missing
+    assert is_enforced(one(rule)) == (not missing)
+
+
+def test_what_is_not_enforced_of_a_rule_is_named():
+    text = (
+        "version: 1\nmetadata: {name: p}\nrules:\n"
+        '  - {id: a, when: {opened: "fs:///x"}, then: {deny: [network]}}\n'
+        '  - {id: b, when: {calls: {to: "*", over: 1}}, then: {deny: [network]}}\n'
+    )
+    with pytest.raises(PolicyError) as caught:
+        compile_policy(load_document(text.encode(), file="p.yaml"), base_dir="/", now_ns=None)
+    (found,) = [each for each in caught.value.findings if each.id == "not-enforceable-yet"]
+    assert (found.field, found.problem) == (
+        "rules[1]",
+        "not enforceable yet: a rule over time that watches the network",
+    )
 
 
 @pytest.mark.parametrize(
@@ -107,6 +145,7 @@ def test_no_rule_over_time_is_said_to_be_enforced_before_it_is():
         ('{when: {opened: "fs:///x"}, then: {deny: [nn], raise: high}}', "finding/high"),
         ('{when: {bytes_out: {to: "http://x", over: 1}}, then: {deny: [nn]}}', "fs:///"),
         ('{when: {bytes_out: {to: "a b", over: 1}}, then: {deny: [nn]}}', "a host such as"),
+        ('{when: {calls: {to: Storage, over: 1}}, then: {deny: [nn]}}', "a host such as"),
         ('{when: {bytes_out: {to: "*", over: unlimited}}, then: {deny: [nn]}}', "starts nothing"),
         ('{when: {bytes_in: {to: "*", over: 1}}, then: {deny: [nn]}}', "from"),
         ('{when: {bytes_in: {from: "*", over: 1, window: 3}}, then: {deny: [nn]}}', "3s"),

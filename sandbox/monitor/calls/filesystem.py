@@ -194,7 +194,8 @@ _SYMLINK = f"""{enter("path_symlink", "(local.get $fd)")}{known()}
 (if (local.tee $errno (call $resolve (local.get $at) (local.get $path_len) (i32.const 0)))
   (then (return (local.get $errno))))
 (local.set $class (call $class_of (global.get $state)))
-{counts_call("(call $marks (local.get $class))")}{need(Right.SYMLINK)}{_MAKES % RIGHTS.index(Right.SYMLINK)}{_APPROACH}
+{counts_call("(call $marks (local.get $class))")}{need(Right.SYMLINK)}
+{_MAKES % RIGHTS.index(Right.SYMLINK)}{_APPROACH}
 (local.set $errno (call $probe.path_symlink (i32.const {RAW[1]}) (local.get $content_len) {NAMED}))
 (call $unhop)
 (if (i32.eqz (local.get $errno)) (then (call $use_file (local.get $rule))))

@@ -24,7 +24,8 @@ _PAIR = f"""{known()}
 (if (i32.eqz (local.get $at2)) (then (return (call $badf))))
 (if (i32.eqz (i32.load $plan offset={plan.KIND} (local.get $at2))) (then (return (call $badf))))
 (i64.store $ring offset={AT["aux"]} (global.get $rec) (i64.load $plan offset={plan.OPENER} (local.get $at2)))
-{counts_call("(call $marks_of (local.get $at2))")}(if (i32.eqz (i32.and (call $is_directory (local.get $at)) (call $is_directory (local.get $at2))))
+{counts_call("(call $marks_of (local.get $at2))")}
+(if (i32.eqz (i32.and (call $is_directory (local.get $at)) (call $is_directory (local.get $at2))))
   (then (call $publish) (return (call $complete %s))))
 (if (call $fetch (local.get $path) (local.get $path_len) (i32.const {RAW[0]})) (then
   (drop (call $too_long)) (return (call $refuse (i32.const {ERRNO_NAMETOOLONG})))))
