@@ -257,6 +257,7 @@ def _plan(
         runtime=Runtime(Engine(model.runtime.engine), model.runtime.cache),
         audit=sections.audit(model.audit),
         unenforced=prepared.unenforced,
+        unenforced_digest=prepared.unenforced_digest,
         may_run=prepared.may_run,
         open_names=prepared.open_names,
     )

@@ -17,7 +17,7 @@ from policy.places import Path, Source
 from policy.schema import BaselineModel, PolicyModel
 from policy.schema_boundary import BoundaryModel, PolicyTestModel
 from policy.source import load_source
-from policy.text import MAX_FINDINGS
+from policy.text import MAX_FINDINGS, MAX_RULES
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -89,6 +89,21 @@ MODELS: dict[str, type[BaseModel]] = {
 }
 """The four kinds of document by what `kind` says."""
 
+_LISTS: tuple[Path, ...] = (
+    *(("permissions", "storage", key) for key in ("allow", "deny")),
+    *(("permissions", "network", key) for key in ("tcp", "udp", "http", "deny", "listen")),
+    ("permissions", "network", "dns", "names"),
+    ("permissions", "environment", "allow"),
+    ("permissions", "nn", "models"),
+    ("permissions", "host_functions"),
+    ("rules",),
+    ("audit", "rules"),
+    *(("ceiling", "storage", key) for key in ("roots", "never")),
+    *(("ceiling", "network", key) for key in ("ports", "never")),
+    ("tests",),
+)
+"""Where rules stand, in documents of every kind."""
+
 
 def load_document(text: bytes, *, file: str) -> PolicyDocument:
     """Read a policy or a baseline; `file` is how findings name it, and is not opened.
@@ -110,6 +125,8 @@ def load_any(text: bytes, *, file: str) -> AnyDocument:
         PolicyError: with everything that is wrong with the document's shape.
     """
     source = load_source(text, file=file)
+    if found := too_many_rules(source):
+        raise PolicyError((found,))
     match kind_of(source):
         case "Boundary":
             return BoundaryDocument(validated(BoundaryModel, source), source)
@@ -128,6 +145,25 @@ def policy_of(source: Source) -> PolicyDocument:
     if kind_of(source) == "Baseline":
         return PolicyDocument(validated(BaselineModel, source), source)
     return PolicyDocument(validated(PolicyModel, source), source)
+
+
+def too_many_rules(source: Source) -> Finding | None:
+    """The finding about a document with more rules than are read, at its longest list."""
+    lists = {path: found for path in _LISTS if isinstance(found := _value_at(source.value, path), tuple)}
+    count = sum(len(cast("tuple[object, ...]", found)) for found in lists.values())
+    if count <= MAX_RULES:
+        return None
+    longest = max(lists, key=lambda path: len(cast("tuple[object, ...]", lists[path])))
+    problem = f"{count} rules in all, more than the {MAX_RULES} that are read"
+    return source.finding("too-many-rules", longest, problem=problem)
+
+
+def _value_at(value: object, path: Path) -> object:
+    for step in path:
+        if not isinstance(value, dict):
+            return None
+        value = cast("dict[object, object]", value).get(step)
+    return value
 
 
 def kind_of(source: Source) -> str:

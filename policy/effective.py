@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from policy.checks import relative_baseline
 from policy.digest import canonical
-from policy.document import policy_of
+from policy.document import policy_of, too_many_rules
 from policy.errors import Finding, closest, dotted, quoted
 from policy.places import Path, Source, Spot
 
@@ -129,8 +129,10 @@ def effective(document: PolicyDocument, bundle: Bundle) -> Effective:
     if family.findings:
         return Effective(document, (document.digest,), tuple(family.findings))
     digests = tuple(sorted({each.digest for each in family.members}))
-    merged = policy_of(_merged(document, family, settings, joined_digest(digests)))
-    return Effective(merged, digests, (), tuple(family.members[1:]))
+    source = _merged(document, family, settings, joined_digest(digests))
+    if found := too_many_rules(source):
+        return Effective(document, (document.digest,), (found,))
+    return Effective(policy_of(source), digests, (), tuple(family.members[1:]))
 
 
 def joined_digest(digests: Iterable[str]) -> str:

@@ -276,5 +276,6 @@ class Plan:
     runtime: Runtime
     audit: Audit
     unenforced: tuple[str, ...] = ()  # fields of the document that this version does not enforce
+    unenforced_digest: str = ""  # `sha256:…` of the values of those that the plan does not hold itself
     may_run: bool = True  # False: for study only, since `unenforced` was not accepted by the document
     open_names: tuple[str, ...] = ()  # what `${…}` asks for and nobody told: it may not run

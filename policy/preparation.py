@@ -14,11 +14,13 @@ from policy.checks import expired, not_enforceable_yet, run_checks
 from policy.effective import effective, joined_digest
 from policy.errors import Finding, Severity
 from policy.substitution import is_literal, known_facts, open_names, substitute, substitute_boundary
+from policy.unheld import unenforced_digest, value_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from policy.bundle import Bundle
+    from policy.digest import Json
     from policy.document import BoundaryDocument, PolicyDocument
     from policy.subject import Subject
 
@@ -46,6 +48,7 @@ class Prepared:
     boundaries: tuple[BoundaryDocument, ...]  # those that apply
     digest: str  # of all documents
     unenforced: tuple[str, ...]  # fields that this version does not enforce
+    unenforced_digest: str  # of the values of those that no plan holds
     may_run: bool
     open_names: tuple[str, ...]  # facts that `${…}` asks for and nobody knows
     findings: tuple[Finding, ...]
@@ -72,7 +75,8 @@ def prepare(document: PolicyDocument, around: Circumstances) -> Prepared:
         filled,
         tuple(boundaries),
         joined_digest((*whole.digests, *(each.digest for each in boundaries))),
-        tuple(sorted(gaps.fields)),
+        tuple(sorted(gaps.values)),
+        unenforced_digest(gaps.values),
         gaps.is_accepted and filled.model.kind != "Baseline",
         tuple(sorted(unknown)),
         (*findings, *gaps.findings),
@@ -83,7 +87,7 @@ def prepare(document: PolicyDocument, around: Circumstances) -> Prepared:
 class _Gaps:
     """What this version does not enforce."""
 
-    fields: frozenset[str]
+    values: Mapping[str, Json]  # by field
     findings: tuple[Finding, ...]
     is_accepted: bool  # each document accepts what is not enforced of it
 
@@ -93,15 +97,21 @@ def _gaps(document: PolicyDocument, boundaries: Sequence[BoundaryDocument], *, i
     own = [*not_enforceable_yet.check(document)]
     is_soft = is_study or is_willing or document.model.kind == "Baseline"
     findings = _softened(own, is_soft=is_soft)
-    fields = {document.source.field(path) for path, _ in not_enforceable_yet.parts(document)}
+    values = {
+        document.source.field(path): value_at(document.model, path)
+        for path, _ in not_enforceable_yet.parts(document)
+    }
     is_accepted = is_willing or not own
     for boundary in boundaries:
         outer = [*not_enforceable_yet.check_boundary(boundary)]
         is_willing = boundary.model.when_unenforceable == "warn"
         findings += _softened(outer, is_soft=is_study or is_willing or document.model.kind == "Baseline")
-        fields |= {f"{boundary.name}: {finding.field}" for finding in outer}
+        values |= {
+            f"{boundary.name}: {boundary.source.field(path)}": value_at(boundary.model, path)
+            for path, _ in not_enforceable_yet.boundary_parts(boundary)
+        }
         is_accepted = is_accepted and (is_willing or not outer)
-    return _Gaps(frozenset(fields), tuple(findings), is_accepted)
+    return _Gaps(values, tuple(findings), is_accepted)
 
 
 def _checks(

@@ -16,6 +16,7 @@ MAX_BYTES = 1_048_576
 MAX_DEPTH = 64
 MAX_ALIASES = 16
 MAX_NODES = 100_000  # after aliases are written out; 10,000 rules need about 80,000
+MAX_RULES = 20_000  # in all lists of a document, its baselines included
 MAX_FINDINGS = 100
 
 # SECURITY: YAML 1.1 ends a line at NEL, LS, PS and a lone CR, YAML 1.2 and editors don't all: what a reviewer

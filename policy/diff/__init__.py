@@ -17,8 +17,9 @@ from policy.diff.change import Change, Difference, Direction, RuleRef, TooDiffer
 from policy.diff.moves import move_changes
 from policy.diff.network import network_changes
 from policy.diff.over_time import temporal_changes
-from policy.diff.sections import section_changes, unheld
+from policy.diff.sections import section_changes
 from policy.diff.storage import storage_changes, tree_of
+from policy.unheld import unheld
 
 if TYPE_CHECKING:
     from policy.plan import Plan
@@ -63,7 +64,8 @@ def _notes(a: Plan, b: Plan) -> tuple[str, ...]:
         )
     ]
     notes = [_AS_WRITTEN] if any(_PLACEHOLDER in text for text in texts) else []
-    fields = sorted(unheld(a) & unheld(b))
-    if fields and a.policy_digest != b.policy_digest:
+    used = unheld(a.unenforced), unheld(b.unenforced)
+    fields = sorted(used[0] & used[1])
+    if fields and used[0] != used[1]:
         notes.append(f"set in both, but neither enforced nor compared by this version: {', '.join(fields)}")
     return tuple(notes)

@@ -17,19 +17,17 @@ from policy.diff.name_globs import name_only_in
 from policy.errors import printable
 from policy.plan import UNLIMITED, Mode, Plan, SourceKind, StdinMode, StdoutMode, Sync, Timestamps
 from policy.question import Question
+from policy.unheld import unheld
 
 if TYPE_CHECKING:
     from policy.plan import Rule, Runtime
 
 _ELSEWHERE = frozenset({"mounts", "automaton", "rules", "temporal", "network", "nn"})
 # Placeholders that are still open are compared where they stand, as text.
-_NO_MATTER = frozenset({"name", "policy_digest", "plan_digest", "unenforced", "may_run", "open_names"})
+_NO_MATTER = frozenset({"name", "policy_digest", "plan_digest", "unenforced", "unenforced_digest", "may_run", "open_names"})
 _HERE = frozenset({"mode", "match_digests", "match_names", "match_tenants", "match_signers", "denied_calls",
                    "environment", "args", "is_extra_args_allowed", "stdio", "clocks", "random", "limits",
                    "runtime", "audit"})  # fmt: skip
-
-_HELD = ("rules", "permissions.network", "permissions.nn", "match.signer")
-"""Fields that a plan holds, enforced or not."""
 
 # From the least to the most for the guest; what is not in an order has none.
 _MODES = (Mode.ENFORCE, Mode.LEARN, Mode.AUDIT)
@@ -99,14 +97,18 @@ def _shown(value: object) -> str:
             return printable(str(value)) or "none"
 
 
-def unheld(plan: Plan) -> frozenset[str]:
-    """The fields that its document uses and that a plan of this version does not hold."""
-    return frozenset(field for field in plan.unenforced if not field.rpartition(": ")[2].startswith(_HELD))
-
-
 def _unheld(a: Plan, b: Plan) -> Iterator[Change]:
-    """Parts of the format that only one document uses, and that a plan of this version does not hold."""
-    used = unheld(a), unheld(b)
+    """Parts of the format that a plan of this version does not hold: in one document only, or with other values."""
+    used = unheld(a.unenforced), unheld(b.unenforced)
+    if used[0] == used[1] and a.unenforced_digest != b.unenforced_digest:
+        some = "this is" if len(used[0]) == 1 else "at least one of these is"
+        yield Change(
+            direction=Direction.CHANGED,
+            area="unenforced",
+            what=printable(
+                f"{some} set differently, which this version does not enforce: {', '.join(sorted(used[0]))}"
+            ),
+        )
     for field in sorted(used[0] ^ used[1]):
         plan = "A" if field in used[0] else "B"
         yield Change(

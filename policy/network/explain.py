@@ -9,26 +9,33 @@ from __future__ import annotations
 from policy.errors import printable
 from policy.plan import UNLIMITED, Plan, Rule, RuleKind
 
+_NETWORK = "permissions.network."
+
 
 def explain_network(plan: Plan) -> list[str]:
     """What the plan grants and refuses of the network and of models, a sentence a line."""
     network = plan.network
     own = plan.rules[min(network.builtins) :] if network.builtins else ()
-    grants = [_rule(plan, rule) for rule in own if rule.kind is RuleKind.ALLOW and _is_ours(rule)]
+    grants = [_rule(plan, rule) for rule in own if rule.kind is RuleKind.ALLOW and _is_in(rule, _NETWORK)]
     if not grants:
         lines = ["The network is not granted."]
     else:
         lines = [*grants, *_zones(plan), *_lookups(plan)]
-        lines += [_rule(plan, rule) for rule in own if rule.kind is RuleKind.DENY and _is_ours(rule)]
+        lines += [_rule(plan, rule) for rule in own if rule.kind is RuleKind.DENY and _is_in(rule, _NETWORK)]
     lines += [
-        _rule(plan, rule) for rule in own if rule.kind is RuleKind.BOUNDARY and "ceiling.network" in rule.id
+        _boundary(rule) for rule in own if rule.kind is RuleKind.BOUNDARY and _is_in(rule, "ceiling.network.")
     ]
+    lines += [_rule(plan, rule) for rule in own if _is_in(rule, "permissions.nn.")]
     lines += _models(plan)
     return [printable(line) for line in lines]
 
 
-def _is_ours(rule: Rule) -> bool:
-    return "permissions.network." in rule.field or "permissions.nn." in rule.field
+def _is_in(rule: Rule, section: str) -> bool:
+    return rule.field.rpartition(": ")[2].startswith(section)
+
+
+def _boundary(rule: Rule) -> str:
+    return f"{rule.summary[:1].upper()}{rule.summary[1:]}."
 
 
 def _rule(plan: Plan, rule: Rule) -> str:

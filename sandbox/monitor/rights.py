@@ -1,8 +1,8 @@
 """Rights as WebAssembly text: what a class of paths grants, what is left of it now, and refusing the rest.
 
 What a call asks for is in `sandbox/monitor/calls`, what takes rights away while a guest runs in
-`over_time.py`. INVARIANT: a right is granted only by `$granted`; what a path has by the policy alone, `$rights_of`, is asked
-where more of it refuses more.
+`over_time.py`. INVARIANT: a right is granted only by `$granted`; what a path has by the policy alone,
+`$rights_of`, is asked where more of it refuses more.
 """
 
 from __future__ import annotations

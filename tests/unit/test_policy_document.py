@@ -61,7 +61,7 @@ permissions:
   args: ["a\\0b", "${run.id}", "${HOME}"]
   nn: {models: []}
   host_functions: [{name: env/f}]
-rules: [{when: {opened: "fs:///x"}, then: {deny: [network]}}]
+rules: [{when: {opened: "fs:///x"}, then: {raise: finding/low}}]
 resources: {limits: {connections: 4, net_in: 8Mi, net_out: 8Mi, memory: unlimited}}
 runtime: {abi: wasi-0.2, isolation: vm}
 audit: {level: counts, payload: full, mask: [default, "json:/a"], rules: [{call: "fd_*", level: counts}]}

@@ -24,6 +24,8 @@ from sandbox import engine_wasmtime as engine
 from sandbox.engine_wasmtime import EndKind
 from sandbox.monitor import calls, generate, layout, paths, tables
 from sandbox.monitor.kernel import KERNEL
+from sandbox.monitor.over_time import OVER_TIME
+from sandbox.monitor.rights import RIGHTS as RIGHTS_TEXT
 from tests.guests import Script
 from tests.machines import ALL, CONFIG, allow_all, artifact, run_watched, storage
 from tests.modules import plan as bare_plan
@@ -105,7 +107,7 @@ def called(node: Node) -> Iterator[str]:
 
 @cache
 def bodies() -> dict[str, list[Node]]:
-    text = KERNEL + paths.PATHS + calls.SUPPORT + "".join(function.text() for function in calls.FUNCTIONS)
+    text = KERNEL + OVER_TIME + RIGHTS_TEXT + paths.PATHS + calls.SUPPORT + "".join(function.text() for function in calls.FUNCTIONS)
     return {str(node[1]): node[2:] for node in read(text) if isinstance(node, list) and node[0] == "func"}
 
 
