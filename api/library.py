@@ -189,7 +189,8 @@ def _files(folder: Folder) -> Iterator[tuple[Path, str]]:
                     _label(folder, str(within / name)), "a link to a folder, which is not followed"
                 )
         for name in sorted(files):
-            if name.endswith(ENDINGS) and not name.startswith("."):
+            # SECURITY: a boundary in CEILING.YAML must not count as none
+            if name.lower().endswith(ENDINGS) and not name.startswith("."):
                 file = _label(folder, str(within / name))
                 _check_inside(folder, here / name, file)
                 yield here / name, file

@@ -56,7 +56,12 @@ def read_module(path: str, limits: Limits | None = None) -> bytes:
 def read_policy(path: str) -> tuple[bytes, str]:
     """Give a policy's text, and the folder that its relative paths start from; raises UnreadableError."""
     text = read_file(path, what="policy", max_bytes=_MAX_POLICY_BYTES)
-    return text, str(Path(path).resolve().parent)
+    folder = str(Path(path).resolve().parent)
+    try:
+        folder.encode()
+    except UnicodeEncodeError as err:  # a rule for `fs:./…` could not be written down
+        raise UnreadableError("policy", path, "the name of its folder is no valid UTF-8") from err
+    return text, folder
 
 
 def load_plan(

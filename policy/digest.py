@@ -70,7 +70,12 @@ def as_json(value: object) -> Json:
 
 
 def _table(
-    value: PathAutomaton | RequestAutomaton | NameTable | Destinations[PortRow] | Destinations[RequestRow] | Lookups,
+    value: PathAutomaton
+    | RequestAutomaton
+    | NameTable
+    | Destinations[PortRow]
+    | Destinations[RequestRow]
+    | Lookups,
 ) -> dict[str, Json]:
     """The long parts of a table as digests, the others as they are."""
     match value:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from policy.globs import GlobError, check_path_text, parse_relative
+from policy.globs import GlobError, parse_relative
 from policy.places import Plain
+from policy.shapes import quantities, texts
+from policy.shapes.shape import Alternatives
 from policy.units import (
     UnitError,
     parse_bytes,
@@ -172,15 +174,6 @@ def parse_moment(text: str) -> int:
         return parse_instant(text)
 
 
-def _port(value: str) -> str:
-    if not re.fullmatch(r"[0-9]{1,5}(-[0-9]{1,5})?", value):
-        raise fault("bad-port", "a port 1-65535, or a range such as 8000-8010")
-    ports = [int(part) for part in value.split("-")]
-    if not all(1 <= port <= 65_535 for port in ports) or ports != sorted(ports):
-        raise fault("bad-port", "a port 1-65535, or a range such as 8000-8010")
-    return value
-
-
 def none_as_mapping(value: object) -> object:
     """An empty section means the same as one that is not there: nothing is granted."""
     return {} if value is None else value
@@ -209,11 +202,13 @@ def _version(value: int) -> int:
 
 
 Flag = Annotated[bool, BeforeValidator(_boolean)]
-Version = Annotated[int, BeforeValidator(_integer), AfterValidator(_version)]
-Filled = Annotated[tuple[T, ...], AfterValidator(_filled)]
-OneOrMany = Annotated[tuple[T, ...], BeforeValidator(one_as_list)]
-Many = Annotated[tuple[T, ...], BeforeValidator(none_as_list)]
-Section = Annotated[T, BeforeValidator(none_as_mapping)]
+Version = Annotated[
+    int, BeforeValidator(_integer), AfterValidator(_version), Field(json_schema_extra={"const": 1})
+]
+Filled = Annotated[tuple[T, ...], AfterValidator(_filled), Field(json_schema_extra={"minItems": 1})]
+OneOrMany = Annotated[tuple[T, ...], BeforeValidator(one_as_list), Alternatives(is_one_item=True)]
+Many = Annotated[tuple[T, ...], BeforeValidator(none_as_list), Alternatives()]
+Section = Annotated[T, BeforeValidator(none_as_mapping), Alternatives()]
 
 PolicyName = Annotated[
     str,
@@ -222,6 +217,7 @@ PolicyName = Annotated[
         r"[A-Za-z0-9][A-Za-z0-9._/-]{0,127}",
         "a name of at most 128 of A-Z a-z 0-9 . _ - /, a letter or digit first",
     ),
+    texts.POLICY_NAME,
 ]
 RuleName = Annotated[
     str,
@@ -230,34 +226,40 @@ RuleName = Annotated[
         r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
         "an id of at most 64 of A-Z a-z 0-9 . _ -, a letter or digit first",
     ),
+    texts.RULE_ID,
 ]
 Digest = Annotated[
-    str, _pattern("bad-digest", r"sha256:[0-9a-f]{64}", "sha256: and 64 lower-case hexadecimal digits")
+    str,
+    _pattern("bad-digest", r"sha256:[0-9a-f]{64}", "sha256: and 64 lower-case hexadecimal digits"),
+    texts.DIGEST,
 ]
-Text = Annotated[str, _pattern("bad-text", r"[^\x00]*", "text without a NUL byte")]
-NonEmpty = Annotated[str, _pattern("bad-text", r"[^\x00]+", "text that is not empty and has no NUL byte")]
-AllowUri = Annotated[str, _path(parse_allow)]
-DenyUri = Annotated[str, _path(parse_deny)]
-RootUri = Annotated[str, _path(parse_root)]
-NeverUri = Annotated[str, _path(parse_never)]
-GuestMount = Annotated[str, _path(check_mount)]
-RelativeGlob = Annotated[str, _path(parse_relative)]
-HostPath = Annotated[str, _path(check_path_text)]
-Instant = Annotated[int, _quantity("bad-time", parse_instant)]
-Port = Annotated[str, AfterValidator(_port)]
+AnyText = Annotated[str, texts.ANY_TEXT]
+Text = Annotated[str, _pattern("bad-text", r"[^\x00]*", "text without a NUL byte"), texts.TEXT]
+NonEmpty = Annotated[
+    str, _pattern("bad-text", r"[^\x00]+", "text that is not empty and has no NUL byte"), texts.WORDS
+]
+AllowUri = Annotated[str, _path(parse_allow), texts.GRANT_URI]
+DenyUri = Annotated[str, _path(parse_deny), texts.DENY_URI]
+RootUri = Annotated[str, _path(parse_root), texts.ROOT_URI]
+NeverUri = Annotated[str, _path(parse_never), texts.NEVER_URI]
+GuestMount = Annotated[str, _path(check_mount), texts.GUEST_PATH]
+RelativeGlob = Annotated[str, _path(parse_relative), texts.GLOB]
+Instant = Annotated[int, _quantity("bad-time", parse_instant), quantities.TIME]
 
-ByteLimit = Annotated[int, _limit("bytes")]
-MemoryLimit = Annotated[int, _limit("bytes", low=65_536)]
-StackLimit = Annotated[int, _limit("bytes", low=16_384, high=4 * 2**20, is_bounded=True)]
-CountLimit = Annotated[int, _limit("count")]
-Count = Annotated[int, _limit("count", is_bounded=True)]
-OpenFilesLimit = Annotated[int, _limit("count", high=4_000, is_bounded=True)]
-HostCallsLimit = Annotated[int, _limit("count", high=2**40)]
-Milliseconds = Annotated[int, _quantity("bad-quantity", _milliseconds)]
-OnFull = Annotated[int, _quantity("bad-quantity", _on_full)]
-Days = Annotated[int, _quantity("bad-quantity", _days)]
-Resolution = Annotated[int, _quantity("bad-quantity", _resolution)]
+ByteLimit = Annotated[int, _limit("bytes"), quantities.SIZE]
+MemoryLimit = Annotated[int, _limit("bytes", low=65_536), quantities.MEMORY]
+StackLimit = Annotated[int, _limit("bytes", low=16_384, high=4 * 2**20, is_bounded=True), quantities.STACK]
+CountLimit = Annotated[int, _limit("count"), quantities.COUNT]
+Count = Annotated[int, _limit("count", is_bounded=True), quantities.NUMBER]
+OpenFilesLimit = Annotated[int, _limit("count", high=4_000, is_bounded=True), quantities.OPEN_FILES]
+HostCallsLimit = Annotated[int, _limit("count", high=2**40), quantities.HOST_CALLS]
+Milliseconds = Annotated[int, _quantity("bad-quantity", _milliseconds), quantities.DURATION]
+OnFull = Annotated[int, _quantity("bad-quantity", _on_full), quantities.ON_FULL]
+Days = Annotated[int, _quantity("bad-quantity", _days), quantities.DAYS]
+Resolution = Annotated[int, _quantity("bad-quantity", _resolution), quantities.RESOLUTION]
 
-WallClock = Annotated[str, _time_or({"frozen": parse_instant}, ("real", "none"))]
-MonotonicClock = Annotated[str, _time_or({"frozen": parse_moment}, ("real", "none"))]
-RandomSource = Annotated[str, _time_or({"seeded": parse_seed}, ("real", "none"))]
+WallClock = Annotated[str, _time_or({"frozen": parse_instant}, ("real", "none")), quantities.WALL_CLOCK]
+MonotonicClock = Annotated[
+    str, _time_or({"frozen": parse_moment}, ("real", "none")), quantities.MONOTONIC_CLOCK
+]
+RandomSource = Annotated[str, _time_or({"seeded": parse_seed}, ("real", "none")), quantities.RANDOM]

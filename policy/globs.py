@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from policy.placeholders import PlaceholderError, check_placeholders, placeholder_at
@@ -155,6 +156,7 @@ def split_segments(text: str) -> list[str]:
     return text.split("/")
 
 
+@lru_cache(maxsize=4_096)  # the same few names stand in most paths of a document
 def _parse_segment(text: str) -> Segment:
     if text == "**":
         return DoubleStar()

@@ -1,7 +1,7 @@
-"""The policy document as typed values: every key, its type and its default.
+"""The policy document as typed values: every key, its type, its default and what it means.
 
-Text of single fields is read in `fields.py`, and faults become findings in `document.py`. A key
-that is not named here is an error, and an empty section grants nothing.
+Text of single fields is read in `fields.py`, faults become findings in `document.py`, and how a run is kept
+stands in `schema_run.py`. A key that is not named here is an error, and an empty section grants nothing.
 """
 
 from __future__ import annotations
@@ -13,253 +13,234 @@ from pydantic import Field
 from policy.fields import (
     Access,
     AllowUri,
+    AnyText,
     ByteLimit,
     CountLimit,
-    Days,
     DenyUri,
     Digest,
     Filled,
     Flag,
     GuestMount,
-    HostCallsLimit,
     Instant,
     Many,
-    MemoryLimit,
-    Milliseconds,
-    MonotonicClock,
     NonEmpty,
     OneOrMany,
-    OnFull,
-    OpenFilesLimit,
     PolicyName,
     RandomSource,
     RelativeGlob,
-    Resolution,
     RuleName,
     Section,
-    StackLimit,
     Text,
     Version,
-    WallClock,
 )
 from policy.schema_network import Model, Network
+from policy.schema_run import AuditSection, ClocksSection, Resources, RuntimeSection, StdioSection
 from policy.schema_temporal import TemporalRule
 from policy.schema_test import Case
-
-MIB = 2**20
 
 
 class Naming(Model):
     """What a document is called, and who answers for it."""
 
-    name: PolicyName
-    description: Text = ""
-    owner: Text = ""
-    labels: Section[dict[str, Text]] = Field(default_factory=dict)
-    reason: Text = ""
+    name: PolicyName = Field(description="What others call it: bindings, `extends`, records and reports.")
+    description: Text = Field("", description="What it is for, in a sentence or two; for people.")
+    owner: Text = Field("", description="Who answers for it; for people.")
+    labels: Section[dict[str, Text]] = Field(
+        default_factory=dict,
+        description="Keys and values of the organisation's own, such as `trust: untrusted`. A boundary may ask for a digest where a label stands.",
+    )
+    reason: Text = Field("", description="Why it was changed last; for people.")
 
 
 class Metadata(Naming):
     """Who answers for the policy, and until when it holds."""
 
-    expires: Instant | None = None
+    expires: Instant | None = Field(None, description="The first instant at which the policy is refused.")
 
 
 class Match(Model):
     """Which modules the policy is for."""
 
-    digest: OneOrMany[Digest] = ()
-    name: OneOrMany[NonEmpty] = ()
-    signer: OneOrMany[NonEmpty] = ()
-    tenant: OneOrMany[NonEmpty] = ()
+    digest: OneOrMany[Digest] = Field((), description="The modules, each by the SHA-256 of its bytes.")
+    name: OneOrMany[NonEmpty] = Field((), description="Globs over the names of modules, such as `*.wasm`.")
+    signer: OneOrMany[NonEmpty] = Field((), description="Who must have signed the module.")
+    tenant: OneOrMany[NonEmpty] = Field((), description="Globs over the tenants that it is for.")
 
 
 class StorageAllow(Model):
     """One grant of files."""
 
-    id: RuleName | None = None
-    uri: AllowUri
-    mount: GuestMount | None = None
-    access: Many[Access]  # empty in mode `learn` only
-    include: Many[RelativeGlob] = ()
-    exclude: Many[RelativeGlob] = ()
-    max_bytes: ByteLimit | None = None
-    max_files: CountLimit | None = None
+    id: RuleName | None = Field(
+        None,
+        description="Name of the rule in records; unique in the document. Without it one is made from the rule.",
+    )
+    uri: AllowUri = Field(
+        description="What is granted: a directory with everything below it, one file, or scratch space."
+    )
+    mount: GuestMount | None = Field(
+        None,
+        description="Where the guest finds it. Without it that is the path on the host; `tmp://` needs it.",
+    )
+    access: Many[Access] = Field(description="The rights that are granted.")
+    include: Many[RelativeGlob] = Field(
+        (),
+        description="Globs relative to the rule's root; only what one of them matches is granted. Empty: everything.",
+    )
+    exclude: Many[RelativeGlob] = Field(
+        (), description="Globs relative to the rule's root that are left out, with all below."
+    )
+    max_bytes: ByteLimit | None = Field(
+        None,
+        description="Bytes that a run may write through this rule. Nothing: only `resources.limits.disk` counts.",
+    )
+    max_files: CountLimit | None = Field(
+        None,
+        description="Files and directories that a run may make through this rule. Nothing: only `resources.limits.files` counts.",
+    )
 
 
 class StorageDeny(Model):
     """One refusal of files, which wins over every grant; without `access` it refuses everything."""
 
-    id: RuleName | None = None
-    uri: DenyUri
-    access: Filled[Access] | None = None
+    id: RuleName | None = Field(
+        None,
+        description="Name of the rule in records; unique in the document. Without it one is made from the rule.",
+    )
+    uri: DenyUri = Field(
+        description="What is refused: a path or a glob over whole host paths, or over `tmp://name/…`."
+    )
+    access: Filled[Access] | None = Field(
+        None, description="The rights that are refused. Without it all seven are."
+    )
 
 
 class Storage(Model):
     """Files and directories."""
 
-    allow: Many[StorageAllow] = ()
-    deny: Many[StorageDeny] = ()
+    allow: Many[StorageAllow] = Field((), description="Grants of files and directories.")
+    deny: Many[StorageDeny] = Field((), description="Refusals, which win over every grant.")
 
 
 class EnvironmentAllow(Model):
     """One environment variable."""
 
-    id: RuleName | None = None
-    key: str
-    value: str | None = None
-    from_: NonEmpty | None = Field(None, alias="from")
+    id: RuleName | None = Field(None, description="Name of the rule; for people.")
+    key: AnyText = Field(
+        description="Name of the variable: not empty, without `=`, NUL and wildcards; each once."
+    )
+    value: AnyText | None = Field(
+        None,
+        description="Its value. A variable without one would be taken from the host, which this version does not do.",
+    )
+    from_: NonEmpty | None = Field(
+        None, alias="from", description="The secret that the value is taken from, as `secret://name`."
+    )
 
 
 class Environment(Model):
     """The environment of the guest."""
 
-    allow: Many[EnvironmentAllow] = ()
-
-
-class StdioSection(Model):
-    """The three standard streams."""
-
-    stdin: Literal["none", "inherit", "caller"] = "none"
-    stdout: Literal["none", "inherit", "capture"] = "capture"
-    stderr: Literal["none", "inherit", "capture"] = "capture"
-
-
-class ClocksSection(Model):
-    """What the clocks say."""
-
-    wall: WallClock = "real"
-    monotonic: MonotonicClock = "real"
-    resolution: Resolution = 1_000
+    allow: Many[EnvironmentAllow] = Field(
+        (), description="Variables of the guest. Those of the host are never passed on."
+    )
 
 
 class NnModel(Model):
     """One model that may be loaded."""
 
-    name: NonEmpty
-    digest: Digest
-    backend: NonEmpty
+    name: NonEmpty = Field(description="Name of the model, as the guest asks for it.")
+    digest: Digest = Field(description="The model, by the SHA-256 of its bytes.")
+    backend: NonEmpty = Field(description="What runs it, such as `onnx`.")
 
 
 class Nn(Model):
     """Neural networks."""
 
-    models: Many[NnModel] = ()
-    max_calls: CountLimit | None = None
-    max_tensor_bytes: ByteLimit | None = None
+    models: Many[NnModel] = Field((), description="Models that may be loaded.")
+    max_calls: CountLimit | None = Field(
+        None, description="How often a run may ask a model. Nothing: no bound."
+    )
+    max_tensor_bytes: ByteLimit | None = Field(
+        None, description="Bytes of the largest tensor that is passed in or out. Nothing: no bound."
+    )
 
 
 class HostFunction(Model):
     """One import outside WASI."""
 
-    id: RuleName | None = None
-    name: NonEmpty
-    args: Many[NonEmpty] = ()
+    id: RuleName | None = Field(None, description="Name of the rule in records.")
+    name: NonEmpty = Field(description="Glob over `module/name` of the import.")
+    args: Many[NonEmpty] = Field((), description="What its arguments must satisfy.")
 
 
 class Permissions(Model):
     """Everything that is granted."""
 
-    storage: Section[Storage] = Storage()
-    network: Section[Network] = Network()
-    environment: Section[Environment] = Environment()
-    args: Many[str] = ()
-    extra_args: Flag = True
-    stdio: Section[StdioSection] = StdioSection()
-    clocks: Section[ClocksSection] = ClocksSection()
-    random: RandomSource = "real"
-    nn: Section[Nn] = Nn()
-    host_functions: Many[HostFunction] = ()
-
-
-class LimitsSection(Model):
-    """What a run may use; sizes in bytes, times in milliseconds."""
-
-    memory: MemoryLimit = 64 * MIB
-    cpu: Milliseconds = 5_000
-    timeout: Milliseconds = 10_000
-    fuel: CountLimit = -1
-    module: ByteLimit = 64 * MIB
-    compile: Milliseconds = 30_000
-    stack: StackLimit = 512 * 2**10
-    tables: CountLimit = 4
-    table_elements: CountLimit = 10_000
-    instances: CountLimit = 8
-    memories: CountLimit = 2
-    stdout: ByteLimit = 1 * MIB
-    stderr: ByteLimit = 256 * 2**10
-    disk: ByteLimit = 16 * MIB
-    files: CountLimit = 256
-    open_files: OpenFilesLimit = 64
-    connections: CountLimit = 4
-    net_in: ByteLimit = 8 * MIB
-    net_out: ByteLimit = 8 * MIB
-    host_calls: HostCallsLimit = 1_000_000
-
-
-class Resources(Model):
-    """What a run may use."""
-
-    limits: Section[LimitsSection] = LimitsSection()
-
-
-class RuntimeSection(Model):
-    """How the module is run."""
-
-    abi: Literal["auto", "wasi-0.1", "wasi-0.2"] = "auto"
-    engine: Literal["cranelift", "pulley"] = "cranelift"
-    isolation: NonEmpty = "process"
-    cache: Flag = True
-
-
-class AuditRule(Model):
-    """An exception for some calls."""
-
-    call: NonEmpty
-    level: Literal["counts", "summary", "calls"] | None = None
-    payload: NonEmpty | None = None
-
-
-class AuditSection(Model):
-    """How the trail of a run is kept."""
-
-    level: Literal["counts", "summary", "calls"] = "calls"
-    payload: NonEmpty = "none"
-    mask: OneOrMany[NonEmpty] = ("default",)
-    sync: Literal["batch", "deny", "all"] = "deny"
-    on_full: OnFull = 10_000
-    timestamps: Literal["auto", "exact", "coarse"] = "auto"
-    retain: Days = 90
-    rules: Many[AuditRule] = ()
+    storage: Section[Storage] = Field(Storage(), description="Files and directories.")
+    network: Section[Network] = Field(Network(), description="Sockets, names and requests.")
+    environment: Section[Environment] = Field(Environment(), description="Environment variables.")
+    args: Many[AnyText] = Field(
+        (),
+        description="First arguments of the guest; they follow its own name, which is that of the module file.",
+    )
+    extra_args: Flag = Field(True, description="Whether the caller may add arguments after these.")
+    stdio: Section[StdioSection] = Field(StdioSection(), description="The three standard streams.")
+    clocks: Section[ClocksSection] = Field(ClocksSection(), description="What the clocks say.")
+    random: RandomSource = Field(
+        "real",
+        description="Random bytes: `real`, `seeded:<hex>` (the same in every run), or `none`. A seed of fewer than 32 bytes is stretched with SHA-256.",
+    )
+    nn: Section[Nn] = Field(Nn(), description="Neural networks.")
+    host_functions: Many[HostFunction] = Field((), description="Imports outside WASI that are granted.")
 
 
 class Shared(Model):
     """What a policy and a baseline have in common."""
 
-    version: Version
-    metadata: Metadata
-    extends: Many[NonEmpty] = ()
-    permissions: Section[Permissions] = Permissions()
-    rules: Many[TemporalRule] = ()
-    resources: Section[Resources] = Resources()
-    runtime: Section[RuntimeSection] = RuntimeSection()
-    audit: Section[AuditSection] = AuditSection()
-    tests: Many[Case] = ()
+    version: Version = Field(description="Version of the format.")
+    metadata: Metadata = Field(description="What the document is called, and who answers for it.")
+    extends: Many[NonEmpty] = Field(
+        (),
+        description="Baselines by name. Their rules and values hold here too; this document's own values replace theirs.",
+    )
+    permissions: Section[Permissions] = Field(Permissions(), description="What is granted.")
+    rules: Many[TemporalRule] = Field(
+        (), description="Rules over time: once something has happened, something else is refused."
+    )
+    resources: Section[Resources] = Field(Resources(), description="What a run may use.")
+    runtime: Section[RuntimeSection] = Field(RuntimeSection(), description="How the module is run.")
+    audit: Section[AuditSection] = Field(AuditSection(), description="How the trail of a run is kept.")
+    tests: Many[Case] = Field(
+        (), description="Calls and the verdicts that are expected; `wasmgate policy test` runs them."
+    )
 
 
 class PolicyModel(Shared):
     """A document of kind ModulePolicy."""
 
-    kind: Literal["ModulePolicy"] = "ModulePolicy"
-    match: Match | None = None
-    mode: Literal["enforce", "audit", "learn"] = "enforce"
-    when_unenforceable: Literal["refuse", "warn"] = "refuse"
+    kind: Literal["ModulePolicy"] = Field(
+        "ModulePolicy", description="What the document is; a ModulePolicy says what modules may do."
+    )
+    match: Match | None = Field(
+        None,
+        description="Which modules the policy is for, and which tenants. Keys narrow each other. A stored policy needs a `digest` or a `name`.",
+    )
+    mode: Literal["enforce", "audit", "learn"] = Field(
+        "enforce",
+        description="`enforce` refuses; `audit` lets happen what lies inside every boundary and records it as `would_deny`; `learn` refuses, and also mounts what the boundary allows, so that more is seen.",
+    )
+    when_unenforceable: Literal["refuse", "warn"] = Field(
+        "refuse",
+        description="Whether a part that this version does not enforce is an error, or is run without with a warning.",
+    )
 
 
 class BaselineModel(Shared):
     """A document of kind Baseline: what it is for, and how strictly, is said by those that extend it."""
 
-    kind: Literal["Baseline"]
+    kind: Literal["Baseline"] = Field(
+        description="A Baseline holds what several policies have in common; it is not run by itself."
+    )
 
     @property
     def match(self) -> Match | None:

@@ -6,7 +6,7 @@ Policies and baselines are in `schema.py`, single tests in `schema_test.py`, and
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -33,6 +33,7 @@ from policy.fields import (
 from policy.schema import Match, Naming
 from policy.schema_network import Model, NetworkCeiling
 from policy.schema_test import Case
+from policy.shapes import texts
 
 
 def _label(value: str) -> str:
@@ -42,122 +43,167 @@ def _label(value: str) -> str:
     return value
 
 
+def _most(name: str) -> Any:  # as pydantic types its `Field`
+    """A ceiling over one limit."""
+    return Field(
+        None, description=f"The most that `resources.limits.{name}` may say. Without it, no ceiling."
+    )
+
+
+Label = Annotated[NonEmpty, AfterValidator(_label), texts.LABEL]
+
+
 class StorageCeiling(Model):
     """Where files may be granted at most, and with which rights."""
 
-    roots: Many[RootUri] = ()
-    access: Many[Access] = ()
-    never: Many[NeverUri] = ()
+    roots: Many[RootUri] = Field((), description="Where files may be granted. Without it, nowhere.")
+    access: Many[Access] = Field((), description="Which rights may be granted. Without it, none.")
+    never: Many[NeverUri] = Field((), description="What is refused whatever a policy grants.")
 
 
 class LimitsCeiling(Model):
     """How high a limit may be at most; one that is not named has no ceiling."""
 
-    memory: MemoryLimit | None = None
-    cpu: Milliseconds | None = None
-    timeout: Milliseconds | None = None
-    fuel: CountLimit | None = None
-    module: ByteLimit | None = None
-    compile: Milliseconds | None = None
-    stack: StackLimit | None = None
-    tables: CountLimit | None = None
-    table_elements: CountLimit | None = None
-    instances: CountLimit | None = None
-    memories: CountLimit | None = None
-    stdout: ByteLimit | None = None
-    stderr: ByteLimit | None = None
-    disk: ByteLimit | None = None
-    files: CountLimit | None = None
-    open_files: OpenFilesLimit | None = None
-    connections: CountLimit | None = None
-    net_in: ByteLimit | None = None
-    net_out: ByteLimit | None = None
-    host_calls: HostCallsLimit | None = None
-    unlimited: Literal["allowed", "forbidden"] = "allowed"
+    memory: MemoryLimit | None = _most("memory")
+    cpu: Milliseconds | None = _most("cpu")
+    timeout: Milliseconds | None = _most("timeout")
+    fuel: CountLimit | None = _most("fuel")
+    module: ByteLimit | None = _most("module")
+    compile: Milliseconds | None = _most("compile")
+    stack: StackLimit | None = _most("stack")
+    tables: CountLimit | None = _most("tables")
+    table_elements: CountLimit | None = _most("table_elements")
+    instances: CountLimit | None = _most("instances")
+    memories: CountLimit | None = _most("memories")
+    stdout: ByteLimit | None = _most("stdout")
+    stderr: ByteLimit | None = _most("stderr")
+    disk: ByteLimit | None = _most("disk")
+    files: CountLimit | None = _most("files")
+    open_files: OpenFilesLimit | None = _most("open_files")
+    connections: CountLimit | None = _most("connections")
+    net_in: ByteLimit | None = _most("net_in")
+    net_out: ByteLimit | None = _most("net_out")
+    host_calls: HostCallsLimit | None = _most("host_calls")
+    unlimited: Literal["allowed", "forbidden"] = Field(
+        "allowed", description="Whether a limit may be `unlimited`."
+    )
 
 
 class Requirements(Model):
     """What a policy must say."""
 
-    digest_for: Many[Annotated[NonEmpty, AfterValidator(_label)]] = ()
-    audit_level: Literal["counts", "summary", "calls"] | None = None  # at least
-    isolation: NonEmpty | None = None
-    signed_policy: Flag = False
+    digest_for: Many[Label] = Field(
+        (), description="Policies with one of these labels must name digests in `match`."
+    )
+    audit_level: Literal["counts", "summary", "calls"] | None = Field(
+        None, description="The audit level that a policy must have at least."
+    )
+    isolation: NonEmpty | None = Field(None, description="The isolation that a policy must have.")
+    signed_policy: Flag = Field(False, description="Whether a policy must be signed.")
 
 
 class Ceiling(Model):
     """The most that a policy in its scope may grant."""
 
-    storage: Section[StorageCeiling] = StorageCeiling()
-    network: Section[NetworkCeiling] = NetworkCeiling()
-    limits: Section[LimitsCeiling] = LimitsCeiling()
-    require: Section[Requirements] = Requirements()
-    modes: Filled[Literal["enforce", "audit", "learn"]] | None = None  # None: every mode
+    storage: Section[StorageCeiling] = Field(
+        StorageCeiling(), description="The most of files. What is not written is not allowed."
+    )
+    network: Section[NetworkCeiling] = Field(
+        NetworkCeiling(), description="The most of the network. What is not written is not allowed."
+    )
+    limits: Section[LimitsCeiling] = Field(
+        LimitsCeiling(), description="The highest limits. One that is not named has no ceiling."
+    )
+    require: Section[Requirements] = Field(Requirements(), description="What a policy must say.")
+    modes: Filled[Literal["enforce", "audit", "learn"]] | None = Field(
+        None, description="Modes that a policy may have. Without it, every mode."
+    )
 
 
 class BreakGlass(Model):
     """Who may go around approvals in an emergency, and what follows."""
 
-    roles: Many[NonEmpty] = ()
-    max_duration: Milliseconds | None = None
-    second_person: Flag = True
-    audit_payload: NonEmpty = "full"
-    review_within: Milliseconds | None = None
+    roles: Many[NonEmpty] = Field((), description="Who may.")
+    max_duration: Milliseconds | None = Field(None, description="For how long.")
+    second_person: Flag = Field(True, description="Whether a second person must agree.")
+    audit_payload: NonEmpty = Field("full", description="The audit payload while it lasts.")
+    review_within: Milliseconds | None = Field(None, description="By when somebody must have looked at it.")
 
 
 class ChangeControl(Model):
     """How many people must agree to a change."""
 
-    approvals: Section[dict[str, Count]] = Field(default_factory=dict)
-    auto_approve: Literal["never", "no-new-access"] = "never"
-    break_glass: BreakGlass | None = None
+    approvals: Section[dict[str, Count]] = Field(
+        default_factory=dict, description="How many people must agree, by kind of change."
+    )
+    auto_approve: Literal["never", "no-new-access"] = Field(
+        "never", description="Which changes need nobody: `never` or `no-new-access`."
+    )
+    break_glass: BreakGlass | None = Field(None, description="Who may go around approvals in an emergency.")
 
 
 class Generalise(Model):
     """How far learning may go beyond what was seen."""
 
-    min_siblings: Count = 6
-    forbid_if_unobserved_matches: Many[NonEmpty] = ()
+    min_siblings: Count = Field(6, description="How many names of one directory make a glob.")
+    forbid_if_unobserved_matches: Many[NonEmpty] = Field(
+        (),
+        description="Globs over names; a generalisation that would take one of them in unseen is not made.",
+    )
 
 
 class Learn(Model):
     """What policies are learned from."""
 
-    from_: Literal["denials", "records"] = Field("denials", alias="from")
-    min_runs: Count = 1
-    generalise: Section[Generalise] = Generalise()
-    output: Literal["draft"] = "draft"
+    from_: Literal["denials", "records"] = Field(
+        "denials",
+        alias="from",
+        description="Whether a policy is learned from `denials` or from all `records`.",
+    )
+    min_runs: Count = Field(1, description="In how many runs something must have been seen.")
+    generalise: Section[Generalise] = Field(
+        Generalise(), description="How far learning goes beyond what was seen."
+    )
+    output: Literal["draft"] = Field("draft", description="What comes of it.")
 
 
 class Anchor(Model):
     """A place outside that the log's state is written to."""
 
-    kind: Literal["file", "webhook"]
-    path: NonEmpty | None = None
-    url: NonEmpty | None = None
-    every: NonEmpty
+    kind: Literal["file", "webhook"] = Field(description="`file` or `webhook`.")
+    path: NonEmpty | None = Field(None, description="The file.")
+    url: NonEmpty | None = Field(None, description="The address.")
+    every: NonEmpty = Field(description="How often: a count of records or a duration.")
 
 
 class BoundaryModel(Model):
     """A document of kind Boundary. It has no `expires`: a ceiling that ran out would open everything."""
 
-    version: Version
-    kind: Literal["Boundary"]
-    metadata: Naming
-    match: Match | None = None
-    ceiling: Section[Ceiling] = Ceiling()
-    when_unenforceable: Literal["refuse", "warn"] = "refuse"
-    change_control: ChangeControl | None = None
-    learn: Learn | None = None
-    anchors: Many[Anchor] = ()
-    tests: Many[Case] = ()
+    version: Version = Field(description="Version of the format.")
+    kind: Literal["Boundary"] = Field(description="A Boundary is a ceiling for the policies in its scope.")
+    metadata: Naming = Field(description="What the document is called, and who answers for it.")
+    match: Match | None = Field(
+        None, description="The modules and tenants whose policies must lie inside. Without it, all."
+    )
+    ceiling: Section[Ceiling] = Field(Ceiling(), description="The most that a policy may grant.")
+    when_unenforceable: Literal["refuse", "warn"] = Field(
+        "refuse", description="Whether a part that this version does not enforce is an error or a warning."
+    )
+    change_control: ChangeControl | None = Field(None, description="How many people must agree to a change.")
+    learn: Learn | None = Field(None, description="How far policies that are learned inside it may go.")
+    anchors: Many[Anchor] = Field((), description="Places outside that the state of the log is written to.")
+    tests: Many[Case] = Field(
+        (), description="Calls and the verdicts that are expected of every policy inside it."
+    )
 
 
 class PolicyTestModel(Model):
     """A document of kind PolicyTest."""
 
-    version: Version
-    kind: Literal["PolicyTest"]
-    metadata: Naming
-    policy: NonEmpty  # name or file of the policy that the tests are about
-    tests: Filled[Case]
+    version: Version = Field(description="Version of the format.")
+    kind: Literal["PolicyTest"] = Field(
+        description="A PolicyTest holds tests of a policy that stands elsewhere."
+    )
+    metadata: Naming = Field(description="What the document is called, and who answers for it.")
+    policy: NonEmpty = Field(description="Name or file of the policy that the tests are about.")
+    tests: Filled[Case] = Field(description="Calls and the verdicts that are expected.")

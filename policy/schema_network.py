@@ -19,6 +19,7 @@ from policy.network.places import parse_granted, parse_refused
 from policy.network.ports import PortError, parse_ports
 from policy.network.request_paths import TUNNELS, is_method, parse_path_glob
 from policy.network.urls import UrlError, parse_granted_origin, parse_origin
+from policy.shapes import hosts, quantities, rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,16 +78,18 @@ def _placement(value: str) -> str:
     return value
 
 
-GrantedPlace = Annotated[NonEmpty, _text("bad-host", parse_granted)]
-RefusedPlace = Annotated[NonEmpty, _text("bad-host", parse_refused)]
-HostPattern = Annotated[NonEmpty, _text("bad-host", parse_pattern)]
-Ports = Annotated[NonEmpty, _text("bad-port", parse_ports)]
-GrantedUrl = Annotated[NonEmpty, _text("bad-url", parse_granted_origin)]
-RefusedUrl = Annotated[NonEmpty, _text("bad-url", parse_origin)]
-PathGlob = Annotated[NonEmpty, _text("bad-path", parse_path_glob)]
-ListenUrl = Annotated[NonEmpty, _text("bad-listener", parse_listener)]
-Method = Annotated[NonEmpty, AfterValidator(_method)]
-HeaderName = Annotated[NonEmpty, AfterValidator(_header)]
+GrantedPlace = Annotated[NonEmpty, _text("bad-host", parse_granted), hosts.PLACE]
+RefusedPlace = Annotated[NonEmpty, _text("bad-host", parse_refused), hosts.PLACE]
+HostPattern = Annotated[NonEmpty, _text("bad-host", parse_pattern), hosts.HOST_PATTERN]
+Ports = Annotated[NonEmpty, _text("bad-port", parse_ports), quantities.PORTS]
+GrantedUrl = Annotated[NonEmpty, _text("bad-url", parse_granted_origin), hosts.URL]
+RefusedUrl = Annotated[NonEmpty, _text("bad-url", parse_origin), hosts.URL]
+PathGlob = Annotated[NonEmpty, _text("bad-path", parse_path_glob), hosts.PATH_GLOB]
+ListenUrl = Annotated[NonEmpty, _text("bad-listener", parse_listener), hosts.LISTENER]
+Method = Annotated[NonEmpty, AfterValidator(_method), hosts.METHOD]
+HeaderName = Annotated[NonEmpty, AfterValidator(_header), hosts.HEADER]
+Secret = Annotated[NonEmpty, AfterValidator(_secret), hosts.SECRET]
+Placement = Annotated[NonEmpty, AfterValidator(_placement), hosts.PLACEMENT]
 
 
 class Model(BaseModel):
@@ -98,11 +101,19 @@ class Model(BaseModel):
 class SocketRule(Model):
     """One grant of addresses for TCP or UDP."""
 
-    id: RuleName | None = None
-    to: GrantedPlace
-    ports: Filled[Ports]
-    private: NetworkVerdict | None = None
-    i_understand: Understood | None = None
+    model_config = ConfigDict(json_schema_extra=rules.SOCKET_RULE)
+
+    id: RuleName | None = Field(
+        None,
+        description="Name of the rule in records; unique in the document. Without it one is made from the rule.",
+    )
+    to: GrantedPlace = Field(description="Whom the guest may reach.")
+    ports: Filled[Ports] = Field(description="On which ports.")
+    private: NetworkVerdict | None = Field(
+        None,
+        description="Whether its names may lead to private addresses. Without it, what `permissions.network.private` says.",
+    )
+    i_understand: Understood | None = Field(None, description="Needed where `to` is a bare `*`.")
 
     @model_validator(mode="after")
     def _is_meant(self) -> Self:
@@ -114,12 +125,19 @@ class SocketRule(Model):
 class NetworkDeny(Model):
     """One refusal of addresses or URLs; without `ports` of all ports, without `methods` of all methods."""
 
-    id: RuleName | None = None
-    to: RefusedPlace | None = None
-    ports: Many[Ports] = ()
-    url: RefusedUrl | None = None
-    methods: Many[Method] = ()
-    paths: Many[PathGlob] = ()
+    model_config = ConfigDict(json_schema_extra=rules.DENY_RULE)
+
+    id: RuleName | None = Field(
+        None,
+        description="Name of the rule in records; unique in the document. Without it one is made from the rule.",
+    )
+    to: RefusedPlace | None = Field(None, description="Whom the guest may not reach; either this or `url`.")
+    ports: Many[Ports] = Field((), description="On which ports. Without it, on all; only beside `to`.")
+    url: RefusedUrl | None = Field(
+        None, description="The host whose requests are refused; either this or `to`."
+    )
+    methods: Many[Method] = Field((), description="Which methods. Without it, all; only beside `url`.")
+    paths: Many[PathGlob] = Field((), description="Which paths. Without it, all; only beside `url`.")
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> Self:
@@ -135,10 +153,12 @@ class NetworkDeny(Model):
 class Dns(Model):
     """Names that may be looked up."""
 
-    names: Many[HostPattern] = ()
-    max_queries: CountLimit = 32
-    pin: Flag = True
-    i_understand: Understood | None = None
+    model_config = ConfigDict(json_schema_extra=rules.DNS)
+
+    names: Many[HostPattern] = Field((), description="Names that may be looked up.")
+    max_queries: CountLimit = Field(32, description="How often a run may ask.")
+    pin: Flag = Field(True, description="Whether the first answer for a name holds for the whole run.")
+    i_understand: Understood | None = Field(None, description="Needed where a name is a bare `*`.")
 
     @model_validator(mode="after")
     def _is_meant(self) -> Self:
@@ -150,30 +170,48 @@ class Dns(Model):
 class Credential(Model):
     """A secret that the host puts into a request."""
 
-    from_: Annotated[NonEmpty, AfterValidator(_secret)] = Field(alias="from")
-    as_: Annotated[NonEmpty, AfterValidator(_placement)] = Field(alias="as")
+    from_: Secret = Field(
+        alias="from", description="The secret that the host puts in; the guest never sees it."
+    )
+    as_: Placement = Field(alias="as", description="Where it is put.")
 
 
 class HeaderRule(Model):
     """Headers that a guest may not send."""
 
-    deny: Many[HeaderName] = ()
+    deny: Many[HeaderName] = Field((), description="Headers that the guest may not send.")
 
 
 class HttpRule(Model):
     """One grant of HTTP requests; without `paths` of all paths."""
 
-    id: RuleName | None = None
-    url: GrantedUrl
-    access: Literal["read-only", "read-write", "full"] | None = None
-    methods: Many[Method] = ()
-    paths: Many[PathGlob] = ()
-    headers: Section[HeaderRule] = HeaderRule()
-    max_request_bytes: ByteLimit | None = None
-    max_response_bytes: ByteLimit | None = None
-    redirects: Literal["recheck", "refuse"] | None = None
-    credential: Credential | None = None
-    i_understand: Understood | None = None
+    model_config = ConfigDict(json_schema_extra=rules.HTTP_RULE)
+
+    id: RuleName | None = Field(
+        None,
+        description="Name of the rule in records; unique in the document. Without it one is made from the rule.",
+    )
+    url: GrantedUrl = Field(description="The scheme, host and port of the requests.")
+    access: Literal["read-only", "read-write", "full"] | None = Field(
+        None,
+        description="Short for a list of methods: `read-only` (GET, HEAD, OPTIONS), `read-write` (also POST, PUT, PATCH) or `full`; either this or `methods`.",
+    )
+    methods: Many[Method] = Field(
+        (), description="Methods of the requests. A rule without it and without `access` grants none."
+    )
+    paths: Many[PathGlob] = Field((), description="Globs over their paths. Without it, all.")
+    headers: Section[HeaderRule] = Field(HeaderRule(), description="What their headers may be.")
+    max_request_bytes: ByteLimit | None = Field(
+        None, description="Bytes of the largest request. Nothing: no bound of its own."
+    )
+    max_response_bytes: ByteLimit | None = Field(
+        None, description="Bytes of the largest response. Nothing: no bound of its own."
+    )
+    redirects: Literal["recheck", "refuse"] | None = Field(
+        None, description="Whether a redirect is decided anew (`recheck`) or refused."
+    )
+    credential: Credential | None = Field(None, description="A secret that the host puts into the request.")
+    i_understand: Understood | None = Field(None, description="Needed where the host of `url` is a bare `*`.")
 
     @model_validator(mode="after")
     def _is_meant(self) -> Self:
@@ -189,20 +227,34 @@ class HttpRule(Model):
 class Network(Model):
     """Sockets, names and HTTP."""
 
-    tcp: Many[SocketRule] = ()
-    udp: Many[SocketRule] = ()
-    deny: Many[NetworkDeny] = ()
-    dns: Dns | None = None
-    http: Many[HttpRule] = ()
-    listen: Many[ListenUrl] = ()
-    private: NetworkVerdict = "deny"
+    tcp: Many[SocketRule] = Field((), description="Addresses that may be connected to.")
+    udp: Many[SocketRule] = Field((), description="Addresses that may be sent to.")
+    deny: Many[NetworkDeny] = Field(
+        (), description="Addresses and URLs that are refused, whatever is granted."
+    )
+    dns: Dns | None = Field(None, description="Names that may be looked up.")
+    http: Many[HttpRule] = Field((), description="Requests that may be made.")
+    listen: Many[ListenUrl] = Field((), description="Sockets that are handed over for listening.")
+    private: NetworkVerdict = Field(
+        "deny",
+        description="Whether private addresses may be reached through names and networks. Loopback, link-local, metadata and multicast addresses must be named literally.",
+    )
 
 
 class NetworkCeiling(Model):
     """What of the network may be granted at most; what is not named may not be granted at all."""
 
-    schemes: Many[Literal["tcp", "udp", "http", "https"]] = ()
-    ports: Many[Ports] = ()
-    never: Many[RefusedPlace] = ()
-    private: Literal["deny", "allow-listed", "allow"] = "deny"
-    listen: Literal["none", "loopback", "any"] = "none"
+    schemes: Many[Literal["tcp", "udp", "http", "https"]] = Field(
+        (), description="What may be granted: `tcp`, `udp`, `http`, `https`."
+    )
+    ports: Many[Ports] = Field((), description="Ports that may be granted.")
+    never: Many[RefusedPlace] = Field(
+        (), description="Hosts and addresses that are refused whatever a policy grants."
+    )
+    private: Literal["deny", "allow-listed", "allow"] = Field(
+        "deny",
+        description="Private addresses: refused (`deny`), only where a rule says `private: allow` (`allow-listed`), or as the policy says (`allow`).",
+    )
+    listen: Literal["none", "loopback", "any"] = Field(
+        "none", description="Where a policy may listen: `none`, `loopback` or `any`."
+    )

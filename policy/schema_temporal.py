@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from policy.fields import ByteLimit, Count, DenyUri, Many, RuleName, fault
 from policy.globs import GlobError
 from policy.schema_network import Model
+from policy.shapes import hosts, quantities, rules
 from policy.units import UnitError, parse_duration
 from policy.uris import parse_deny
 
@@ -74,42 +75,44 @@ def _bounded(value: int) -> int:
     return value
 
 
-Watched = Annotated[str, AfterValidator(_watched)]
-Window = Annotated[int, BeforeValidator(_window)]
-Budget = Annotated[ByteLimit, AfterValidator(_bounded)]
+Watched = Annotated[str, AfterValidator(_watched), hosts.WATCHED]
+Window = Annotated[int, BeforeValidator(_window), quantities.WINDOW]
+Budget = Annotated[ByteLimit, AfterValidator(_bounded), quantities.BUDGET]
 
 
 class BytesIn(Model):
     """More than so many bytes came in."""
 
-    from_: Watched = Field(alias="from")
-    over: Budget
-    window: Window = 0
+    from_: Watched = Field(alias="from", description="Where they come from.")
+    over: Budget = Field(description="How many, at most.")
+    window: Window = Field(0, description="In which time; `run` is the whole run.")
 
 
 class BytesOut(Model):
     """More than so many bytes went out."""
 
-    to: Watched
-    over: Budget
-    window: Window = 0
+    to: Watched = Field(description="Where they go.")
+    over: Budget = Field(description="How many, at most.")
+    window: Window = Field(0, description="In which time; `run` is the whole run.")
 
 
 class Calls(Model):
     """More than so many calls were made."""
 
-    to: Watched
-    over: Count
-    window: Window = 0
+    to: Watched = Field(description="What they are about.")
+    over: Count = Field(description="How many, at most.")
+    window: Window = Field(0, description="In which time; `run` is the whole run.")
 
 
 class When(Model):
     """What starts the rule: one of these."""
 
-    opened: DenyUri | None = None
-    bytes_in: BytesIn | None = None
-    bytes_out: BytesOut | None = None
-    calls: Calls | None = None
+    model_config = ConfigDict(json_schema_extra=rules.WHEN)
+
+    opened: DenyUri | None = Field(None, description="A path that was opened.")
+    bytes_in: BytesIn | None = Field(None, description="More bytes came in than a budget allows.")
+    bytes_out: BytesOut | None = Field(None, description="More bytes went out than a budget allows.")
+    calls: Calls | None = Field(None, description="More calls were made than a budget allows.")
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
@@ -124,9 +127,13 @@ class When(Model):
 class Then(Model):
     """What happens from then on, to the end of the run."""
 
-    deny: Many[Denial] = ()
-    for_: Literal["run"] = Field("run", alias="for")
-    raise_: Literal["finding/low", "finding/medium", "finding/high"] | None = Field(None, alias="raise")
+    model_config = ConfigDict(json_schema_extra=rules.THEN)
+
+    deny: Many[Denial] = Field((), description="What is refused.")
+    for_: Literal["run"] = Field("run", alias="for", description="For how long: to the end of the run.")
+    raise_: Literal["finding/low", "finding/medium", "finding/high"] | None = Field(
+        None, alias="raise", description="A finding in the log, and how severe it is."
+    )
 
     @model_validator(mode="after")
     def _does_something(self) -> Self:
@@ -138,6 +145,9 @@ class Then(Model):
 class TemporalRule(Model):
     """A rule over time."""
 
-    id: RuleName | None = None
-    when: When
-    then: Then
+    id: RuleName | None = Field(
+        None,
+        description="Name of the rule in records; unique in the document. Without it one is made from the rule.",
+    )
+    when: When = Field(description="What starts it: exactly one of the keys below.")
+    then: Then = Field(description="What holds from then on.")

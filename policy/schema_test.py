@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from policy.fields import Access, Digest, Many, NonEmpty, RuleName, Text, fault
 from policy.places import Plain
 from policy.schema_network import Model
+from policy.shapes import quantities
 
 
 def _one_port(value: object) -> object:
@@ -24,32 +25,39 @@ def _one_port(value: object) -> object:
     return int(value)
 
 
+OnePort = Annotated[int, BeforeValidator(_one_port), quantities.PORT]
+
+
 class Given(Model):
     """One call, and for whom it is made."""
 
-    call: NonEmpty
-    module: NonEmpty = "any"
-    tenant: NonEmpty | None = None
-    uri: NonEmpty | None = None  # on the host: `fs:///…` or `tmp://…`
-    target: NonEmpty | None = None  # as the guest names it
-    target2: NonEmpty | None = None
-    access: Many[Access] = ()
-    host: NonEmpty | None = None
-    resolves: NonEmpty | None = None  # the address that `host` leads to
-    address: NonEmpty | None = None
-    port: Annotated[int, BeforeValidator(_one_port)] | None = None
-    protocol: Literal["tcp", "udp"] = "tcp"
-    method: NonEmpty | None = None
-    url: NonEmpty | None = None
-    digest: Digest | None = None
-    after: Many[RuleName] = ()  # rules over time that have started
+    call: NonEmpty = Field(
+        description="Name of the call, such as `path_open`, `connect`, `http` or `resolve`."
+    )
+    module: NonEmpty = Field("any", description="Name of the module that makes it; `any` for whichever.")
+    tenant: NonEmpty | None = Field(None, description="For whom it runs.")
+    uri: NonEmpty | None = Field(None, description="What it is about, on the host: `fs:///…` or `tmp://…`.")
+    target: NonEmpty | None = Field(None, description="What it is about, as the guest names it.")
+    target2: NonEmpty | None = Field(None, description="The second path of a rename or a link.")
+    access: Many[Access] = Field((), description="The rights that it needs.")
+    host: NonEmpty | None = Field(None, description="The name that is asked for.")
+    resolves: NonEmpty | None = Field(None, description="The address that `host` leads to.")
+    address: NonEmpty | None = Field(None, description="The address that is asked for.")
+    port: OnePort | None = Field(None, description="The port.")
+    protocol: Literal["tcp", "udp"] = Field("tcp", description="`tcp` or `udp`.")
+    method: NonEmpty | None = Field(None, description="The method of a request.")
+    url: NonEmpty | None = Field(None, description="The URL of a request.")
+    digest: Digest | None = Field(None, description="The module, by the SHA-256 of its bytes.")
+    after: Many[RuleName] = Field((), description="Rules over time that have started, by their ids.")
 
 
 class Case(Model):
     """One test."""
 
-    name: NonEmpty
-    given: Given
-    expect: Literal["allow", "deny", "would_deny"]
-    rule: NonEmpty | None = None  # the rule that must decide
-    reason: Text = ""  # why it is expected, for people
+    name: NonEmpty = Field(description="What is tested, as a sentence.")
+    given: Given = Field(description="One call, and for whom it is made.")
+    expect: Literal["allow", "deny", "would_deny"] = Field(
+        description="The verdict: `allow`, `deny` or `would_deny`."
+    )
+    rule: NonEmpty | None = Field(None, description="The rule that must decide.")
+    reason: Text = Field("", description="Why it is expected; for people.")

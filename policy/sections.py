@@ -19,7 +19,7 @@ from policy.plan import (
     Sync,
     Timestamps,
 )
-from policy.schema import AuditSection, ClocksSection, LimitsSection, StdioSection
+from policy.schema_run import AuditSection, ClocksSection, LimitsSection, StdioSection
 from policy.units import parse_seed
 
 

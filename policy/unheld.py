@@ -28,14 +28,12 @@ _HELD_OF_ITSELF = "match.signer"
 def unheld(fields: Iterable[str]) -> frozenset[str]:
     """Those of `fields`, named as in `Plan.unenforced`, that the plan has nothing of but the name."""
     return frozenset(
-        each
-        for each in fields
-        if each != _HELD_OF_ITSELF and not each.rpartition(": ")[2].startswith(_HELD)
+        each for each in fields if each != _HELD_OF_ITSELF and not each.rpartition(": ")[2].startswith(_HELD)
     )
 
 
 def unenforced_digest(values: Mapping[str, Json]) -> str:
-    """`sha256:…` of the values that no plan holds, by the names of their fields; empty when there are none."""
+    """`sha256:…` of the values that no plan holds, by the names of their fields; empty without any."""
     left = {field: values[field] for field in sorted(unheld(values))}
     return "sha256:" + hashlib.sha256(canonical(left)).hexdigest() if left else ""
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from policy.plan import UNLIMITED
 
-_SIZES = {
+SIZE_UNITS = {
     "": 1,
     "k": 10**3,
     "M": 10**6,
@@ -23,8 +23,8 @@ _SIZES = {
     "Gi": 2**30,
     "Ti": 2**40,
 }
-_COUNTS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-_TIMES = {
+COUNT_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+TIME_UNITS = {
     "ns": 1,
     "us": 10**3,
     "ms": 10**6,
@@ -77,12 +77,12 @@ def _near(number: str, unit: str, units: dict[str, int]) -> str:
 
 def parse_bytes(text: str) -> int:
     """Bytes, from `64Mi`, `1G` or `4096`."""
-    return _parse(text, _SIZES, "a size such as 64Mi, 1G or 4096")
+    return _parse(text, SIZE_UNITS, "a size such as 64Mi, 1G or 4096")
 
 
 def parse_count(text: str) -> int:
     """A count, from `20G`, `64k` or `1000000`."""
-    return _parse(text, _COUNTS, "a count such as 1000000, 64k or 20G")
+    return _parse(text, COUNT_UNITS, "a count such as 1000000, 64k or 20G")
 
 
 def parse_duration(text: str) -> int:
@@ -90,7 +90,7 @@ def parse_duration(text: str) -> int:
     expected = "a duration such as 250ms, 10s or 90d"
     if text.isascii() and text.isdigit():
         raise UnitError(expected, f"{text[:18]}s")
-    return _parse(text, _TIMES, expected)
+    return _parse(text, TIME_UNITS, expected)
 
 
 def parse_limit(text: str, *, kind: str) -> int:

@@ -21,12 +21,22 @@ _NO = 1
 
 @click.command("diff", short_help="Say what one policy allows that another does not.")
 @click.option("--no-new-access", is_flag=True, help="Exit status 1 if B allows anything that A does not.")
+@click.option(
+    "--old-library", metavar="DIR", multiple=True, help="The library of A, where it is not that of B."
+)
 @output_option("table", "json")
 @library_options
 @click.argument("a")
 @click.argument("b")
 def COMMAND(  # noqa: N802  # the name that every command file gives its command
-    *, a: str, b: str, no_new_access: bool, output: str, library: tuple[str, ...], tenant: str | None
+    *,
+    a: str,
+    b: str,
+    no_new_access: bool,
+    old_library: tuple[str, ...],
+    output: str,
+    library: tuple[str, ...],
+    tenant: str | None,
 ) -> int:
     """Compare the policies in the files A and B, exactly: each difference comes with a call that shows it.
 
@@ -36,7 +46,7 @@ def COMMAND(  # noqa: N802  # the name that every command file gives its command
     from policy.diff import TooDifferentError, diff
     from policy.diff.render import difference_as_json, render_difference
 
-    plans = [_plan(file, library, tenant) for file in (a, b)]
+    plans = [_plan(a, old_library or library, tenant), _plan(b, library, tenant)]
     if plans[0] is None or plans[1] is None:
         return _NO
     try:

@@ -30,7 +30,7 @@ _WANTED = "`all`, the id of an execution, `module=NAME`, `since=TIME` or `until=
 @execution_options
 @library_options
 @click.option(
-    "--fail-on-refusal", is_flag=True, help="Exit status 1 if a call that happened would be refused."
+    "--fail-on-refusal", is_flag=True, help="Exit status 1 if a call that happened would be refused, or a limit exceeded."
 )
 @output_option("table", "json")
 @click.argument("file", metavar="POLICY")
@@ -62,7 +62,8 @@ def COMMAND(  # noqa: N802  # the name that every command file gives its command
         write_json(_as_json(found))
     else:
         _show(found)
-    return _BAD if fail_on_refusal and found.newly_refused else 0
+    # SECURITY: a call beyond a budget happened as well, and would not
+    return _BAD if fail_on_refusal and (found.newly_refused or found.exceeded) else 0
 
 
 def _chosen(executions: tuple[str, ...], wanted: dict[str, str | None]) -> dict[str, str | None]:

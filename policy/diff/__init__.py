@@ -19,6 +19,7 @@ from policy.diff.network import network_changes
 from policy.diff.over_time import temporal_changes
 from policy.diff.sections import section_changes
 from policy.diff.storage import storage_changes, tree_of
+from policy.diff.unfilled import unfilled_changes
 from policy.unheld import unheld
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def diff(a: Plan, b: Plan) -> Difference:
         *network_changes(a, b),
         *temporal_changes(tree),
     )
-    return Difference(ordered(changes), _notes(a, b))
+    return Difference(ordered((*changes, *unfilled_changes(a, b, changes))), _notes(a, b))
 
 
 def _notes(a: Plan, b: Plan) -> tuple[str, ...]:

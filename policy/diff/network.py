@@ -66,6 +66,7 @@ def network_changes(a: Plan, b: Plan) -> Iterator[Change]:
     for (first, second), question in pairs.items():
         yield from _requests(plans, (first, second), question)
     yield from _values(a, b)
+    yield from _models(a, b)
 
 
 def _level(decision: Decision, *, has_levels: bool) -> int:
@@ -188,6 +189,21 @@ def _values(a: Plan, b: Plan) -> Iterator[Change]:
             answer_a="pinned" if one.pin else "not pinned",
             answer_b="pinned" if other.pin else "not pinned",
         )
+
+
+def _models(a: Plan, b: Plan) -> Iterator[Change]:
+    """Models that have another name, or are run by something else: which may be loaded tells the digest."""
+    before = {each.digest: f"{each.name} with {each.backend}" for each in a.nn.models}
+    for each in b.nn.models:
+        old, new = before.get(each.digest), f"{each.name} with {each.backend}"
+        if old not in {None, new}:
+            yield Change(
+                direction=Direction.CHANGED,
+                area="nn",
+                what=printable(f"the model {each.digest} is {new}, not {old}"),
+                answer_a=printable(str(old)),
+                answer_b=printable(new),
+            )
 
 
 def _shown(name: str, value: object) -> str:

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 _ELSEWHERE = frozenset({"mounts", "automaton", "rules", "temporal", "network", "nn"})
 # Placeholders that are still open are compared where they stand, as text.
-_NO_MATTER = frozenset({"name", "policy_digest", "plan_digest", "unenforced", "unenforced_digest", "may_run", "open_names"})
+_NO_MATTER = frozenset(
+    {"name", "policy_digest", "plan_digest", "unenforced", "unenforced_digest", "may_run", "open_names"}
+)
 _HERE = frozenset({"mode", "match_digests", "match_names", "match_tenants", "match_signers", "denied_calls",
                    "environment", "args", "is_extra_args_allowed", "stdio", "clocks", "random", "limits",
                    "runtime", "audit"})  # fmt: skip
@@ -98,7 +100,7 @@ def _shown(value: object) -> str:
 
 
 def _unheld(a: Plan, b: Plan) -> Iterator[Change]:
-    """Parts of the format that a plan of this version does not hold: in one document only, or with other values."""
+    """Parts of the format that no plan of this version holds: in one document only, or set differently."""
     used = unheld(a.unenforced), unheld(b.unenforced)
     if used[0] == used[1] and a.unenforced_digest != b.unenforced_digest:
         some = "this is" if len(used[0]) == 1 else "at least one of these is"

@@ -15,7 +15,7 @@ from policy.learn.names import visible
 from policy.learn.writing import Remarks, Value, as_yaml
 from policy.places import Path, Plain
 from policy.plan import SourceKind
-from policy.schema import LimitsSection
+from policy.schema_run import LimitsSection
 from policy.uris import parse_allow
 
 if TYPE_CHECKING:

@@ -77,3 +77,18 @@ def test_a_bad_policy_is_told_and_lets_nothing_pass(shell):
 
 def test_a_file_that_is_missing_lets_nothing_pass(shell):
     assert shell.ask("policy", "diff", "read.yaml", "none.yaml", "--no-new-access").status != 0
+
+
+def test_a_baseline_that_was_widened_is_seen_in_the_policy_that_extends_it(shell):
+    base = "version: 1\nkind: Baseline\nmetadata: {name: base}\n"
+    deny = base + 'permissions: {storage: {deny: [{id: no-keys, uri: "fs:///srv/in/*.pem"}]}}\n'
+    for folder, text in {"old": deny, "new": base}.items():
+        (shell.folder / folder).mkdir()
+        (shell.folder / folder / "base.yaml").write_text(text)
+    (shell.folder / "child.yaml").write_text(READ + "extends: [base]\n")
+    words = ("policy", "diff", "child.yaml", "child.yaml", "--no-new-access")
+    found = shell.ask(*words, "--old-library", "old", "--library", "new")
+    assert found.status == 1
+    assert "rule of A: no-keys" in found.text
+    assert shell.ask(*words, "--old-library", "new", "--library", "old").status == 0
+    assert shell.ask(*words, "--library", "new").text == "A and B decide alike\n"

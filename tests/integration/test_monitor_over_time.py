@@ -1,29 +1,24 @@
 """Rules over time in a real guest: what starts one, what it refuses from then on, and what it leaves alone.
 
 Each trigger has a twin that stops just short of it. How a document says such a rule is tested in
-`tests/unit/test_policy_temporal.py`, what a plan says once one has started in `tests/unit/test_policy_decide.py`.
+`tests/unit/test_policy_temporal.py`, and any sequence of calls tried in `test_monitor_over_time_agrees.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
-from policy.decide import Allow, Deny, WouldDeny, decide
-from policy.plan import Plan, Right
-from policy.plan_temporal import Trigger
+from policy.plan import Plan
 from sandbox.monitor.layout import Decision
 from tests.guests import Script, Slot
-from tests.integration.test_monitor_denials import ACTS, NAMES
-from tests.machines import ALL, Record, Watched, run_watched, storage
-from tests.sequences import APPEND, CREAT, DIRECTORY, EXCL, READ, TRUNC, WRITE, Builder
+from tests.integration.test_monitor_denials import ACTS
+from tests.machines import ALL, Watched, run_watched, storage
+from tests.sequences import APPEND, CREAT, DIRECTORY, EXCL, READ, WRITE, Builder
 
-NOTCAPABLE, BADF, NOENT = 76, 8, 44
+NOTCAPABLE, BADF = 76, 8
 
 
 @pytest.fixture
@@ -42,7 +37,9 @@ def later(when: str, *, deny: str = "storage", rule_id: str = "later") -> str:
     return f"  - {{id: {rule_id}, when: {{{when}}}, then: {{deny: [{deny}]}}}}"
 
 
-def ruled(root: Path, *rules: str, deny: Sequence[str] = (), mode: str = "enforce", access: str = ALL) -> Plan:
+def ruled(
+    root: Path, *rules: str, deny: Sequence[str] = (), mode: str = "enforce", access: str = ALL
+) -> Plan:
     return storage(
         root,
         f'id: whole, uri: "fs://{root}/**", mount: /a, {access}',
@@ -71,6 +68,17 @@ def removes(s: Script) -> None:
 
 
 REMOVAL = [("deny", "later", "rule", "delete")]
+
+
+def pread(s: Script, fd: int | Slot, size: int) -> int:
+    count, buffer = s.out(4), s.out(size)
+    return s.call("fd_pread", fd, *s.vectors((buffer, size)), 0, count)
+
+
+def tell(s: Script, fd: int | Slot) -> int:
+    return s.call("fd_tell", fd, s.out(8))
+
+
 SECRET = '"fs://ROOT/secret/**"'
 
 # what starts the rule, and what stops just short of it
@@ -86,13 +94,13 @@ TRIGGERS: dict[str, tuple[str, Builder, Builder]] = {
     "renaming into it": (f"bytes_out: {{to: {SECRET}, over: 9k}}", lambda s: s.rename("file", "secret/f"), lambda s: s.rename("file", "f")),
     "linking out of it": (f"bytes_in: {{from: {SECRET}, over: 9k}}", lambda s: s.link("secret/key", "key"), lambda s: s.link("secret/key", "secret/k")),
     "linking into it": (f"calls: {{to: {SECRET}, over: 9}}", lambda s: s.link("file", "secret/f"), lambda s: s.link("file", "f")),
-    "reading": (f"bytes_in: {{from: {SECRET}, over: \"4\"}}", lambda s: s.read(s.open("secret/key"), 5), lambda s: s.read(s.open("secret/key"), 4)),
-    "reading twice": (f"bytes_in: {{from: {SECRET}, over: \"4\"}}", lambda s: (fd := s.open("secret/key"), s.read(fd, 4), s.read(fd, 1)), lambda s: (fd := s.open("secret/key"), s.read(fd, 4), s.read(fd, 0))),
-    "reading at a place": (f"bytes_in: {{from: {SECRET}, over: \"4\"}}", lambda s: pread(s, s.open("secret/key"), 5), lambda s: pread(s, s.open("file"), 5)),
-    "reading names": (f"bytes_in: {{from: {SECRET}, over: \"4\"}}", lambda s: s.readdir(s.open("secret")), lambda s: s.readdir(s.open("dir"))),
-    "writing": (f"bytes_out: {{to: {SECRET}, over: \"3\"}}", lambda s: s.write(s.open("secret/key", rights=WRITE), b"four"), lambda s: s.write(s.open("secret/key", rights=WRITE), b"thr")),
-    "writing at a place": (f"bytes_out: {{to: {SECRET}, over: \"3\"}}", lambda s: s.pwrite(s.open("secret/key", rights=WRITE), b"four", 9), lambda s: s.pwrite(s.open("file", rights=WRITE), b"four", 9)),
-    "writing elsewhere": (f"bytes_out: {{to: {SECRET}, over: \"0\"}}", lambda s: s.write(s.open("secret/key", rights=WRITE), b"x"), lambda s: s.write(1, b"x")),
+    "reading": (f"bytes_in: {{from: {SECRET}, over: '4'}}", lambda s: s.read(s.open("secret/key"), 5), lambda s: s.read(s.open("secret/key"), 4)),
+    "reading twice": (f"bytes_in: {{from: {SECRET}, over: '4'}}", lambda s: (fd := s.open("secret/key"), s.read(fd, 4), s.read(fd, 1)), lambda s: (fd := s.open("secret/key"), s.read(fd, 4), s.read(fd, 0))),
+    "reading at a place": (f"bytes_in: {{from: {SECRET}, over: '4'}}", lambda s: pread(s, s.open("secret/key"), 5), lambda s: pread(s, s.open("file"), 5)),
+    "reading names": (f"bytes_in: {{from: {SECRET}, over: '4'}}", lambda s: s.readdir(s.open("secret")), lambda s: s.readdir(s.open("dir"))),
+    "writing": (f"bytes_out: {{to: {SECRET}, over: '3'}}", lambda s: s.write(s.open("secret/key", rights=WRITE), b"four"), lambda s: s.write(s.open("secret/key", rights=WRITE), b"thr")),
+    "writing at a place": (f"bytes_out: {{to: {SECRET}, over: '3'}}", lambda s: s.pwrite(s.open("secret/key", rights=WRITE), b"four", 9), lambda s: s.pwrite(s.open("file", rights=WRITE), b"four", 9)),
+    "writing elsewhere": (f"bytes_out: {{to: {SECRET}, over: '0'}}", lambda s: s.write(s.open("secret/key", rights=WRITE), b"x"), lambda s: s.write(1, b"x")),
     "naming": (f"calls: {{to: {SECRET}, over: 2}}", lambda s: [s.stat("secret/key") for _ in range(3)], lambda s: [s.stat("secret/key") for _ in range(2)]),
     "naming what is not there": (f"calls: {{to: {SECRET}, over: 1}}", lambda s: [s.stat("secret/none") for _ in range(2)], lambda s: [s.stat("none") for _ in range(2)]),
     "using a descriptor": (f"calls: {{to: {SECRET}, over: 2}}", lambda s: (fd := s.open("secret/key"), tell(s, fd), s.call("fd_close", fd)), lambda s: (fd := s.open("file"), tell(s, fd), s.call("fd_close", fd))),
@@ -102,15 +110,6 @@ TRIGGERS: dict[str, tuple[str, Builder, Builder]] = {
     "renumbering onto one": (f"calls: {{to: {SECRET}, over: 1}}", lambda s: s.call("fd_renumber", s.open("file"), s.open("secret/key")), lambda s: s.call("fd_renumber", s.open("file"), s.open("dir/inner"))),
     "making a link": (f"calls: {{to: {SECRET}, over: 0}}", lambda s: s.symlink("x", "secret/l"), lambda s: s.symlink("secret/key", "l")),
 }  # fmt: skip
-
-
-def pread(s: Script, fd: int | Slot, size: int) -> None:
-    count, buffer = s.out(4), s.out(size)
-    s.call("fd_pread", fd, *s.vectors((buffer, size)), 0, count)
-
-
-def tell(s: Script, fd: int | Slot) -> None:
-    s.call("fd_tell", fd, s.out(8))
 
 
 @pytest.mark.parametrize("name", TRIGGERS)
@@ -358,7 +357,7 @@ def test_what_is_lost_at_the_target_of_a_rename_takes_a_right_that_is_still_ther
 
 
 def test_in_mode_audit_it_is_on_record_and_happens(root):
-    plan = ruled(root, later(f"bytes_out: {{to: {SECRET}, over: \"0\"}}"), mode="audit")
+    plan = ruled(root, later(f'bytes_out: {{to: {SECRET}, over: "0"}}'), mode="audit")
 
     def build(s: Script) -> None:
         file = s.open("file", rights=READ | WRITE)
@@ -410,7 +409,10 @@ def test_a_rule_that_this_version_only_reads_starts_nothing(root):
 
 
 def test_all_the_rules_that_a_plan_can_hold_are_counted_each_by_itself(root):
-    rules = [later(f"calls: {{to: {SECRET}, over: {40 - number}}}", rule_id=f"r{number:02}") for number in range(32)]
+    rules = [
+        later(f"calls: {{to: {SECRET}, over: {40 - number}}}", rule_id=f"r{number:02}")
+        for number in range(32)
+    ]
     plan = ruled(root, *rules)
 
     def build(s: Script) -> None:
@@ -423,266 +425,3 @@ def test_all_the_rules_that_a_plan_can_hold_are_counted_each_by_itself(root):
         *(f"r{number:02}" for number in range(31, -1, -1)),
         "r00",
     ]
-
-
-# --- any sequence -----------------------------------------------------------------------------------
-
-FILES = ("in/f", "in/g", "in/deep/h", "out/f", "out/no", "out/none")
-FOLDERS = ("in", "in/deep", "out")
-WATCHED = ("in", "in/deep", "in/f", "out", "out/f")
-ASKS = {
-    # how a file is opened: the call's own words, and the rights that these ask for
-    "read": ({"rights": READ}, Right.READ),
-    "write": ({"rights": WRITE}, Right.WRITE),
-    "both": ({"rights": READ | WRITE}, Right.READ | Right.WRITE),
-    "append": ({"rights": WRITE, "fdflags": APPEND}, Right.APPEND),
-    "cut": ({"rights": READ, "oflags": TRUNC}, Right.READ | Right.WRITE),
-    "make": ({"rights": WRITE, "oflags": CREAT | EXCL}, Right.CREATE | Right.WRITE),
-    "look": ({"rights": READ, "oflags": DIRECTORY}, Right(0)),
-}
-STEPS = ("open", "open", "open", "read", "read", "write", "write", "pwrite", "readdir", "times", "size", "tell", "close",
-         "unlink", "mkdir", "stat", "times of a path", "rename", "link", "symlink")  # fmt: skip
-
-steps = st.lists(
-    st.tuples(
-        st.sampled_from(STEPS),
-        st.sampled_from(FILES),
-        st.sampled_from((*FILES, *FOLDERS)),
-        st.sampled_from(sorted(ASKS)),
-        st.integers(0, 9),
-    ),
-    min_size=12,
-    max_size=40,
-)
-rules_over_time = st.lists(
-    st.tuples(
-        st.sampled_from(list(Trigger)),
-        st.sampled_from(WATCHED),
-        st.integers(0, 4),
-        st.lists(st.sampled_from(["storage", *(f"storage.{name}" for name in NAMES)]), min_size=1, max_size=3, unique=True),
-    ),
-    min_size=1,
-    max_size=4,
-)  # fmt: skip
-
-
-def when(trigger: Trigger, place: str, over: int) -> str:
-    uri = f'"fs://ROOT/{place}"'
-    match trigger:
-        case Trigger.OPENED:
-            return f"opened: {uri}"
-        case Trigger.BYTES_IN:
-            return f'bytes_in: {{from: {uri}, over: "{over}"}}'
-        case Trigger.BYTES_OUT:
-            return f'bytes_out: {{to: {uri}, over: "{over}"}}'
-        case Trigger.CALLS:
-            return f"calls: {{to: {uri}, over: {over}}}"
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A descriptor that the guest has open."""
-
-    path: str
-    is_folder: bool
-    only_appends: bool = False
-
-
-MOUNT = Held("", is_folder=True)
-
-
-@dataclass(slots=True)
-class Naive:
-    """Follows a run by its records, call by call: what has started, and what the plan says to the next call."""
-
-    plan: Plan
-    rules: list[tuple[Trigger, str, int, list[str]]]
-    counts: list[int] = field(default_factory=list)
-    started: set[int] = field(default_factory=set)
-    held: dict[int, Held] = field(default_factory=lambda: {3: MOUNT})
-
-    def __post_init__(self) -> None:
-        self.counts = [0] * len(self.rules)
-
-    def decide(self, call: str, *paths: str, wants: Right | None = None) -> Allow | Deny | WouldDeny:
-        """What `policy.decide` says now."""
-        first, second = (f"/a/{path}" for path in (*paths, "", "")[:2])
-        target2 = second if len(paths) > 1 else None
-        return decide(self.plan, call, target=first, target2=target2, wants=wants, started=frozenset(self.started))
-
-    def may(self, path: str, right: Right) -> bool:
-        return isinstance(self.decide("path_open", path, wants=right), Allow)
-
-    def watches(self, number: int, path: str) -> bool:
-        place = self.rules[number][1]
-        return path == place or path.startswith(f"{place}/")
-
-    def goes_on(self, trigger: Trigger, paths: tuple[str, ...], by: int) -> None:
-        """Something happened at `paths`: count it, and start what it brings over."""
-        for number, (kind, _, over, _) in enumerate(self.rules):
-            if kind is trigger and any(self.watches(number, path) for path in paths):
-                self.counts[number] += by
-                if trigger is Trigger.OPENED or self.counts[number] > over:
-                    self.started.add(number)
-
-    def crosses(self, one: str, other: str) -> None:
-        """A name was given to what has another: what watches only one of them starts."""
-        self.started |= {
-            number
-            for number in range(len(self.rules))
-            if self.watches(number, one) != self.watches(number, other)
-        }
-
-    def expected(self, step: tuple[str, str, str, str, int], record: Record) -> Allow | Deny | WouldDeny | None:
-        """What is to be said about this call; None where nothing is asked of the plan."""
-        kind, path, path2, how, _ = step
-        on = self.held.get(record.fd)
-        match kind:
-            case "open":
-                return self._opening(path2, how, record)
-            case "unlink" | "symlink" | "times of a path":
-                return self.decide(record.call, path)
-            case "mkdir":
-                return self.decide(record.call, f"{path}.d")
-            case "stat":
-                return self._stat(path2, record)
-            case "rename" | "link":
-                return self._moving(record, path, path2)
-        if on is None or kind in {"close", "tell"}:
-            return None
-        if on.is_folder != (kind == "readdir") and kind not in {"times", "size"}:
-            return None  # the host knows better
-        if kind == "write" and on.only_appends:
-            return self.decide("path_open", on.path, wants=Right.APPEND)
-        right = {"read": Right.READ, "readdir": Right.LIST}.get(kind, Right.WRITE)
-        return self.decide("path_open", on.path, wants=right)
-
-    def _opening(self, path: str, how: str, record: Record) -> Allow | Deny | WouldDeny:
-        wants = ASKS[how][1]
-        if how == "append" and (self.may(path, Right.WRITE) or not self.may(path, Right.APPEND)):
-            wants = Right.WRITE
-        if how == "read" and (path in FOLDERS or record.errno == NOENT):
-            wants = Right(0)
-        return self.decide("path_open", path, wants=wants)
-
-    def _stat(self, path: str, record: Record) -> Allow | Deny | WouldDeny:
-        looks = self.decide("path_filestat_get", path)
-        is_seen = path in FOLDERS or record.errno == NOENT or any(self.may(path, right) for right in Right)
-        if isinstance(looks, Allow) and not is_seen:
-            return self.decide("path_open", path, wants=Right.READ)
-        return looks
-
-    def _moving(self, record: Record, one: str, other: str) -> Allow | Deny | WouldDeny:
-        decided = self.decide(record.call, one, other)
-        if isinstance(decided, Allow) and record.call == "path_rename" and record.right == "delete":
-            # what lies there is lost; whether something does, the record has to say
-            if not self.may(other, Right.WRITE):
-                return self.decide("path_unlink_file", other)
-        return decided
-
-    def follow(self, step: tuple[str, str, str, str, int], record: Record) -> None:
-        """Take note of what this call did."""
-        kind, path, path2, how, _ = step
-        on = self.held.get(record.fd)
-        happened = record.errno == 0
-        only_appends = how == "append" and not self.may(path2, Right.WRITE)
-        names: tuple[str, ...] = () if on is None else (on.path,)
-        if kind in {"open", "stat"}:
-            names = (path2,)
-        elif kind in {"rename", "link"}:
-            names = (path, path2)
-        elif kind in {"unlink", "mkdir", "symlink", "times of a path"}:
-            names = (f"{path}.d" if kind == "mkdir" else path,)
-        self.goes_on(Trigger.CALLS, names, 1)
-        if not happened:
-            return
-        if kind in {"open", "readdir"}:
-            self.goes_on(Trigger.OPENED, names, 1)
-        if kind in {"read", "readdir"}:
-            self.goes_on(Trigger.BYTES_IN, names, record.aux)
-        if kind in {"write", "pwrite"}:
-            self.goes_on(Trigger.BYTES_OUT, names, record.aux)
-        if kind in {"rename", "link"}:
-            self.crosses(path, path2)
-        if kind == "open":
-            self.held[record.fd2] = Held(path2, path2 in FOLDERS, only_appends)
-        if kind == "close":
-            del self.held[record.fd]
-
-
-def lay_out(s: Script, chosen: list[tuple[str, str, str, str, int]]) -> list[tuple[str, str, str, str, int]]:
-    """Make the calls; gives the steps that made one, in order."""
-    held: list[Slot] = []
-    made: list[tuple[str, str, str, str, int]] = []
-    acts: dict[str, Callable[[Slot | int, int], object]] = {
-        "read": lambda fd, n: s.read(fd, n),
-        "write": lambda fd, n: s.write(fd, b"x" * n),
-        "pwrite": lambda fd, n: s.pwrite(fd, b"x" * n, n),
-        "readdir": lambda fd, n: s.readdir(fd, 64 * n),
-        "times": lambda fd, _: s.call("fd_filestat_set_times", fd, 1, 1, 5),
-        "size": lambda fd, n: s.call("fd_filestat_set_size", fd, n),
-        "tell": lambda fd, _: tell(s, fd),
-        "close": lambda fd, _: s.call("fd_close", fd),
-    }
-    for step in chosen:
-        kind, path, path2, how, number = step
-        match kind:
-            case "open":
-                held.append(s.open(path2, **ASKS[how][0]))
-            case "unlink":
-                s.on("path_unlink_file", path)
-            case "mkdir":
-                s.on("path_create_directory", f"{path}.d")
-            case "stat":
-                s.stat(path2)
-            case "times of a path":
-                s.call("path_filestat_set_times", 3, 0, *s.text(path), 1, 1, 5)
-            case "rename" | "link":
-                (s.rename if kind == "rename" else s.link)(path, path2)
-            case "symlink":
-                s.symlink("/nowhere", path)
-            case _ if held:
-                fd = held.pop(number % len(held)) if kind == "close" else held[number % len(held)]
-                acts[kind](fd, number)
-            case _:
-                continue
-        made.append(step)
-    return made
-
-
-def is_foreseen(expected: Allow | Deny | WouldDeny | None, record: Record, is_audit: bool) -> bool:
-    """Whether the monitor did what the plan says; None where no right is asked for."""
-    if isinstance(expected, Deny):
-        return record.decision is Decision.DENY and record.rule == expected.rule_id and record.errno == NOTCAPABLE
-    if isinstance(expected, WouldDeny):
-        return is_audit and record.decision is Decision.WOULD_DENY and record.rule == expected.rule_id
-    return record.decision is Decision.ALLOW
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rules_over_time, steps, st.sampled_from(["enforce", "audit"]))
-def test_any_sequence_is_decided_as_the_plan_says_of_the_rules_that_a_naive_model_has_started(
-    tmp_path_factory, rules, chosen, mode
-):
-    root = tmp_path_factory.mktemp("over-time") / "root"
-    (root / "in/deep").mkdir(parents=True)
-    (root / "out").mkdir()
-    for name in FILES[:-1]:
-        (root / name).write_bytes(b"content")
-    plan = ruled(
-        root,
-        *(
-            later(when(trigger, place, over), deny=", ".join(denied), rule_id=f"later-{number}")
-            for number, (trigger, place, over, denied) in enumerate(rules)
-        ),
-        deny=[f'id: no, uri: "fs://{root}/out/no", access: [write, append]'],
-        mode=mode,
-    )
-    script = Script()
-    made = lay_out(script, chosen)
-    result = run_watched(script, plan)
-    assert len(result.records) == len(made)
-    naive = Naive(plan, rules)
-    for step, record in zip(made, result.records, strict=True):
-        assert is_foreseen(naive.expected(step, record), record, mode == "audit"), repr((rules, made, step, record))
-        naive.follow(step, record)

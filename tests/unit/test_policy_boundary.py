@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from policy.bundle import make_bundle
 from policy.checking import check_document
 from policy.document import BoundaryDocument, load_any
+from policy.errors import PolicyError
 from policy.plan import Mode, RuleKind
 from policy.subject import Subject
 from tests.documents import baseline, boundary, compiled, findings, policy, refused
@@ -324,3 +325,15 @@ def test_everything_outside_is_told_at_once():
         "resources.limits.cpu",
         "mode",
     }
+
+
+@pytest.mark.parametrize(
+    "key", ["ports: ['65536']", "ports: [a]", "never: [a..b]", "never: ['10.0.0.1/8']", "schemes: [ftp]"]
+)
+def test_a_ceiling_of_the_network_that_is_no_such_thing_is_a_finding(key):
+    text = f"version: 1\nkind: Boundary\nmetadata: {{name: c}}\nceiling: {{network: {{{key}}}}}\n"
+    with pytest.raises(PolicyError) as caught:
+        load_any(text.encode(), file="c.yaml")
+    assert {each.field for each in caught.value.findings} == {f"ceiling.network.{key.partition(':')[0]}[0]"}
+    fine = boundary("c", "ceiling: {network: {ports: ['65535'], never: [a.b, 10.0.0.0/8], schemes: [tcp]}}")
+    assert fine.model.ceiling.network.ports == ("65535",)

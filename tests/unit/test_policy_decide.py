@@ -169,3 +169,42 @@ def test_the_plan_as_text_and_as_json():
     assert "seed" not in str(value["random"]).replace("is_seeded", "")
     assert isinstance(value["rules"], list)
     assert len(value["rules"]) == len(PLAN.rules)
+
+
+HOME = """
+version: 1
+metadata: {name: home}
+mode: MODE
+permissions:
+  storage:
+    allow:
+      - {id: in, uri: "fs:///srv/in/**", mount: /in, access: [read]}
+      - {id: home, uri: "fs:///home/**", mount: /home, access: [read, write, create, delete]}
+"""
+
+
+@pytest.mark.parametrize("call", ["path_rename", "path_link"])
+@pytest.mark.parametrize(
+    ("mode", "goal", "found", "rule"),
+    [
+        ("enforce", "/home/u/x", Deny, "default"),
+        ("audit", "/home/u/x", WouldDeny, "default"),
+        ("enforce", "/home/u/.ssh/x", Deny, "default"),
+        ("audit", "/home/u/.ssh/x", Deny, "builtin.ssh"),
+        ("audit", "/elsewhere/x", Deny, "default"),
+    ],
+)
+def test_a_refusal_that_is_only_recorded_does_not_hide_one_of_the_other_path(call, mode, goal, found, rule):
+    text = HOME.replace("MODE", mode).encode()
+    plan = compile_policy(load_document(text, file="home.yaml"), base_dir="/base", now_ns=None)
+    decision = decide(plan, call, target="/in/a", target2=goal)
+    assert isinstance(decision, found)
+    assert decision.rule_id == rule
+
+
+def test_the_second_path_is_asked_for_where_the_first_refusal_is_only_recorded():
+    plan = compile_policy(
+        load_document(HOME.replace("MODE", "audit").encode(), file="home.yaml"), base_dir="/b", now_ns=None
+    )
+    with pytest.raises(UnknownCallError):
+        decide(plan, "path_rename", target="/in/a")

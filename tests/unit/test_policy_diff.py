@@ -27,7 +27,7 @@ from policy.diff.storage import tree_of
 from policy.diff.verdicts import LOOKED_AT
 from policy.plan import RIGHTS, Mode, Right
 from policy.question import Question
-from policy.schema import AuditSection, ClocksSection, LimitsSection, RuntimeSection, StdioSection
+from policy.schema_run import AuditSection, ClocksSection, LimitsSection, RuntimeSection, StdioSection
 from tests.strategies import NAMES, allow_rules, deny_rules, storage_documents
 
 Document = dict[str, Any]
@@ -566,6 +566,31 @@ def test_a_part_that_a_plan_does_not_hold_counts_as_changed_when_only_one_sets_i
     head: Document = {"version": 1, "metadata": {"name": "p"}}
     found = diff(compiled(head), compiled(head | section))
     assert [change.direction for change in found.items] == [Direction.CHANGED]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"audit": {"level": "summary"}}, {"audit": {"level": "counts"}}),
+        ({"audit": {"payload": "digest"}}, {"audit": {"payload": "full"}}),
+        ({"runtime": {"isolation": "a"}}, {"runtime": {"isolation": "b"}}),
+        (
+            {"permissions": {"environment": {"allow": [{"key": "A", "from": "secret://a"}]}}},
+            {"permissions": {"environment": {"allow": [{"key": "A", "from": "secret://b"}]}}},
+        ),
+        (
+            {"permissions": {"host_functions": [{"name": "a/b"}]}},
+            {"permissions": {"host_functions": [{"name": "a/b", "args": ["x"]}]}},
+        ),
+    ],
+)
+def test_a_part_that_a_plan_does_not_hold_counts_as_changed_when_its_values_differ(before, after):
+    head: Document = {"version": 1, "metadata": {"name": "p"}}
+    found = diff(compiled(head | before), compiled(head | after))
+    assert [(change.direction, change.area) for change in found.items] == [(Direction.CHANGED, "unenforced")]
+    assert found.is_wider
+    again = compiled(head | before | {"metadata": {"name": "q"}})
+    assert diff(compiled(head | before), again) == Difference()
 
 
 @pytest.mark.parametrize(

@@ -249,3 +249,16 @@ def test_sections_of_a_run_are_merged_by_value(key):
     plan = compiled(policy(f"extends: [base]\n{key}: {own}"), baseline("base", f"{key}: {theirs}"))
     whole = compiled(policy(f"{key}: {own[:-1]}, {theirs[1:]}"))
     assert content(plan) == content(whole)
+
+
+def test_rules_are_counted_with_those_of_the_baselines(monkeypatch):
+    names = [f"a{number}" for number in range(11)]
+    listed = "permissions: {network: {listen: [%s]}}"
+    parents = [
+        baseline(name, listed % ", ".join(f"tcp://127.0.0.{index}:{port}" for port in range(1, 2_001)))
+        for index, name in enumerate(names)
+    ]
+    (finding,) = refused(policy(f"extends: [{', '.join(names)}]"), *parents)
+    assert (finding.id, finding.field) == ("too-many-rules", "permissions.network.listen")
+    fewer = findings(policy(f"extends: [{names[0]}]"), parents[0], is_study=True)
+    assert {each.severity.value for each in fewer} == {"warning"}

@@ -138,3 +138,10 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read():
 
 def test_one_grant_with_a_star_compiles():
     assert read("", allow(["fs:///srv/**"], ', include: ["**/*.csv"]')) == ()
+
+
+def test_rules_are_counted_before_they_are_read():
+    rules = "[" + "{}, " * 20_001 + "]"
+    for section in ("permissions: {storage: {deny: %s}}", "permissions: {network: {tcp: %s}}", "rules: %s"):
+        assert read("", HEAD + (section % rules).encode()) == ("too-many-rules",)
+        assert "too-many-rules" not in read("", HEAD + (section % rules.replace("{}, ", "", 1)).encode())

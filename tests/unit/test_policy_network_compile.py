@@ -248,3 +248,31 @@ def test_the_network_is_told_in_sentences():
         for line in lines
     )
     assert explain_network(EMPTY) == ["The network is not granted."]
+
+
+def test_each_model_is_told_whether_or_not_there_is_a_network():
+    models = [{"name": name, "digest": f"sha256:{name * 64}", "backend": "onnx"} for name in "ab"]
+    document = {
+        "version": 1,
+        "metadata": {"name": "n"},
+        "permissions": {"nn": {"models": models, "max_calls": "3"}},
+    }
+    told = explain_network(plan_of(document))
+    assert told[0] == "The network is not granted."
+    assert [line.split(" allows ")[1] for line in told[1:3]] == [
+        f"to load the model {name} (sha256:{name * 64}) with onnx." for name in "ab"
+    ]
+    assert told[3:] == ["Models: at most 3 calls."]
+
+
+def test_what_a_boundary_leaves_is_told_as_its_word():
+    ceiling = NetworkCeiling(schemes=("https",), ports=("443",), never=("evil.example",), private="deny")
+    told = explain_network(plan(ceilings=[("outer", ceiling)]))
+    assert told == [
+        "The network is not granted.",
+        "The boundary outer grants no tcp, udp, http.",
+        "The boundary outer leaves these ports: 443.",
+        "The boundary outer never grants evil.example.",
+        "The boundary outer grants no private address.",
+        "The boundary outer grants no place to listen at.",
+    ]

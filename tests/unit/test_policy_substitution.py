@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from policy.errors import PolicyError
 from policy.globs import GlobError, Literal, parse_glob
 from policy.placeholders import NAMES, PlaceholderError, check_placeholders, is_fit, names_in, replaced
 from policy.plan import RuleKind
@@ -213,3 +214,38 @@ def test_a_plan_says_what_is_still_open():
     ceiling = boundary("c", "ceiling: {storage: {never: ['fs:///x/${module.name}']}}")
     assert compiled(policy(), ceiling).open_names == ("module.name",)
     assert compiled(policy("tests: [{name: '${tenant}', given: {call: x}, expect: deny}]")).open_names == ()
+
+
+NOT_REPLACED = (
+    ('permissions: {network: {tcp: [{to: "${tenant}.example", ports: [443]}]}}', "acme"),
+    ('permissions: {network: {tcp: [{to: a.example, ports: ["${tenant}"]}]}}', "81"),
+    ('permissions: {network: {dns: {names: ["${tenant}.example"]}}}', "acme"),
+    ('permissions: {network: {http: [{url: "https://${tenant}.example", access: full}]}}', "acme"),
+    (
+        'permissions: {network: {http: [{url: "https://a.b", access: full, paths: ["/${tenant}/**"]}]}}',
+        "acme",
+    ),
+    ('permissions: {network: {http: [{url: "https://a.b", credential: {from: "secret://${tenant}", as: "header:A"}, access: full}]}}', "acme"),
+    ('permissions: {network: {deny: [{to: "${tenant}.example"}]}}', "acme"),
+    ('permissions: {network: {listen: ["tcp://${tenant}:80"]}}', "127.0.0.1"),
+    (
+        'permissions: {nn: {models: [{name: "${tenant}", digest: "sha256:%s", backend: b}]}}' % ("0" * 64),
+        "acme",
+    ),
+    ('rules: [{when: {calls: {to: "${tenant}.example", over: 1}}, then: {deny: [network]}}]', "acme"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "word"), NOT_REPLACED)
+@pytest.mark.parametrize("subject", [ANYONE, EVERYONE])
+def test_nothing_is_put_into_the_network(text, word, subject):
+    with pytest.raises(PolicyError) as caught:
+        compiled(policy(text), subject=subject, is_study=True)
+    assert "error" in {each.severity.value for each in caught.value.findings}
+    assert compiled(policy(text.replace("${tenant}", word)), is_study=True).open_names == ()
+
+
+def test_nothing_is_put_into_the_network_of_a_ceiling():
+    for text in ('never: ["${tenant}.example"]', 'ports: ["${tenant}"]'):
+        with pytest.raises(PolicyError):
+            compiled(policy(), boundary("c", f"ceiling: {{network: {{{text}}}}}"), subject=EVERYONE)

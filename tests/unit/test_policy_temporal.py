@@ -145,7 +145,7 @@ def test_what_is_not_enforced_of_a_rule_is_named():
         ('{when: {opened: "fs:///x"}, then: {deny: [nn], raise: high}}', "finding/high"),
         ('{when: {bytes_out: {to: "http://x", over: 1}}, then: {deny: [nn]}}', "fs:///"),
         ('{when: {bytes_out: {to: "a b", over: 1}}, then: {deny: [nn]}}', "a host such as"),
-        ('{when: {calls: {to: Storage, over: 1}}, then: {deny: [nn]}}', "a host such as"),
+        ("{when: {calls: {to: Storage, over: 1}}, then: {deny: [nn]}}", "a host such as"),
         ('{when: {bytes_out: {to: "*", over: unlimited}}, then: {deny: [nn]}}', "starts nothing"),
         ('{when: {bytes_in: {to: "*", over: 1}}, then: {deny: [nn]}}', "from"),
         ('{when: {bytes_in: {from: "*", over: 1, window: 3}}, then: {deny: [nn]}}', "3s"),

@@ -420,7 +420,8 @@ def test_the_deepest_path_fits_its_stack():
     assert len(path) == 4_095 == paths.PATH_MAX - 1
     assert driver().walk(0, path) == (0, 2_048, path, False)
     assert tables.STACK_BYTES >= 2_048 * 8
-    assert tables.STACKS + 2 * tables.STACK_BYTES <= tables.DESCRIPTORS
+    assert tables.STACKS + 2 * tables.STACK_BYTES <= tables.WAITING
+    assert tables.OVER_TIME + tables.MAX_OVER_TIME * tables.OVER_TIME_BYTES <= tables.DESCRIPTORS
     assert tables.DESCRIPTORS + tables.MAX_DESCRIPTORS * tables.DESCRIPTOR_BYTES <= tables.TABLES
     assert paths.RAW[0] + paths.PATH_MAX <= paths.NORMAL[0]
     assert paths.NORMAL[0] + paths.PATH_MAX <= paths.RAW[1]

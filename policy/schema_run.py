@@ -1,0 +1,148 @@
+"""Streams, clocks, limits, the runtime and the audit of a policy document, as typed values.
+
+The rest of the document is in `schema.py`. INVARIANT: each limit has a default that lets nothing grow without
+end, but for `fuel`, which `cpu` and `timeout` bound.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from pydantic import Field
+
+from policy.fields import (
+    ByteLimit,
+    CountLimit,
+    Days,
+    Flag,
+    HostCallsLimit,
+    Many,
+    MemoryLimit,
+    Milliseconds,
+    MonotonicClock,
+    NonEmpty,
+    OneOrMany,
+    OnFull,
+    OpenFilesLimit,
+    Resolution,
+    Section,
+    StackLimit,
+    WallClock,
+)
+from policy.schema_network import Model
+
+MIB: Final = 2**20
+
+
+class StdioSection(Model):
+    """The three standard streams."""
+
+    stdin: Literal["none", "inherit", "caller"] = Field(
+        "none",
+        description="Standard input: `none`, `inherit` (the host's), or `caller` (what the caller sends).",
+    )
+    stdout: Literal["none", "inherit", "capture"] = Field(
+        "capture",
+        description="Standard output: `none`, `inherit`, or `capture` (kept with the execution and passed on to the caller).",
+    )
+    stderr: Literal["none", "inherit", "capture"] = Field(
+        "capture", description="Standard error; as `stdout`."
+    )
+
+
+class ClocksSection(Model):
+    """What the clocks say."""
+
+    wall: WallClock = Field("real", description="The time of day: `real`, `frozen:<time>`, or `none`.")
+    monotonic: MonotonicClock = Field(
+        "real",
+        description="The clock that only runs forward: `real`, `frozen:<time or duration>`, or `none`.",
+    )
+    resolution: Resolution = Field(1_000, description="The finest step that a clock shows.")
+
+
+class LimitsSection(Model):
+    """What a run may use; sizes in bytes, times in milliseconds."""
+
+    memory: MemoryLimit = Field(64 * MIB, description="Bytes of each linear memory.")
+    cpu: Milliseconds = Field(5_000, description="Time spent in the guest.")
+    timeout: Milliseconds = Field(10_000, description="Wall-clock time, also while the guest waits.")
+    fuel: CountLimit = Field(-1, description="Count of instructions, which is exact.")
+    module: ByteLimit = Field(64 * MIB, description="Size of the module.")
+    compile: Milliseconds = Field(30_000, description="Time to compile it.")
+    stack: StackLimit = Field(512 * 2**10, description="Stack of the guest; never unlimited.")
+    tables: CountLimit = Field(4, description="Tables.")
+    table_elements: CountLimit = Field(10_000, description="Entries of each table.")
+    instances: CountLimit = Field(8, description="Instances.")
+    memories: CountLimit = Field(2, description="Linear memories.")
+    stdout: ByteLimit = Field(1 * MIB, description="Bytes on standard output.")
+    stderr: ByteLimit = Field(256 * 2**10, description="Bytes on standard error.")
+    disk: ByteLimit = Field(16 * MIB, description="Bytes written to files.")
+    files: CountLimit = Field(256, description="Files and directories made.")
+    open_files: OpenFilesLimit = Field(64, description="Descriptors open at one time; never unlimited.")
+    connections: CountLimit = Field(4, description="Connections open at one time.")
+    net_in: ByteLimit = Field(8 * MIB, description="Bytes received.")
+    net_out: ByteLimit = Field(8 * MIB, description="Bytes sent.")
+    host_calls: HostCallsLimit = Field(1_000_000, description="Host calls.")
+
+
+class Resources(Model):
+    """What a run may use."""
+
+    limits: Section[LimitsSection] = Field(LimitsSection(), description="What a run may use at most.")
+
+
+class RuntimeSection(Model):
+    """How the module is run."""
+
+    abi: Literal["auto", "wasi-0.1", "wasi-0.2"] = Field(
+        "auto", description="The interface of the module: `auto`, `wasi-0.1` or `wasi-0.2`."
+    )
+    engine: Literal["cranelift", "pulley"] = Field(
+        "cranelift",
+        description="What compiles the module: `cranelift` (ahead of time) or `pulley` (an interpreter).",
+    )
+    isolation: NonEmpty = Field("process", description="How a run is kept apart from others.")
+    cache: Flag = Field(True, description="Whether the compiled module is kept for the next run.")
+
+
+class AuditRule(Model):
+    """An exception for some calls."""
+
+    call: NonEmpty = Field(description="Glob over the names of calls.")
+    level: Literal["counts", "summary", "calls"] | None = Field(
+        None, description="The level for these calls."
+    )
+    payload: NonEmpty | None = Field(None, description="The payload for these calls.")
+
+
+class AuditSection(Model):
+    """How the trail of a run is kept."""
+
+    level: Literal["counts", "summary", "calls"] = Field(
+        "calls",
+        description="What is recorded: `calls` (each one), `summary` (one record for each call, target and decision) or `counts` (totals).",
+    )
+    payload: NonEmpty = Field(
+        "none",
+        description="What is kept of the bytes that are read and written: `none`, `digest`, `head:256` or `full`.",
+    )
+    mask: OneOrMany[NonEmpty] = Field(("default",), description="What is blotted out in what is kept.")
+    sync: Literal["batch", "deny", "all"] = Field(
+        "deny",
+        description="What must be durable before a call returns: nothing (`batch`), refusals (`deny`) or everything (`all`).",
+    )
+    on_full: OnFull = Field(
+        10_000,
+        description="What happens when the log is full: the guest waits, for as long as is said, and is then killed; or it is killed at once.",
+    )
+    timestamps: Literal["auto", "exact", "coarse"] = Field(
+        "auto", description="How times are taken: `exact`, `coarse`, or `auto`."
+    )
+    retain: Days = Field(
+        90,
+        description="How long records are to be kept. It is written into the log with each execution; this version deletes nothing.",
+    )
+    rules: Many[AuditRule] = Field(
+        (), description="Exceptions for some calls; the first that matches counts."
+    )
