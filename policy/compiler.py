@@ -195,6 +195,9 @@ def _rules(document: PolicyDocument, parts: _Parts) -> tuple[Rule, ...]:
 def _duplicates(document: PolicyDocument, parts: _Parts, rules: tuple[Rule, ...]) -> Iterator[Finding]:
     own: list[Refusal | Grant | Later] = [*parts.storage.refusals, *parts.storage.grants, *parts.later.rules]
     first = {rule.id: "" for rule in rules if rule.kind not in _OWN_KINDS}
+    # SECURITY: neither may a rule bear the id that another plan, or another boundary, would have
+    named = [each.id for each in (*own, *parts.network.rules)]
+    first |= dict.fromkeys((each for each in named if fixed.is_reserved(each)), "")
     for rule in own:
         taken = first.get(rule.id)
         if taken is None:

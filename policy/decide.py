@@ -103,14 +103,14 @@ def decide_module(plan: Plan, *, digest: str, name: str, tenant: str | None = No
     A policy for some tenants is for no module of a tenant that is not known.
     """
     if plan.match_digests and digest not in plan.match_digests:
-        return Deny(RuleId("match"), f"the policy is not for a module with the digest {quoted(digest)}")
+        return Deny(fixed.MATCH, f"the policy is not for a module with the digest {quoted(digest)}")
     if plan.match_names and not any(fnmatchcase(name, glob) for glob in plan.match_names):
-        return Deny(RuleId("match"), f"the policy is not for a module named {quoted(name)}")
+        return Deny(fixed.MATCH, f"the policy is not for a module named {quoted(name)}")
     if plan.match_tenants and tenant is None:
-        return Deny(RuleId("match"), "the policy is for some tenants only, and no tenant is given")
+        return Deny(fixed.MATCH, "the policy is for some tenants only, and no tenant is given")
     if plan.match_tenants and not any(fnmatchcase(str(tenant), glob) for glob in plan.match_tenants):
-        return Deny(RuleId("match"), f"the policy is not for the tenant {quoted(str(tenant))}")
-    return Allow(RuleId("match"), "the policy is for this module")
+        return Deny(fixed.MATCH, f"the policy is not for the tenant {quoted(str(tenant))}")
+    return Allow(fixed.MATCH, "the policy is for this module")
 
 
 def _decide(

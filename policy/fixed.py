@@ -44,6 +44,13 @@ DEFAULT_RULE: Final = Rule(
     hint="add a rule to permissions.storage.allow that grants this access to this path",
 )
 
+MATCH: Final = RuleId("match")
+"""Not of a plan's rules: what refuses a module that the policy is not for."""
+
+_SOMETIMES: Final = frozenset(
+    {RANDOM_NONE, CLOCKS_WALL, CLOCKS_MONOTONIC, STDIO_STDIN, STDIO_STDOUT, STDIO_STDERR, MATCH}
+)
+
 SOCKET_CALLS: Final = ("sock_accept", "sock_recv", "sock_send", "sock_shutdown")
 
 
@@ -55,6 +62,11 @@ def _limit(rule: RuleId, counted: str) -> Rule:
     name = rule.removeprefix("limit.")
     field = f"resources.limits.{name}"
     return Rule(rule, RuleKind.BUILTIN, field, f"a run is limited in its {counted}", f"raise {field}")
+
+
+def is_reserved(rule: RuleId) -> bool:
+    """Whether a record that names `rule` must mean no rule of a document."""
+    return rule.startswith(("builtin.", "ceiling.")) or rule in _SOMETIMES
 
 
 def missing_capability(rule: RuleId, field: str, what: str) -> Rule:

@@ -38,11 +38,11 @@ UNSEEN: Final[Mapping[str, str]] = MappingProxyType(
         "too-many-rules": "it has too many rules",
         "wrong-type": "a number or a boolean is spelt as no document spells it: `1.0`, `0x10`, `+1`, `True`",
         "bad-quantity": "the same, or a number that is beyond 63 bits, or days that are no whole days in hours",
-        "bad-version": "the same",
         "bad-time": "a day that its month does not have, or a time before 1970 or after 2262-04-11",
         "bad-choice": "the same, in `frozen:`, or a duration beyond 63 bits",
         "bad-path": "a path that is not in Unicode normal form C, one of 4096 bytes and fewer characters, or a "
         "set of a glob whose range falls, as `[z-a]`",
+        "bad-target": "the same, in what a rule over time watches",
         "bad-address": "bits of the host are set in a network, or an IPv6 address hides an IPv4 address",
         "bad-url": "the same in a URL, or a range of ports that falls",
         "bad-listener": "an address that no machine has as its own",

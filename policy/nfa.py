@@ -7,7 +7,6 @@ set of threads stays small.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import reduce
 from operator import or_
@@ -53,18 +52,44 @@ _LEADS = ((0xC2, 0xDF), (0xE0, 0xEF), (0xF0, 0xF4))
 _TAIL = (0x80, 0xBF)
 
 
-@dataclass(slots=True)
+# What most nodes have none of is shared until there is one: a table has hundreds of thousands of nodes.
+_NO_RANGES: list[tuple[int, int, int]] = []
+_NO_EPSILONS: list[int] = []
+_NO_MARKS: set[int] = set()
+
+
 class Node:
-    """One node: where each byte leads, and what it means to end here."""
+    """One node: where each byte leads, and what it means to end here; changed by `Nfa` only."""
 
-    literals: dict[int, int] = field(default_factory=dict)
-    ranges: list[tuple[int, int, int]] = field(default_factory=list)
-    epsilons: list[int] = field(default_factory=list)
-    loop: Loop = Loop.NONE
-    marks: set[int] = field(default_factory=set)
+    __slots__ = ("epsilons", "literals", "loop", "marks", "ranges")
+
+    def __init__(self) -> None:
+        self.literals: dict[int, int] = {}
+        self.ranges = _NO_RANGES
+        self.epsilons = _NO_EPSILONS
+        self.loop = Loop.NONE
+        self.marks = _NO_MARKS
+
+    def add_mark(self, code: int) -> None:
+        """Let it mean `code` to end here."""
+        if self.marks is _NO_MARKS:
+            self.marks = set()
+        self.marks.add(code)
+
+    def add_epsilon(self, target: int) -> None:
+        """Let it lead to `target` without a byte."""
+        if self.epsilons is _NO_EPSILONS:
+            self.epsilons = []
+        self.epsilons.append(target)
+
+    def add_range(self, low: int, high: int, target: int) -> None:
+        """Let the bytes from `low` to `high` lead to `target`."""
+        if self.ranges is _NO_RANGES:
+            self.ranges = []
+        self.ranges.append((low, high, target))
 
 
-MAX_NODES = 400_000  # a kilobyte each; 10,000 rules need about 100,000
+MAX_NODES = 400_000  # half a kilobyte each; 10,000 rules need about 100,000
 
 
 class TooManyNodesError(ValueError):
@@ -104,11 +129,11 @@ class Nfa:
         entry: int | None = None
         for index, segment in enumerate(glob):
             if descent is not None:
-                self.nodes[here].marks.add(descent)
+                self.nodes[here].add_mark(descent)
             if isinstance(segment, DoubleStar):
                 start = self._literal(here, SLASH)
                 if index == len(glob) - 1:
-                    self.nodes[here].marks.add(code)
+                    self.nodes[here].add_mark(code)
                     self._link(start, self._sticky_for(code))
                     return
                 here, entry = self._any_segments(start)
@@ -116,7 +141,7 @@ class Nfa:
             start = self._literal(here, SLASH) if entry is None else entry
             entry = None
             here = self._segment(start, segment)
-        self.nodes[here].marks.add(code)
+        self.nodes[here].add_mark(code)
 
     def _any_segments(self, start: int) -> tuple[int, int]:
         """The node that swallows segments, and the one where the next segment starts."""
@@ -135,9 +160,7 @@ class Nfa:
     def _piece(self, here: int, piece: Piece) -> int:
         match piece:
             case Literal(data=data):
-                for byte in data:
-                    here = self._literal(here, byte)
-                return here
+                return self._literals(here, data)
             case Star():
                 target = self._epsilon(here, "*")
                 self.nodes[target].loop = Loop.SEGMENT
@@ -154,17 +177,28 @@ class Nfa:
             self.nodes[here].literals[byte] = target
         return target
 
+    def _literals(self, here: int, data: bytes) -> int:
+        """What `_literal` gives for each byte in turn; most nodes are made here."""
+        nodes = self.nodes
+        for byte in data:
+            literals = nodes[here].literals
+            target = literals.get(byte)
+            if target is None:
+                target = literals[byte] = self._new()
+            here = target
+        return here
+
     def _epsilon(self, here: int, label: str) -> int:
         target = self._children.get((here, label))
         if target is None:
             target = self._new()
             self._children[here, label] = target
-            self.nodes[here].epsilons.append(target)
+            self.nodes[here].add_epsilon(target)
         return target
 
     def _link(self, here: int, target: int) -> None:
         if target not in self.nodes[here].epsilons:
-            self.nodes[here].epsilons.append(target)
+            self.nodes[here].add_epsilon(target)
 
     def _sticky_for(self, code: int) -> int:
         """The node that, once entered, matches everything for this mark."""
@@ -173,7 +207,7 @@ class Nfa:
             target = self._new()
             self._sticky[code] = target
             self.nodes[target].loop = Loop.ALL
-            self.nodes[target].marks.add(code)
+            self.nodes[target].add_mark(code)
         return target
 
     def _character(
@@ -185,11 +219,12 @@ class Nfa:
         tails = [self._new() for _ in _LEADS] if or_wide else []
         target = self._new()
         self._children[here, piece] = target
-        self.nodes[here].ranges.extend((low, high, target) for low, high in ranges)
+        for low, high in ranges:
+            self.nodes[here].add_range(low, high, target)
         after = target
         for (low, high), tail in zip(_LEADS, reversed(tails), strict=False):
-            self.nodes[tail].ranges.append((*_TAIL, after))
-            self.nodes[here].ranges.append((low, high, tail))
+            self.nodes[tail].add_range(*_TAIL, after)
+            self.nodes[here].add_range(low, high, tail)
             after = tail
         return target
 

@@ -17,6 +17,7 @@ from api.commands import (
     policy_fmt,
     policy_learn,
     policy_resolve,
+    policy_schema,
     policy_simulate,
     policy_test,
 )
@@ -36,14 +37,16 @@ def COMMAND() -> None:  # noqa: N802  # the name that every command file gives i
 
 
 @COMMAND.command()
-@output_option("table", "json", "ndjson")
+@output_option("table", "json", "ndjson", "sarif")
 @library_options
 @click.option("--stored", is_flag=True, help="Check it as one that the service keeps: `match` is required.")
 @click.argument("file")
 def check(*, file: str, library: tuple[str, ...], tenant: str | None, output: str, stored: bool) -> int:
     """Print everything that is wrong with FILE; exit status 1 if any of it is an error."""
     from api.loading import UnreadableError, check_file, show_findings
+    from api.version import program_version
     from policy.errors import PolicyError, Severity
+    from policy.sarif import sarif
 
     try:
         findings = check_file(file, library=library, tenant=tenant, is_stored=stored)
@@ -58,6 +61,8 @@ def check(*, file: str, library: tuple[str, ...], tenant: str | None, output: st
             click.echo("no findings")
     elif output == "json":
         write_json({"is_valid": not has_errors, "findings": [_as_json(each) for each in findings]})
+    elif output == "sarif":
+        write_json(sarif(findings, version=program_version()))
     else:
         for each in findings:
             write_json(_as_json(each))
@@ -113,5 +118,6 @@ COMMAND.add_command(policy_explain.COMMAND)
 COMMAND.add_command(policy_fmt.COMMAND)
 COMMAND.add_command(policy_learn.COMMAND)
 COMMAND.add_command(policy_resolve.COMMAND)
+COMMAND.add_command(policy_schema.COMMAND)
 COMMAND.add_command(policy_simulate.COMMAND)
 COMMAND.add_command(policy_test.COMMAND)

@@ -17,7 +17,7 @@ from policy.network.names import Pattern, parse_pattern
 from policy.network.places import ANYWHERE, Place, parse_granted, parse_refused
 from policy.network.ports import ALL_PORTS, Range
 from policy.network.rows import Entry
-from policy.network.sources import NETWORK, port_ranges, refuse, slots
+from policy.network.sources import NETWORK, port_ranges, refuse, said_ports, slots
 from policy.network.urls import parse_origin
 from policy.network.zones import ZONE_STARTS, ZONES, embeddings, zone_of
 from policy.plan import Rule, RuleId, RuleKind
@@ -58,7 +58,7 @@ class _Taker:
             self._refuse_schemes(rule, missing)
         closed = complement(port_ranges(ceiling.ports)) if ceiling.ports else (ALL_PORTS,)
         if closed:
-            only = ", ".join(ceiling.ports) or "none"
+            only = said_ports(port_ranges(ceiling.ports)) if ceiling.ports else "none"
             refuse(
                 self.draft,
                 self._rule("ports", f"leaves these ports: {only}"),

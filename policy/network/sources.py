@@ -13,7 +13,7 @@ from policy.network.drafts import LOOKUP, Draft, Protocol, content_id
 from policy.network.listeners import parse_listener
 from policy.network.names import Pattern, parse_pattern
 from policy.network.places import Place, parse_granted, parse_refused
-from policy.network.ports import ALL_PORTS, Range, joined, parse_ports
+from policy.network.ports import ALL_PORTS, Range, format_ports, joined, parse_ports
 from policy.network.request_paths import PRESETS
 from policy.network.requests import RequestRule, method_mask
 from policy.network.rows import Entry
@@ -41,6 +41,11 @@ def methods_of(rule: HttpRule) -> tuple[str, ...]:
 def port_ranges(texts: tuple[str, ...]) -> tuple[Range, ...]:
     """The ports that `texts` name, joined; none of them means every port."""
     return joined([parse_ports(text) for text in texts]) or (ALL_PORTS,)
+
+
+def said_ports(ranges: tuple[Range, ...]) -> str:
+    """The ports in words: the same for the same ports, however a document lists them."""
+    return ", ".join(format_ports(*each) for each in ranges)
 
 
 def slots(ranges: tuple[Range, ...], schemes: tuple[Scheme, ...] = tuple(Scheme)) -> tuple[Range, ...]:
@@ -85,9 +90,8 @@ def _deny_texts(deny: NetworkDeny, field: str) -> tuple[str, str]:
 
 
 def _on_ports(ports: tuple[str, ...]) -> str:
-    if not ports or "*" in ports:
-        return " on every port"
-    return f" on port {', '.join(ports)}"
+    ranges = port_ranges(ports)
+    return " on every port" if ranges == (ALL_PORTS,) else f" on port {said_ports(ranges)}"
 
 
 def _under(paths: tuple[str, ...]) -> str:

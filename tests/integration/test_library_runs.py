@@ -147,3 +147,14 @@ def test_another_module_than_the_reviewed_one_is_not_run(shell, srv):
     done = run(shell, "pll-generator", "icepack", "--help", tenant="default")
     assert (done.status, done.out) == (125, b"")
     assert json.loads((shell.folder / "receipt.json").read_text())["outcome"]["kind"] == "refused"
+
+
+def test_findings_of_a_bad_example_are_told_as_sarif(shell):
+    bad = ROOT / "policies/examples/bad/python-script.yaml"
+    done = shell.ask("policy", "check", bad, "--library", ROOT / "policies", "--output", "sarif")
+    assert done.status == 1
+    (found,) = done.json["runs"]
+    places = [each["locations"][0]["physicalLocation"]["region"]["startLine"] for each in found["results"]]
+    text = bad.read_text(encoding="utf-8").splitlines()
+    assert places
+    assert all("# expect: " in text[line - 1] for line in places)

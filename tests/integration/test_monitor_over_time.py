@@ -147,6 +147,15 @@ def test_an_opening_that_was_refused_starts_nothing(root):
     assert verdicts(run(plan, opening("secret/key"), removes)) == [("deny", "hide", "rule", "read")]
 
 
+def test_a_call_that_leads_out_of_a_watched_folder_is_made_on_its_descriptor(root):
+    plan = ruled(root, later(f"calls: {{to: {SECRET}, over: 1}}"))
+    leaves: Builder = lambda s: s.rename("x", "..", 3, s.open("secret"))  # noqa: E731  # one line, as its siblings
+    elsewhere: Builder = lambda s: s.rename("x", "..", 3, s.open("dir"))  # noqa: E731
+    escape = ("deny", "beneath", "escape", "")
+    assert verdicts(run(plan, leaves, removes)) == [escape, *REMOVAL]
+    assert verdicts(run(plan, elsewhere, removes)) == [escape]
+
+
 def test_a_descriptor_that_does_not_exist_names_nothing(root):
     plan = ruled(root, later('calls: {to: "fs://ROOT/**", over: 1}'))
     result = run(plan, lambda s: [tell(s, 99) for _ in range(3)], removes)
@@ -154,8 +163,8 @@ def test_a_descriptor_that_does_not_exist_names_nothing(root):
     assert [one.errno for one in result.seen] == [BADF, BADF, BADF, 0]
 
 
-def opening(name: str) -> Builder:
-    return lambda s: s.open(name)
+def opening(name: str, fd: int = 3) -> Builder:
+    return lambda s: s.open(name, fd)
 
 
 # --- what is refused from then on -------------------------------------------------------------------
@@ -277,11 +286,12 @@ def test_with_the_last_right_of_a_file_gone_it_is_not_seen_and_a_folder_is(root)
     def build(s: Script) -> None:
         s.open("secret", oflags=DIRECTORY)
         s.stat("file")
+        s.open("file", rights=0)
         s.stat("dir")
         s.open("dir", oflags=DIRECTORY)
 
     plan = ruled(root, later(f"opened: {SECRET}", deny="storage.read"), access="access: [read]")
-    assert verdicts(run(plan, build)) == [("deny", "later", "rule", "read")]
+    assert verdicts(run(plan, build)) == [("deny", "later", "rule", "read")] * 2
 
 
 def test_a_deny_rule_is_named_before_the_rule_over_time_and_the_default_after(root):
@@ -340,20 +350,26 @@ def test_rights_that_are_gone_still_count_against_a_move(root):
     assert verdicts(run(plan, starts, moves)) == [("deny", "no-widening", "widens", "")]
 
 
-def test_what_is_lost_at_the_target_of_a_rename_takes_a_right_that_is_still_there(root):
-    for denied, expected in (
-        ("storage.write", []),
-        ("storage.write, storage.delete", [("deny", "later", "rule", "delete")]),
-    ):
+def test_who_may_write_no_more_may_not_lose_what_lies_at_the_target_of_a_rename(root):
+    moves: Builder = lambda s: s.rename("inner", "file", 3, 4)  # noqa: E731
+    for starting, expected in (("none", []), ("file", [("deny", "default", "rule", "delete")])):
+        (root / "dir/inner").write_bytes(b"inner")
         plan = storage(
             root,
             f'id: first, uri: "fs://{root}/dir/**", mount: /a, {ALL}',
-            f'id: second, uri: "fs://{root}/open/**", mount: /b, {ALL}',
-            more="rules:\n" + later('opened: "fs://ROOT/open/**"', deny=denied),
+            f'id: second, uri: "fs://{root}/open/**", mount: /b, access: [read, list, create, write]',
+            more="rules:\n" + later('opened: "fs://ROOT/open/**"', deny="storage.write"),
         )
-        (root / "dir/inner").write_bytes(b"inner")
-        result = run(plan, lambda s: s.open("file", 4), lambda s: s.rename("inner", "file", 3, 4))
-        assert verdicts(result) == expected
+        assert verdicts(run(plan, opening(starting, 4), moves)) == expected
+    assert (root / "open/file").read_bytes() == b"inner"
+    assert (root / "dir/inner").exists()
+
+
+def test_a_link_is_not_brought_to_where_no_link_may_be_made_any_more(root):
+    plan = ruled(root, later(f"opened: {SECRET}", deny="storage.symlink"))
+    moves: Builder = lambda s: s.rename("to_file", "dir/link")  # noqa: E731
+    assert verdicts(run(plan, opening("secret/key"), moves)) == [("deny", "later", "rule", "symlink")]
+    assert verdicts(run(plan, opening("file"), moves)) == []
 
 
 def test_in_mode_audit_it_is_on_record_and_happens(root):

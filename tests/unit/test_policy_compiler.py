@@ -186,10 +186,16 @@ def test_rules_without_an_id_get_a_stable_one():
         ('{uri: "fs:///a/**", access: [read]}', '{uri: "fs:///a/**", access: [read]}'),
         ('{id: default, uri: "fs:///a/**", access: [read]}',),
         ('{id: builtin.proc, uri: "fs:///a/**", access: [read]}',),
+        ('{id: builtin.of-another-version, uri: "fs:///a/**", access: [read]}',),
+        ('{id: ceiling.storage.never, uri: "fs:///a/**", access: [read]}',),
+        ('{id: random.none, uri: "fs:///a/**", access: [read]}',),
+        ('{id: match, uri: "fs:///a/**", access: [read]}',),
     ],
 )
 def test_ids_are_unique(rules):
     assert "duplicate-id" in refused(storage(*rules))
+    compiled(storage('{id: builtin, uri: "fs:///a/**", access: [read]}'))
+    compiled(storage('{id: match-all, uri: "fs:///a/**", access: [read]}'))
 
 
 def test_a_rule_under_a_built_in_deny_is_an_error():

@@ -238,6 +238,13 @@ def test_tables_do_not_depend_on_the_order_of_lists():
     assert compiled(documents[0]).plan == compiled(documents[1]).plan
 
 
+def test_a_rule_is_told_alike_however_its_ports_are_listed():
+    listed = (["80", "443-445"], ["443", "444-445", "80"], ["444-445", "80", "443-444"])
+    (one, *others) = [plan(tcp=[{"id": "a", "to": "x.y", "ports": ports}]).rules for ports in listed]
+    assert one[-1].summary == "allows TCP to x.y on port 80, 443-445"
+    assert others == [one, one]
+
+
 def test_the_network_is_told_in_sentences():
     lines = explain_network(plan(**CRM))
     assert "Rule queue allows TCP to queue.svc.internal on port 6379, private addresses too." in lines

@@ -63,7 +63,7 @@ def tried(share: float) -> settings:
     return settings(
         max_examples=max(5, int(settings().max_examples * share)),
         deadline=None,
-        phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+        phases=[Phase.explicit, Phase.reuse, Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
 
@@ -273,9 +273,10 @@ def test_a_difference_is_told_exactly_when_plans_differ(family, data):
     for change in found.items:
         if change.witness is not None:
             answers = verdict(a, change.witness), verdict(b, change.witness)
-            assert answers == (change.answer_a, change.answer_b)
-            assert answers[0] != answers[1]
-        elif change.answer_a or change.answer_b:
+            assert answers[0] != answers[1], change
+            is_value = change.answer_a not in {"allow", "deny", "would_deny"}
+            assert is_value or answers == (change.answer_a, change.answer_b), change
+        if change.answer_a or change.answer_b:
             assert change.answer_a != change.answer_b, change
     if found.items:
         return
@@ -339,7 +340,7 @@ def test_the_canonical_form_means_the_same_and_is_its_own(family, style):
         once = format_document(text.encode(), file="p.yaml")
         assert format_document(once.encode(), file="p.yaml") == once
         one, other = (load_any(each.encode(), file="p.yaml") for each in (text, once))
-        assert one.model == other.model
+        assert unordered(one.model.model_dump()) == unordered(other.model.model_dump())
     plan = compiled_or_skipped(family)
     text = format_document(written(family.document, style).encode(), file="p.yaml")
     again = compile_policy(
@@ -347,6 +348,15 @@ def test_the_canonical_form_means_the_same_and_is_its_own(family, style):
     )
     assert again.plan_digest == plan.plan_digest
     assert again.policy_digest != plan.policy_digest or text == written(family.document, style)
+
+
+def unordered(value: Any, key: str = "") -> Any:
+    """The values of a model; rights and ports in order, since theirs means nothing."""
+    if isinstance(value, dict):
+        return {name: unordered(each, name) for name, each in value.items()}
+    if isinstance(value, tuple):
+        return sorted(value) if key in {"access", "ports"} else [unordered(each) for each in value]
+    return value
 
 
 def loaded_text(text: str) -> Any:
