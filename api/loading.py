@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from api.policies import findings_of, plan_of
+from api.policies import plan_of
 from audit.inert import inert
 from policy.errors import Finding, PolicyError, Severity
 from policy.subject import Subject
@@ -87,30 +87,6 @@ def load_plan(
         is_stored=False,
         bundle=load_folders(library, settings).bundle,
         subject=subject or Subject(tenant=tenant),
-        is_study=is_study,
-    )
-
-
-def check_file(
-    path: str,
-    *,
-    library: Sequence[str] = (),
-    tenant: str | None = None,
-    is_stored: bool = False,
-    is_study: bool = False,
-) -> tuple[Finding, ...]:
-    """Give every error and warning about the policy in a file; arguments as in `load_plan`.
-
-    Raises UnreadableError, and PolicyError for a document that can't be read at all.
-    """
-    text, base_dir = read_policy(path)
-    return findings_of(
-        text,
-        file=path,
-        base_dir=base_dir,
-        is_stored=is_stored,
-        bundle=load_bundle(library),
-        subject=Subject(tenant=tenant),
         is_study=is_study,
     )
 

@@ -13,12 +13,13 @@ from policy.bundle import ALONE, Bundle
 from policy.checks import not_enforceable_yet
 from policy.compiler import check_policy
 from policy.document import BoundaryDocument, PolicyDocument, PolicyTestDocument
-from policy.errors import Finding, PolicyError, Severity
+from policy.errors import Finding, PolicyError, Severity, capped
 from policy.subject import ANYONE, Subject
 from policy.substitution import substitute_boundary
+from policy.text import MAX_FINDINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from policy.document import AnyDocument
     from policy.places import Path
@@ -33,8 +34,9 @@ def check_document(
     bundle: Bundle = ALONE,
     subject: Subject = ANYONE,
     is_study: bool = False,
+    real_path: Callable[[str], str | None] | None = None,
 ) -> tuple[Finding, ...]:
-    """Every error and warning about `document`, errors first; arguments as in `compile_policy`."""
+    """Every error and warning about `document`, errors first; arguments as in `check_policy`."""
     match document:
         case PolicyDocument():
             return check_policy(
@@ -45,9 +47,11 @@ def check_document(
                 bundle=bundle,
                 subject=subject,
                 is_study=is_study,
+                real_path=real_path,
             )
         case BoundaryDocument():
-            return PolicyError(tuple(_boundary(document, subject, is_study=is_study))).findings
+            found = PolicyError(tuple(_boundary(document, subject, is_study=is_study))).findings
+            return capped(found, most=MAX_FINDINGS)
         case PolicyTestDocument():
             return ()
 

@@ -7,7 +7,7 @@ document that can't be enforced in full is refused with every reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -15,11 +15,12 @@ from policy import fixed, sections
 from policy.builtin_denies import BUILTIN_DENIES
 from policy.bundle import ALONE, Bundle
 from policy.ceilings import StorageCeilings, learning_mounts, outside_findings, storage_ceilings
+from policy.checks.plain_secret import without_secrets
 from policy.dead_rules import Compiled, dead_rules, unwatched_rules
 from policy.dfa import MAX_CLASSES, MAX_STATES
 from policy.digest import plan_digest
 from policy.document import PolicyDocument
-from policy.errors import Finding, PolicyError, Severity
+from policy.errors import Finding, PolicyError, Severity, capped
 from policy.fold import Determinised
 from policy.network.compile import NetworkCompiled, compile_network
 from policy.nfa import TooManyNodesError
@@ -60,7 +61,7 @@ def compile_policy(
     around = Circumstances(base_dir, now_ns, is_stored, bundle, subject, is_study)
     plan, findings = _compile(document, around)
     if plan is None:
-        raise PolicyError(findings)
+        raise PolicyError(_told(findings))
     if document.model.kind == "Baseline" and not is_study:
         problem = "a Baseline is not run by itself: name it in the `extends` of a policy"
         raise PolicyError((document.source.finding("wrong-kind", ("kind",), problem=problem),))
@@ -76,16 +77,26 @@ def check_policy(
     bundle: Bundle = ALONE,
     subject: Subject = ANYONE,
     is_study: bool = False,
+    real_path: Callable[[str], str | None] | None = None,
 ) -> tuple[Finding, ...]:
-    """Every error and warning about `document`, errors first; arguments as in `compile_policy`."""
-    around = Circumstances(base_dir, now_ns, is_stored, bundle, subject, is_study)
+    """Every error and warning about `document`, errors first and not more than people read.
+
+    `real_path` says where a path of the host leads, None when nothing is there; without it links are not
+    looked for. The other arguments are those of `compile_policy`.
+    """
+    around = Circumstances(base_dir, now_ns, is_stored, bundle, subject, is_study, real_path)
     tenants = tenants_of(document, around)
     subjects = [replace(subject, tenant=tenant) for tenant in tenants] or [subject]
     found: dict[Finding, None] = {}
     for each in subjects:
         _, findings = _compile(document, replace(around, subject=each))
         found |= dict.fromkeys(findings)
-    return PolicyError(tuple(found)).findings
+    return _told(found)
+
+
+def _told(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Errors first, no more than people read, and no secret among them."""
+    return capped(PolicyError(without_secrets(findings)).findings, most=MAX_FINDINGS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from policy.errors import Finding, PolicyError, closest, quoted, shown
+from policy.errors import Finding, PolicyError, capped, closest, quoted, shown
 from policy.places import Path, Source
 from policy.schema import BaselineModel, PolicyModel
 from policy.schema_boundary import BoundaryModel, PolicyTestModel
@@ -186,8 +186,9 @@ def validated(model: type[M], source: Source) -> M:
     try:
         return model.model_validate(source.value)
     except ValidationError as err:
-        errors = err.errors(include_url=False)[:MAX_FINDINGS]
-        raise PolicyError(tuple(_finding(source, each) for each in errors)) from None
+        errors = err.errors(include_url=False)
+        found = tuple(_finding(source, each) for each in errors[: MAX_FINDINGS + 1])
+        raise PolicyError(capped(found, most=MAX_FINDINGS, count=len(errors))) from None
 
 
 def _finding(source: Source, error: ErrorDetails) -> Finding:

@@ -19,6 +19,7 @@ SHOWN = 80
 """Characters of hostile text that are shown; the rest is cut."""
 
 _SOURCE_LINE_SHOWN = 160
+_MORE = "more-findings"
 
 
 class Severity(StrEnum):
@@ -140,5 +141,19 @@ class PolicyError(Exception):
         return "\n".join(finding.render() for finding in self.findings)
 
 
-def _rank(finding: Finding) -> tuple[bool, int, int]:
-    return (finding.severity is not Severity.ERROR, finding.line, finding.column)
+def capped(findings: tuple[Finding, ...], *, most: int, count: int | None = None) -> tuple[Finding, ...]:
+    """The first `most` of the findings about one document, and one that says how many more there are.
+
+    `count` is how many there are in all, where not all were made.
+    """
+    rest = findings[most:]
+    if not rest:
+        return findings
+    severity = Severity.ERROR if any(each.severity is Severity.ERROR for each in rest) else Severity.WARNING
+    problem = f"{(len(findings) if count is None else count) - most} more findings are not shown"
+    note = Finding(_MORE, findings[0].file, 0, 0, "", severity=severity, problem=problem)
+    return (*findings[:most], note)
+
+
+def _rank(finding: Finding) -> tuple[bool, bool, int, int]:
+    return (finding.id == _MORE, finding.severity is not Severity.ERROR, finding.line, finding.column)

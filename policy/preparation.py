@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from policy.boundary import applying, check_boundary
-from policy.checks import expired, not_enforceable_yet, run_checks
+from policy.checks import expired, leads_elsewhere, not_enforceable_yet, run_checks
 from policy.effective import effective, joined_digest
 from policy.errors import Finding, Severity
 from policy.substitution import is_literal, known_facts, open_names, substitute, substitute_boundary
 from policy.unheld import unenforced_digest, value_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from policy.bundle import Bundle
     from policy.digest import Json
@@ -38,6 +38,7 @@ class Circumstances:
     bundle: Bundle
     subject: Subject
     is_study: bool
+    real_path: Callable[[str], str | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +119,8 @@ def _checks(
     document: PolicyDocument, parents: Iterable[PolicyDocument], around: Circumstances
 ) -> list[Finding]:
     found = list(run_checks(document, now_ns=around.now_ns, is_stored=around.is_stored))
+    if around.real_path is not None:
+        found += leads_elsewhere.check(document, base_dir=around.base_dir, real_path=around.real_path)
     if around.now_ns is not None:
         for parent in parents:
             found += expired.check(parent, now_ns=around.now_ns)
@@ -129,8 +132,12 @@ def _softened(findings: list[Finding], *, is_soft: bool) -> list[Finding]:
     return [replace(each, severity=Severity.WARNING) for each in findings] if is_soft else findings
 
 
-def tenants_of(document: PolicyDocument, around: Circumstances) -> tuple[str, ...]:
-    """The tenants that `document` is checked for, one by one; empty where that makes no difference."""
+def tenants_of(document: PolicyDocument, around: Circumstances) -> tuple[str | None, ...]:
+    """The tenants that `document` is checked for, one by one; empty where that makes no difference.
+
+    None stands for those that are not named one by one: what a glob matches, and what lies beyond
+    `MAX_TENANTS`. A boundary that is for one of them applies, or a warning says that it may.
+    """
     whole = effective(document, around.bundle).document
     listed = whole.model.match.tenant if whole.model.match else ()
     literal = tuple(dict.fromkeys(name for name in listed if is_literal(name)))[:MAX_TENANTS]
@@ -138,4 +145,6 @@ def tenants_of(document: PolicyDocument, around: Circumstances) -> tuple[str, ..
         return ()
     scopes = [each.model.match for each in around.bundle.boundaries]
     is_scoped = any(scope is not None and scope.tenant for scope in scopes)
-    return literal if is_scoped or "tenant" in open_names(whole.source) else ()
+    if not (is_scoped or "tenant" in open_names(whole.source)):
+        return ()
+    return literal if set(listed) <= set(literal) else (*literal, None)

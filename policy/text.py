@@ -20,8 +20,8 @@ MAX_RULES = 20_000  # in all lists of a document, its baselines included
 MAX_FINDINGS = 100
 
 # SECURITY: YAML 1.1 ends a line at NEL, LS, PS and a lone CR, YAML 1.2 and editors don't all: what a reviewer
-# sees as a comment could be a rule. The same goes for what reorders the text around it (U+202A to U+202E, U+2066
-# to U+2069), in comments too. Such characters can be written as escapes in double quotes.
+# sees as a comment could be a rule. The same goes for what reorders the text around it (U+202A to U+202E,
+# U+2066 to U+2069), in comments too. Such characters can be written as escapes in double quotes.
 _UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff]")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from hypothesis import strategies as st
 
@@ -35,7 +35,7 @@ TERMS: dict[str, tuple[Any, ...]] = {
     "max_request_bytes": ("1", "unlimited"), "max_response_bytes": ("2",), "redirects": ("recheck", "refuse"),
     "headers": ({"deny": ["Cookie"]},), "credential": ({"from": "secret://s", "as": "header:Authorization"},),
 }  # fmt: skip
-DENIALS: tuple[str, ...] = Denial.__args__
+DENIALS: tuple[str, ...] = get_args(Denial)
 WATCHED_HOSTS = ("*", "x", "*.a.x", "10.0.0.0/8")
 
 

@@ -6,12 +6,12 @@ would be enforced, and a policy with an error is never explained.
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from api.commands import (
+    policy_check,
     policy_diff,
     policy_explain,
     policy_fmt,
@@ -25,7 +25,6 @@ from api.library_options import library_options
 from api.tables import output_option, write_json
 
 if TYPE_CHECKING:
-    from policy.errors import Finding
     from policy.plan import Plan
 
 _BAD = 1
@@ -34,39 +33,6 @@ _BAD = 1
 @click.group(short_help="Check, show and explain policies.")
 def COMMAND() -> None:  # noqa: N802  # the name that every command file gives its command
     """Check a policy, show the plan it compiles to, or explain what it allows."""
-
-
-@COMMAND.command()
-@output_option("table", "json", "ndjson", "sarif")
-@library_options
-@click.option("--stored", is_flag=True, help="Check it as one that the service keeps: `match` is required.")
-@click.argument("file")
-def check(*, file: str, library: tuple[str, ...], tenant: str | None, output: str, stored: bool) -> int:
-    """Print everything that is wrong with FILE; exit status 1 if any of it is an error."""
-    from api.loading import UnreadableError, check_file, show_findings
-    from api.version import program_version
-    from policy.errors import PolicyError, Severity
-    from policy.sarif import sarif
-
-    try:
-        findings = check_file(file, library=library, tenant=tenant, is_stored=stored)
-    except UnreadableError as err:
-        raise click.ClickException(str(err)) from err
-    except PolicyError as err:
-        findings = err.findings
-    has_errors = any(finding.severity is Severity.ERROR for finding in findings)
-    if output == "table":
-        show_findings(findings, sys.stdout)
-        if not findings:
-            click.echo("no findings")
-    elif output == "json":
-        write_json({"is_valid": not has_errors, "findings": [_as_json(each) for each in findings]})
-    elif output == "sarif":
-        write_json(sarif(findings, version=program_version()))
-    else:
-        for each in findings:
-            write_json(_as_json(each))
-    return _BAD if has_errors else 0
 
 
 @COMMAND.command()
@@ -100,19 +66,7 @@ def _plan(file: str, library: tuple[str, ...], tenant: str | None) -> Plan | Non
         return None
 
 
-def _as_json(finding: Finding) -> dict[str, object]:
-    return {
-        "id": finding.id,
-        "severity": finding.severity.value,
-        "file": finding.file,
-        "line": finding.line,
-        "column": finding.column,
-        "field": finding.field,
-        "message": finding.sentence,
-        "suggestion": finding.suggestion or None,
-    }
-
-
+COMMAND.add_command(policy_check.COMMAND)
 COMMAND.add_command(policy_diff.COMMAND)
 COMMAND.add_command(policy_explain.COMMAND)
 COMMAND.add_command(policy_fmt.COMMAND)

@@ -30,7 +30,9 @@ _WANTED = "`all`, the id of an execution, `module=NAME`, `since=TIME` or `until=
 @execution_options
 @library_options
 @click.option(
-    "--fail-on-refusal", is_flag=True, help="Exit status 1 if a call that happened would be refused, or a limit exceeded."
+    "--fail-on-refusal",
+    is_flag=True,
+    help="Exit status 1 if a call that happened would be refused, or a limit exceeded.",
 )
 @output_option("table", "json")
 @click.argument("file", metavar="POLICY")

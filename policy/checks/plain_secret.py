@@ -1,7 +1,7 @@
 """The check for secrets that stand in a policy as they are.
 
 How a secret is handed over instead is said in the reference of `permissions.environment`. INVARIANT: a
-finding never repeats what it found, and neither does the line that it shows.
+finding never repeats what it found, and no finding of the same document shows the line.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from policy.errors import Severity
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from policy.document import PolicyDocument
     from policy.errors import Finding
@@ -50,6 +50,13 @@ def check(document: PolicyDocument) -> Iterator[Finding]:
                 suggestion="put it into a file that a rule grants, outside the policy",
             )
             yield replace(finding, severity=Severity.WARNING, source_line="")
+
+
+def without_secrets(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The same findings, without the text of the lines in which a secret was found."""
+    kept = tuple(findings)
+    lines = {(each.file, each.line) for each in kept if each.id == ID}
+    return tuple(replace(each, source_line="") if (each.file, each.line) in lines else each for each in kept)
 
 
 def _values(document: PolicyDocument) -> Iterator[tuple[Path, str, str]]:

@@ -99,6 +99,19 @@ def test_another_policy_is_told_apart_and_can_fail_a_build(ran):
     assert shell.ask(*words, "--fail-on-refusal").status == 1
 
 
+def test_a_budget_that_would_not_last_fails_a_build_too(ran):
+    shell, execution = ran
+    text = (shell.folder / "same.yaml").read_text()
+    words = ("policy", "simulate", "--audit-dir", "log", "--executions", execution, "--fail-on-refusal")
+    (shell.folder / "short.yaml").write_text(text + "resources: {limits: {host_calls: 1}}\n")
+    done = shell.ask(*words, "short.yaml")
+    assert done.status == 1
+    assert "0 would be refused" in done.text
+    assert "limit.host_calls" in done.text
+    (shell.folder / "long.yaml").write_text(text + "resources: {limits: {host_calls: 100000}}\n")
+    assert shell.ask(*words, "long.yaml").status == 0
+
+
 @pytest.mark.parametrize("text", ["everything", "tenant=acme", "module="])
 def test_a_filter_that_means_nothing_is_a_mistake_of_the_caller(ran, text):
     shell, _ = ran

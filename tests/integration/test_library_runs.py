@@ -152,7 +152,7 @@ def test_another_module_than_the_reviewed_one_is_not_run(shell, srv):
 def test_findings_of_a_bad_example_are_told_as_sarif(shell):
     bad = ROOT / "policies/examples/bad/python-script.yaml"
     done = shell.ask("policy", "check", bad, "--library", ROOT / "policies", "--output", "sarif")
-    assert done.status == 1
+    assert done.status == 0  # they are warnings
     (found,) = done.json["runs"]
     places = [each["locations"][0]["physicalLocation"]["region"]["startLine"] for each in found["results"]]
     text = bad.read_text(encoding="utf-8").splitlines()

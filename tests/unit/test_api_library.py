@@ -91,6 +91,12 @@ def test_what_is_or_may_be_a_boundary_with_errors_is_an_error(tmp_path, text):
     assert {finding.file for finding in caught.value.findings} == {"a.yaml"}
 
 
+def test_the_case_of_an_ending_hides_no_boundary(tmp_path):
+    keep(tmp_path, "CEILING.YAML", BOUNDARY, "c")
+    keep(tmp_path, "notes.TXT", "kind: Boundary")
+    assert names(read(tmp_path)) == ([], ["c"])
+
+
 def test_two_boundaries_of_one_name_are_an_error(tmp_path):
     keep(tmp_path, "a.yaml", BOUNDARY, "same")
     keep(tmp_path, "b.yaml", BOUNDARY, "same")
@@ -196,6 +202,13 @@ def home(tmp_path: Path, monkeypatch) -> Path:
     home = tmp_path / "home"
     monkeypatch.setenv("WASMGATE_HOME", str(home))
     return home
+
+
+def test_a_policy_in_a_folder_that_no_rule_can_name_is_an_error(home, tmp_path):
+    folder = tmp_path / os.fsdecode(b"a\xff")
+    with pytest.raises(UnreadableError, match="no valid UTF-8"):
+        load_plan(str(keep(folder, "p.yaml", POLICY)))
+    assert load_plan(str(keep(tmp_path / "é", "p.yaml", POLICY)))
 
 
 def test_the_settings_folder_counts_even_if_other_folders_are_named(home, tmp_path):

@@ -70,6 +70,17 @@ def test_a_boundary_applies_where_all_of_its_match_fits(scope, match, subject, a
     assert {each.severity for each in found if each.id == "unsure-boundary"} <= {"warning"}
 
 
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [([f"t{number}" for number in range(30)], "outside-boundary"), (["'t*'"], "unsure-boundary")],
+)
+def test_no_tenant_of_a_long_list_or_a_glob_evades_its_boundary(others, told):
+    match = f"match: {{tenant: [{', '.join(['first', *others])}]}}"
+    assert told in {each.id for each in findings(policy(match), ceiling(LIMITED, "{tenant: t29}"))}
+    elsewhere = findings(policy(f"match: {{tenant: [first, {others[0]}]}}"), ceiling(LIMITED, "{tenant: z}"))
+    assert "outside-boundary" not in {each.id for each in elsewhere}
+
+
 def test_every_boundary_that_applies_must_be_kept():
     one, two = ceiling("limits: {cpu: 5s}", name="one"), ceiling("limits: {stack: 16Ki}", name="two")
     assert [field for field, _ in outside("", one, two)] == ["resources.limits.stack"]

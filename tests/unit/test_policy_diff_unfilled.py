@@ -89,6 +89,18 @@ def test_what_is_narrower_for_every_name_stays_narrower(name):
     assert {each.direction for each in found.items} == {Direction.NARROWER}
 
 
+def nn(name: str, backend: str) -> Plan:
+    model = {"name": name, "digest": "sha256:" + "0" * 64, "backend": backend}
+    return compiled({"permissions": {"nn": {"models": [model]}}})
+
+
+@pytest.mark.parametrize("other", [("m", "pytorch"), ("n", "onnx")])
+def test_a_model_under_another_name_or_backend_counts_as_wider(other):
+    found = diff(nn("m", "onnx"), nn(*other))
+    assert [(each.area, each.direction) for each in found.items] == [("nn", Direction.CHANGED)]
+    assert not diff(nn("m", "onnx"), nn("m", "onnx")).is_wider
+
+
 SEGMENTS = ("a", "globex", "${tenant}", "x-${tenant}")
 GLOBS = (*SEGMENTS, "*", "*e*", "?", "?*", "g*", "*}", "x-*")
 

@@ -126,6 +126,13 @@ def test_text_that_hides_is_refused_and_its_escape_is_not():
         assert "syntax" not in read("", (text % f"\\u{ord(char):04x}").encode())
 
 
+def test_comments_that_reorder_what_is_shown_are_refused():
+    text = "version: 1\nmetadata: {name: p}  # %s } edom\n"
+    for char in "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069":
+        assert read("", (text % char).encode()) == ("syntax",)
+    assert read("", (text % "שלום é 😀").encode()) == ()
+
+
 def test_half_a_character_is_refused_and_a_whole_one_is_not():
     text = 'version: 1\nmetadata: {name: p, description: "%s"}\n'
     assert read("", (text % "\\ud83d").encode()) == ("syntax",)

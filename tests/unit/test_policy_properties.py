@@ -13,6 +13,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,6 @@ from policy.diff.change import verdict
 from policy.document import load_any
 from policy.errors import Severity
 from policy.fmt import format_document
-from policy.learn.writing import as_yaml
 from policy.network.samples import representatives
 from policy.plan import RIGHTS, Mode, Right
 from policy.question import Question
@@ -107,7 +107,7 @@ def named(decision: Decision) -> str:
     return decision.rule_id
 
 
-@tried(1)
+@tried(0.7)
 @given(families(), st.data())
 def test_a_plan_decides_as_the_naive_reading_of_its_documents(family, data):
     plan = compiled_or_skipped(family)
@@ -169,7 +169,7 @@ def level(decision: Decision) -> int:
     return {Allow: 2, WouldDeny: 1, Deny: 0}[type(decision)]
 
 
-@tried(0.8)
+@tried(0.4)
 @given(families(), st.data())
 def test_an_allow_less_or_a_denial_more_never_allows_more(family, data):
     more = compiled_or_skipped(family)
@@ -203,7 +203,7 @@ def reached(plan: Plan, targets: list[str]) -> set[tuple[str, Right]]:
     return {(source, right) for source in targets for goal in moves[source] for right in usable[goal]}
 
 
-@tried(0.5)
+@tried(0.3)
 @given(families(), st.data())
 def test_no_sequence_of_moves_does_more_with_a_content_after_an_allow_less_or_a_denial_more(family, data):
     """A denial of a content right at the goal may make a single rename or link possible.
@@ -264,7 +264,7 @@ VALUES = (
 """Fields of a plan that no call tells."""
 
 
-@tried(0.8)
+@tried(0.3)
 @given(families(), st.data())
 def test_a_difference_is_told_exactly_when_plans_differ(family, data):
     a = compiled_or_skipped(family)
@@ -287,7 +287,7 @@ def test_a_difference_is_told_exactly_when_plans_differ(family, data):
         assert level(answer(a, question)) == level(answer(b, question)), question
 
 
-@tried(0.5)
+@tried(0.4)
 @given(families(), st.data())
 def test_no_difference_that_a_question_shows_is_missed(family, data):
     a = compiled_or_skipped(family)
@@ -314,26 +314,24 @@ def written(document: Document, style: int) -> str:
         case 1:
             return json.dumps(document, indent=2, ensure_ascii=False)
         case _:
-            return as_yaml(as_written(document))
+            return "\n".join(block(document, "")) + "\n"
 
 
-def as_written(value: Any) -> Any:
-    """Values as a person writes them in YAML."""
-    match value:
-        case dict():
-            return {key: as_written(each) for key, each in value.items()}
-        case list():
-            return [as_written(each) for each in value]
-        case bool():
-            return str(value).lower()
-        case int():
-            return str(value)
-        case _:
-            return value
+def block(value: Document, indent: str) -> Iterator[str]:
+    """Lines of YAML in which each mapping of sections stands on lines of its own."""
+    for key, each in value.items():
+        if isinstance(each, dict) and each:
+            yield f"{indent}{key}:"
+            yield from block(each, f"{indent}  ")
+        elif isinstance(each, list) and each:
+            yield f"{indent}{key}:"
+            yield from (f"{indent}  - {json.dumps(item)}" for item in each)
+        else:
+            yield f"{indent}{key}: {json.dumps(each)}"
 
 
-@tried(1)
-@given(families(), st.integers(0, 1))
+@tried(0.5)
+@given(families(), st.integers(0, 2))
 def test_the_canonical_form_means_the_same_and_is_its_own(family, style):
     for document in (family.document, *family.others):
         text = written(document, style)
@@ -372,7 +370,7 @@ def shuffled(value: Any, order: random.Random) -> Any:
     return [shuffled(each, order) for each in value] if isinstance(value, list) else value
 
 
-@tried(0.6)
+@tried(0.4)
 @given(families(), st.randoms(use_true_random=False))
 def test_neither_order_nor_place_is_in_the_digest(family, order):
     plan = compiled_or_skipped(family)
@@ -428,7 +426,7 @@ def test_another_process_with_other_hashes_finds_the_same_digests():
 # --- check and compile ----------------------------------------------------------------------------
 
 
-@tried(1)
+@tried(0.8)
 @given(families(), st.sampled_from((None, 1_800_000_000_000_000_000)), st.booleans(), st.booleans())
 def test_what_passes_the_check_compiles_and_what_compiles_passes_the_check(
     family, now_ns, is_study, is_stored

@@ -107,7 +107,14 @@ def called(node: Node) -> Iterator[str]:
 
 @cache
 def bodies() -> dict[str, list[Node]]:
-    text = KERNEL + OVER_TIME + RIGHTS_TEXT + paths.PATHS + calls.SUPPORT + "".join(function.text() for function in calls.FUNCTIONS)
+    text = (
+        KERNEL
+        + OVER_TIME
+        + RIGHTS_TEXT
+        + paths.PATHS
+        + calls.SUPPORT
+        + "".join(function.text() for function in calls.FUNCTIONS)
+    )
     return {str(node[1]): node[2:] for node in read(text) if isinstance(node, list) and node[0] == "func"}
 
 
