@@ -2,7 +2,7 @@
 
 Which paths a ceiling leaves is in the automaton (`path_rules.py`), which addresses in `network/`. What a
 policy asks for beyond that is refused, and never cut down in silence. INVARIANT: a limit that a policy leaves
-at its default is held to the ceiling like one that it writes.
+at its default is held to the ceiling's number like one that it writes.
 """
 
 from __future__ import annotations

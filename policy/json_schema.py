@@ -16,7 +16,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from policy.document import MODELS
 from policy.shapes import hosts, quantities, texts
-from policy.shapes.shape import Shape
+from policy.shapes.shape import MARK, Shape
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -154,9 +154,9 @@ def _with_shapes(value: Json) -> Json:
         return [_with_shapes(each) for each in value]
     if not isinstance(value, dict):
         return value
-    if value.get("title") in _SHAPES:
+    if MARK in value:
         kept: dict[str, Json] = {key: value[key] for key in _KEPT if key in value}
-        return {"$ref": f"#/$defs/{value['title']}", **kept}
+        return {"$ref": f"#/$defs/{value[MARK]}", **kept}
     return {key: _with_shapes(each) for key, each in value.items()}
 
 

@@ -197,7 +197,7 @@ class HttpRule(Model):
         description="Short for a list of methods: `read-only` (GET, HEAD, OPTIONS), `read-write` (also POST, PUT, PATCH) or `full`; either this or `methods`.",
     )
     methods: Many[Method] = Field(
-        (), description="Methods of the requests. A rule without it and without `access` grants none."
+        (), description="Methods of the requests; either this or `access`."
     )
     paths: Many[PathGlob] = Field((), description="Globs over their paths. Without it, all.")
     headers: Section[HeaderRule] = Field(HeaderRule(), description="What their headers may be.")

@@ -55,7 +55,7 @@ class Case(Model):
     """One test."""
 
     name: NonEmpty = Field(description="What is tested, as a sentence.")
-    given: Given = Field(description="One call, and for whom it is made.")
+    given: Given = Field(description="The call, and who makes it.")
     expect: Literal["allow", "deny", "would_deny"] = Field(
         description="The verdict: `allow`, `deny` or `would_deny`."
     )

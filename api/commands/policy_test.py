@@ -73,6 +73,9 @@ def COMMAND(  # noqa: N802  # the name that every command file gives its command
     is_covered = min_coverage is None or all(each.percent >= min_coverage for each in done.coverage)
     if not is_covered:
         click.echo(f"coverage is below {min_coverage} %", err=True)
+    if not done.outcomes:
+        click.echo("there is no test in these files: nothing was shown", err=True)
+        return _BAD
     return 0 if is_covered and all(each.is_passed for each in done.outcomes) else _BAD
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import product
 from typing import TYPE_CHECKING
 
 from policy.diff.amounts import shown_amount
@@ -21,15 +22,16 @@ if TYPE_CHECKING:
     from policy.diff.storage import Kind, Tree
 
 _KINDS = (
-    ("max_bytes", "bytes written", (Right.WRITE, Right.APPEND)),
-    ("max_files", "files made", (Right.CREATE,)),
+    ("max_bytes", "bytes written", ((Right.WRITE, Right.APPEND),)),
+    ("max_files", "files made", ((Right.CREATE,), (Right.SYMLINK,))),
 )
+"""Each with the ways to spend it; of several rights for one way, the first that is there counts."""
 
 
 def budget_changes(tree: Tree) -> Iterator[Change]:
     """Budgets of rules that let more, or less, be written where both plans let something be written."""
-    for name, words, rights in _KINDS:
-        yield from _Budgets(tree, name, words, rights).changes()
+    for name, words, ways in _KINDS:
+        yield from _Budgets(tree, name, words, ways).changes()
 
 
 @dataclass(slots=True)
@@ -39,15 +41,15 @@ class _Budgets:
     tree: Tree
     name: str
     words: str
-    rights: tuple[Right, ...]
+    ways: tuple[tuple[Right, ...], ...]
     pairs: dict[tuple[int, int], Kind] = field(default_factory=dict)
 
     def changes(self) -> Iterator[Change]:
         shared: dict[tuple[frozenset[int], frozenset[int]], Kind] = {}
-        for kind in self.tree.kinds:
+        for kind, rights in product(self.tree.kinds, self.ways):
             both = (
-                self._deciders(self.tree.plans[0], kind.ends[0]),
-                self._deciders(self.tree.plans[1], kind.ends[1]),
+                self._deciders(self.tree.plans[0], kind.ends[0], rights),
+                self._deciders(self.tree.plans[1], kind.ends[1], rights),
             )
             if all(both):
                 shared.setdefault(both, kind)
@@ -59,12 +61,12 @@ class _Budgets:
         for side, direction in ((0, Direction.WIDER), (1, Direction.NARROWER)):
             yield from self._larger(side, direction)
 
-    def _deciders(self, plan: Plan, end: End) -> frozenset[int]:
+    def _deciders(self, plan: Plan, end: End, rights: tuple[Right, ...]) -> frozenset[int]:
         """The rules whose budget is used at the end of a path: one for each mount that lets it be written."""
         found: set[int] = set()
         for _, kind in end:
             decided = plan.automaton.classes[kind >> 1]
-            right = next((right for right in self.rights if right & decided.rights), None)
+            right = next((right for right in rights if right & decided.rights), None)
             if right is not None:
                 found.add(decided.rules[RIGHTS.index(right)])
         return frozenset(found)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from policy.digest import Json
 
+MARK = "x-shape"
+"""The key under which a shape leaves its name in a schema."""
+
 WIDEST = 18
 """Digits of the longest number that a document may hold."""
 
@@ -37,7 +40,7 @@ class Shape:
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> JsonSchemaValue:
         """Only the name: `json_schema.py` puts in the definition."""
-        return {"title": self.name}
+        return {MARK: self.name}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

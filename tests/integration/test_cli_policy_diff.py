@@ -92,3 +92,18 @@ def test_a_baseline_that_was_widened_is_seen_in_the_policy_that_extends_it(shell
     assert "rule of A: no-keys" in found.text
     assert shell.ask(*words, "--old-library", "new", "--library", "old").status == 0
     assert shell.ask(*words, "--library", "new").text == "A and B decide alike\n"
+
+
+def test_a_denial_that_only_a_tenant_shows_is_not_taken_out_in_silence(shell):
+    rule = '{id: t, uri: "fs:///srv/${tenant}/**", access: [read]}'
+    denied = (
+        HEAD + f'permissions: {{storage: {{allow: [{rule}], deny: [{{id: d, uri: "fs:///srv/globex"}}]}}}}\n'
+    )
+    (shell.folder / "denied.yaml").write_text(denied)
+    (shell.folder / "open.yaml").write_text(HEAD + f"permissions: {{storage: {{allow: [{rule}]}}}}\n")
+    words = ("policy", "diff", "denied.yaml", "open.yaml", "--no-new-access")
+    done = shell.ask(*words)
+    assert done.status == 1
+    assert "may meet d" in done.text
+    assert shell.ask(*words, "--tenant", "globex").status == 1
+    assert shell.ask(*words, "--tenant", "acme").status == 0

@@ -124,3 +124,10 @@ def test_a_filter_that_means_nothing_is_a_mistake_of_the_caller(ran, text):
 def test_records_must_be_chosen(ran):
     shell, _ = ran
     assert shell("policy", "simulate", "less.yaml", "--audit-dir", "log").status == 2
+
+
+def test_a_policy_without_tests_passes_none(ran):
+    shell, _ = ran
+    done = shell.ask("policy", "test", "same.yaml")
+    assert done.status == 1
+    assert "there is no test" in done.said

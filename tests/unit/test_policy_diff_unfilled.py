@@ -155,3 +155,17 @@ def test_the_gate_opens_only_where_no_name_widens(both):
         # two mounts that become one are two budgets more: that is a change, which may be no widening
         found = [each.direction for one, other in filled for each in diff(one, other).items]
         assert Direction.WIDER not in found
+
+
+def links(*rules: tuple[str, list[str], int]) -> Plan:
+    return compiled(
+        storage(*(grant(name, "fs:///d/**", access=access, max_files=most) for name, access, most in rules))
+    )
+
+
+def test_links_are_files_that_a_budget_counts():
+    two = links(("r", ["create", "symlink"], 2))
+    assert diff(links(("r", ["symlink"], 2)), links(("r", ["symlink"], 3))).is_wider
+    assert diff(two, links(("r", ["create"], 2), ("s", ["symlink"], 2))).is_wider
+    assert not diff(two, links(("s", ["symlink"], 2))).is_wider
+    assert not diff(two, links(("s", ["create", "symlink"], 1))).is_wider

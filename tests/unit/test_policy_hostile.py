@@ -105,7 +105,7 @@ def test_a_hostile_document_ends_soon_and_says_what_is_wrong(name):
     "text", [*(HEAD + b"".join(b"x%d: 1\n" % n for n in range(many)) for many in (1, 100, 5_000))]
 )
 def test_no_more_findings_are_told_than_a_person_reads(text):
-    assert 1 <= len(read("", text)) <= MAX_FINDINGS
+    assert 1 <= len(read("", text)) <= MAX_FINDINGS + 1  # the last one says how many more there are
 
 
 def test_globs_that_interlock_are_refused_before_their_table_is_large():
