@@ -72,5 +72,5 @@ def _reference(document: PolicyTestDocument, kept: Library, folder: Path) -> Ite
     try:
         kept.policy(name)
     except LibraryError as err:
-        problem = f"neither a file beside this one nor a policy of the library: {err.problem}"
+        problem = f"no file beside this one, and no policy of the library: {err.problem}"
         yield document.source.finding("unknown-policy", ("policy",), problem=problem)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from api.evidence import columns_of
 from audit.filters import RecordFilter
 from audit.identity import new_execution_id
 from audit.query import AuditReader
@@ -22,7 +23,9 @@ from audit.receipt import Outcome, OutcomeKind, Receipt
 from audit.recovery import recover
 from audit.start import ExecutionStart, MountPoint
 from audit.writer import AuditWriter
+from policy import compile_policy, load_document
 from policy.calls import CALL_CODES
+from policy.simulate import simulate
 from sandbox.monitor.decode import decode
 from sandbox.monitor.layout import ARENA_BYTES, FIRST_MOUNT, IN_FLIGHT, NO_OPENER, RECORD, UNTIMED
 
@@ -128,6 +131,26 @@ def main(count: int) -> None:
         speed("decode and seal", count, seconds, size)
         with AuditReader(root, decode) as reader:
             ask(reader, start.exec_id, "sealed")
+            replay(reader, count)
+
+
+def replay(reader: AuditReader, count: int) -> None:
+    """Time what `wasmgate policy simulate` does with every record of the log."""
+    text = b"""version: 1
+metadata: {name: candidate}
+permissions:
+  storage:
+    allow:
+      - {uri: "fs:///srv/in/**", mount: /in, access: [read, list], include: ["reports/**/table-[0-4].csv"]}
+"""
+    plan = compile_policy(load_document(text, file="candidate.yaml"), base_dir="/", now_ns=None)
+    begin = time.perf_counter()
+    columns = columns_of(reader, RecordFilter())
+    read = time.perf_counter()
+    found = simulate(plan, columns)
+    done = time.perf_counter()
+    assert found.records == count
+    print(f"{'replayed on another policy':36} {read - begin:8.2f} s to group, {done - read:.2f} s to decide")
 
 
 def receipt(start: ExecutionStart, count: int) -> Receipt:

@@ -1,10 +1,12 @@
 """Runs `engines/policy_engine.py`: what the policy engine costs.
 
-This file has the name of the package that is measured, so it must not be found in its place.
+This file has the name of the package that is measured: a script beside it that imports `policy` finds this
+one first, and gets the package.
 """
 
 from __future__ import annotations
 
+import importlib
 import runpy
 import sys
 from pathlib import Path
@@ -12,4 +14,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != HERE]
 
-runpy.run_path(str(HERE / "engines/policy_engine.py"))["main"]()
+if __name__ == "__main__":
+    runpy.run_path(str(HERE / "engines/policy_engine.py"))["main"]()
+else:
+    del sys.modules[__name__]
+    importlib.import_module(__name__)

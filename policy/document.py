@@ -187,8 +187,8 @@ def validated(model: type[M], source: Source) -> M:
         return model.model_validate(source.value)
     except ValidationError as err:
         errors = err.errors(include_url=False)
-        found = tuple(_finding(source, each) for each in errors[: MAX_FINDINGS + 1])
-        raise PolicyError(capped(found, most=MAX_FINDINGS, count=len(errors))) from None
+        findings = tuple(_finding(source, each) for each in errors[: MAX_FINDINGS + 1])
+        raise PolicyError(capped(findings, most=MAX_FINDINGS, count=len(errors))) from None
 
 
 def _finding(source: Source, error: ErrorDetails) -> Finding:

@@ -27,7 +27,8 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 UNSEEN: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "syntax": "the text is no YAML, no JSON and no TOML, or holds a character that a document may not hold",
+        "syntax": "the text is no YAML, no JSON and no TOML, or holds a character that a document may "
+        "not hold",
         "duplicate-key": "a key stands twice, which some readers pass over",
         "tag": "a value has a tag",
         "bad-alias": "an alias names nothing",
@@ -37,10 +38,12 @@ UNSEEN: Final[Mapping[str, str]] = MappingProxyType(
         "too-deep": "it is nested too deep",
         "too-many-rules": "it has too many rules",
         "wrong-type": "a number or a boolean is spelt as no document spells it: `1.0`, `0x10`, `+1`, `True`",
-        "bad-quantity": "the same, or a number that is beyond 63 bits, or days that are no whole days in hours",
+        "bad-quantity": "the same, or a number that is beyond 63 bits, or days that are no whole days "
+        "in hours",
         "bad-time": "a day that its month does not have, or a time before 1970 or after 2262-04-11",
         "bad-choice": "the same, in `frozen:`, or a duration beyond 63 bits",
-        "bad-path": "a path that is not in Unicode normal form C, one of 4096 bytes and fewer characters, or a "
+        "bad-path": "a path that is not in Unicode normal form C, one of 4096 bytes and fewer "
+        "characters, or a "
         "set of a glob whose range falls, as `[z-a]`",
         "bad-target": "the same, in what a rule over time watches",
         "bad-address": "bits of the host are set in a network, or an IPv6 address hides an IPv4 address",
@@ -62,7 +65,8 @@ _SHAPES: Final = {
 }
 _KEPT: Final = ("description", "default")  # of a field, beside the reference to what it holds
 _DESCRIPTION: Final = (
-    "What a WebAssembly module may do, under wasmgate. `wasmgate policy check` finds more than this schema: "
+    "What a WebAssembly module may do, under wasmgate. `wasmgate policy check` finds more than this "
+    "schema: "
     "it looks at a document as a whole and at what it extends. Of the shape alone the schema does not see: "
 )
 
@@ -70,7 +74,7 @@ _DESCRIPTION: Final = (
 class _Generator(GenerateJsonSchema):
     """Without titles made of names, which say nothing twice."""
 
-    def field_title_should_be_set(self, schema: object) -> bool:
+    def field_title_should_be_set(self, schema: object) -> bool:  # noqa: ARG002  # the base class passes it
         return False
 
 
@@ -90,7 +94,7 @@ def policy_schema() -> dict[str, Json]:
         "title": "wasmgate policy document",
         "description": _DESCRIPTION + "; ".join(f"{key} ({what})" for key, what in UNSEEN.items()) + ".",
         **_by_kind(places),
-        "$defs": {name: each for name, each in sorted({**referred, **shapes}.items())},
+        "$defs": dict(sorted({**referred, **shapes}.items())),
     }
 
 
@@ -125,7 +129,10 @@ def written_default(field: FieldInfo) -> Json:
     if isinstance(value, tuple):
         return [str(each) for each in cast("tuple[object, ...]", value)]
     if isinstance(value, int) and not isinstance(value, bool):
-        shapes = [*_shapes_in(field.annotation), *(each for each in field.metadata if isinstance(each, Shape))]
+        shapes = [
+            *_shapes_in(field.annotation),
+            *(each for each in field.metadata if isinstance(each, Shape)),
+        ]
         return shapes[-1].write(value) if shapes else value
     return value if isinstance(value, bool) else str(value)
 

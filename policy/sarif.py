@@ -45,7 +45,9 @@ def sarif(findings: Iterable[Finding], *, version: str) -> dict[str, Json]:
 
 
 def _result(finding: Finding, rule: int) -> Json:
-    place: dict[str, Json] = {"artifactLocation": {"uri": quote(finding.file, safe="/._-~", errors="surrogateescape")}}
+    place: dict[str, Json] = {
+        "artifactLocation": {"uri": quote(finding.file, safe="/._-~", errors="surrogateescape")}
+    }
     if finding.line:
         place["region"] = {"startLine": finding.line, "startColumn": finding.column}
     location: dict[str, Json] = {"physicalLocation": place}

@@ -47,7 +47,8 @@ class Naming(Model):
     owner: Text = Field("", description="Who answers for it; for people.")
     labels: Section[dict[str, Text]] = Field(
         default_factory=dict,
-        description="Keys and values of the organisation's own, such as `trust: untrusted`. A boundary may ask for a digest where a label stands.",
+        description="Keys and values of the organisation's own, such as `trust: untrusted`. A boundary "
+        "may ask for a digest where a label stands.",
     )
     reason: Text = Field("", description="Why it was changed last; for people.")
 
@@ -72,7 +73,8 @@ class StorageAllow(Model):
 
     id: RuleName | None = Field(
         None,
-        description="Name of the rule in records; unique in the document. Without it one is made from the rule.",
+        description="Name of the rule in records; unique in the document. Without it one is made from "
+        "the rule.",
     )
     uri: AllowUri = Field(
         description="What is granted: a directory with everything below it, one file, or scratch space."
@@ -84,18 +86,21 @@ class StorageAllow(Model):
     access: Many[Access] = Field(description="The rights that are granted.")
     include: Many[RelativeGlob] = Field(
         (),
-        description="Globs relative to the rule's root; only what one of them matches is granted. Empty: everything.",
+        description="Globs relative to the rule's root; only what one of them matches is granted. "
+        "Empty: everything.",
     )
     exclude: Many[RelativeGlob] = Field(
         (), description="Globs relative to the rule's root that are left out, with all below."
     )
     max_bytes: ByteLimit | None = Field(
         None,
-        description="Bytes that a run may write through this rule. Nothing: only `resources.limits.disk` counts.",
+        description="Bytes that a run may write through this rule. Nothing: only "
+        "`resources.limits.disk` counts.",
     )
     max_files: CountLimit | None = Field(
         None,
-        description="Files and directories that a run may make through this rule. Nothing: only `resources.limits.files` counts.",
+        description="Files and directories that a run may make through this rule. Nothing: only "
+        "`resources.limits.files` counts.",
     )
 
 
@@ -104,7 +109,8 @@ class StorageDeny(Model):
 
     id: RuleName | None = Field(
         None,
-        description="Name of the rule in records; unique in the document. Without it one is made from the rule.",
+        description="Name of the rule in records; unique in the document. Without it one is made from "
+        "the rule.",
     )
     uri: DenyUri = Field(
         description="What is refused: a path or a glob over whole host paths, or over `tmp://name/…`."
@@ -130,7 +136,8 @@ class EnvironmentAllow(Model):
     )
     value: AnyText | None = Field(
         None,
-        description="Its value. A variable without one would be taken from the host, which this version does not do.",
+        description="Its value. A variable without one would be taken from the host, which this version "
+        "does not do.",
     )
     from_: NonEmpty | None = Field(
         None, alias="from", description="The secret that the value is taken from, as `secret://name`."
@@ -181,14 +188,16 @@ class Permissions(Model):
     environment: Section[Environment] = Field(Environment(), description="Environment variables.")
     args: Many[AnyText] = Field(
         (),
-        description="First arguments of the guest; they follow its own name, which is that of the module file.",
+        description="First arguments of the guest; they follow its own name, which is that of the "
+        "module file.",
     )
-    extra_args: Flag = Field(True, description="Whether the caller may add arguments after these.")
+    extra_args: Flag = Field(default=True, description="Whether the caller may add arguments after these.")
     stdio: Section[StdioSection] = Field(StdioSection(), description="The three standard streams.")
     clocks: Section[ClocksSection] = Field(ClocksSection(), description="What the clocks say.")
     random: RandomSource = Field(
         "real",
-        description="Random bytes: `real`, `seeded:<hex>` (the same in every run), or `none`. A seed of fewer than 32 bytes is stretched with SHA-256.",
+        description="Random bytes: `real`, `seeded:<hex>` (the same in every run), or `none`. A seed of "
+        "fewer than 32 bytes is stretched with SHA-256.",
     )
     nn: Section[Nn] = Field(Nn(), description="Neural networks.")
     host_functions: Many[HostFunction] = Field((), description="Imports outside WASI that are granted.")
@@ -201,7 +210,8 @@ class Shared(Model):
     metadata: Metadata = Field(description="What the document is called, and who answers for it.")
     extends: Many[NonEmpty] = Field(
         (),
-        description="Baselines by name. Their rules and values hold here too; this document's own values replace theirs.",
+        description="Baselines by name. Their rules and values hold here too; this document's own "
+        "values replace theirs.",
     )
     permissions: Section[Permissions] = Field(Permissions(), description="What is granted.")
     rules: Many[TemporalRule] = Field(
@@ -223,15 +233,19 @@ class PolicyModel(Shared):
     )
     match: Match | None = Field(
         None,
-        description="Which modules the policy is for, and which tenants. Keys narrow each other. A stored policy needs a `digest` or a `name`.",
+        description="Which modules the policy is for, and which tenants. Keys narrow each other. A "
+        "stored policy needs a `digest` or a `name`.",
     )
     mode: Literal["enforce", "audit", "learn"] = Field(
         "enforce",
-        description="`enforce` refuses; `audit` lets happen what lies inside every boundary and records it as `would_deny`; `learn` refuses, and also mounts what the boundary allows, so that more is seen.",
+        description="`enforce` refuses; `audit` lets happen what lies inside every boundary and records "
+        "it as `would_deny`; `learn` refuses, and also mounts what the boundary allows, so that more is "
+        "seen.",
     )
     when_unenforceable: Literal["refuse", "warn"] = Field(
         "refuse",
-        description="Whether a part that this version does not enforce is an error, or is run without with a warning.",
+        description="Whether a part that this version does not enforce is an error, or is run without "
+        "with a warning.",
     )
 
 

@@ -43,7 +43,7 @@ def _label(value: str) -> str:
     return value
 
 
-def _most(name: str) -> Any:  # as pydantic types its `Field`
+def _most(name: str) -> Any:  # noqa: ANN401  # as pydantic types its `Field`
     """A ceiling over one limit."""
     return Field(
         None, description=f"The most that `resources.limits.{name}` may say. Without it, no ceiling."
@@ -99,7 +99,7 @@ class Requirements(Model):
         None, description="The audit level that a policy must have at least."
     )
     isolation: NonEmpty | None = Field(None, description="The isolation that a policy must have.")
-    signed_policy: Flag = Field(False, description="Whether a policy must be signed.")
+    signed_policy: Flag = Field(default=False, description="Whether a policy must be signed.")
 
 
 class Ceiling(Model):
@@ -125,7 +125,7 @@ class BreakGlass(Model):
 
     roles: Many[NonEmpty] = Field((), description="Who may.")
     max_duration: Milliseconds | None = Field(None, description="For how long.")
-    second_person: Flag = Field(True, description="Whether a second person must agree.")
+    second_person: Flag = Field(default=True, description="Whether a second person must agree.")
     audit_payload: NonEmpty = Field("full", description="The audit payload while it lasts.")
     review_within: Milliseconds | None = Field(None, description="By when somebody must have looked at it.")
 

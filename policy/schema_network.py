@@ -105,13 +105,15 @@ class SocketRule(Model):
 
     id: RuleName | None = Field(
         None,
-        description="Name of the rule in records; unique in the document. Without it one is made from the rule.",
+        description="Name of the rule in records; unique in the document. Without it one is made from "
+        "the rule.",
     )
     to: GrantedPlace = Field(description="Whom the guest may reach.")
     ports: Filled[Ports] = Field(description="On which ports.")
     private: NetworkVerdict | None = Field(
         None,
-        description="Whether its names may lead to private addresses. Without it, what `permissions.network.private` says.",
+        description="Whether its names may lead to private addresses. Without it, what "
+        "`permissions.network.private` says.",
     )
     i_understand: Understood | None = Field(None, description="Needed where `to` is a bare `*`.")
 
@@ -129,7 +131,8 @@ class NetworkDeny(Model):
 
     id: RuleName | None = Field(
         None,
-        description="Name of the rule in records; unique in the document. Without it one is made from the rule.",
+        description="Name of the rule in records; unique in the document. Without it one is made from "
+        "the rule.",
     )
     to: RefusedPlace | None = Field(None, description="Whom the guest may not reach; either this or `url`.")
     ports: Many[Ports] = Field((), description="On which ports. Without it, on all; only beside `to`.")
@@ -157,7 +160,9 @@ class Dns(Model):
 
     names: Many[HostPattern] = Field((), description="Names that may be looked up.")
     max_queries: CountLimit = Field(32, description="How often a run may ask.")
-    pin: Flag = Field(True, description="Whether the first answer for a name holds for the whole run.")
+    pin: Flag = Field(
+        default=True, description="Whether the first answer for a name holds for the whole run."
+    )
     i_understand: Understood | None = Field(None, description="Needed where a name is a bare `*`.")
 
     @model_validator(mode="after")
@@ -189,16 +194,16 @@ class HttpRule(Model):
 
     id: RuleName | None = Field(
         None,
-        description="Name of the rule in records; unique in the document. Without it one is made from the rule.",
+        description="Name of the rule in records; unique in the document. Without it one is made from "
+        "the rule.",
     )
     url: GrantedUrl = Field(description="The scheme, host and port of the requests.")
     access: Literal["read-only", "read-write", "full"] | None = Field(
         None,
-        description="Short for a list of methods: `read-only` (GET, HEAD, OPTIONS), `read-write` (also POST, PUT, PATCH) or `full`; either this or `methods`.",
+        description="Short for a list of methods: `read-only` (GET, HEAD, OPTIONS), `read-write` (also "
+        "POST, PUT, PATCH) or `full`; either this or `methods`.",
     )
-    methods: Many[Method] = Field(
-        (), description="Methods of the requests; either this or `access`."
-    )
+    methods: Many[Method] = Field((), description="Methods of the requests; either this or `access`.")
     paths: Many[PathGlob] = Field((), description="Globs over their paths. Without it, all.")
     headers: Section[HeaderRule] = Field(HeaderRule(), description="What their headers may be.")
     max_request_bytes: ByteLimit | None = Field(
@@ -237,7 +242,8 @@ class Network(Model):
     listen: Many[ListenUrl] = Field((), description="Sockets that are handed over for listening.")
     private: NetworkVerdict = Field(
         "deny",
-        description="Whether private addresses may be reached through names and networks. Loopback, link-local, metadata and multicast addresses must be named literally.",
+        description="Whether private addresses may be reached through names and networks. Loopback, "
+        "link-local, metadata and multicast addresses must be named literally.",
     )
 
 
@@ -253,7 +259,8 @@ class NetworkCeiling(Model):
     )
     private: Literal["deny", "allow-listed", "allow"] = Field(
         "deny",
-        description="Private addresses: refused (`deny`), only where a rule says `private: allow` (`allow-listed`), or as the policy says (`allow`).",
+        description="Private addresses: refused (`deny`), only where a rule says `private: allow` "
+        "(`allow-listed`), or as the policy says (`allow`).",
     )
     listen: Literal["none", "loopback", "any"] = Field(
         "none", description="Where a policy may listen: `none`, `loopback` or `any`."

@@ -43,7 +43,8 @@ class StdioSection(Model):
     )
     stdout: Literal["none", "inherit", "capture"] = Field(
         "capture",
-        description="Standard output: `none`, `inherit`, or `capture` (kept with the execution and passed on to the caller).",
+        description="Standard output: `none`, `inherit`, or `capture` (kept with the execution and "
+        "passed on to the caller).",
     )
     stderr: Literal["none", "inherit", "capture"] = Field(
         "capture", description="Standard error; as `stdout`."
@@ -103,7 +104,7 @@ class RuntimeSection(Model):
         description="What compiles the module: `cranelift` (ahead of time) or `pulley` (an interpreter).",
     )
     isolation: NonEmpty = Field("process", description="How a run is kept apart from others.")
-    cache: Flag = Field(True, description="Whether the compiled module is kept for the next run.")
+    cache: Flag = Field(default=True, description="Whether the compiled module is kept for the next run.")
 
 
 class AuditRule(Model):
@@ -121,27 +122,32 @@ class AuditSection(Model):
 
     level: Literal["counts", "summary", "calls"] = Field(
         "calls",
-        description="What is recorded: `calls` (each one), `summary` (one record for each call, target and decision) or `counts` (totals).",
+        description="What is recorded: `calls` (each one), `summary` (one record for each call, target "
+        "and decision) or `counts` (totals).",
     )
     payload: NonEmpty = Field(
         "none",
-        description="What is kept of the bytes that are read and written: `none`, `digest`, `head:256` or `full`.",
+        description="What is kept of the bytes that are read and written: `none`, `digest`, `head:256` "
+        "or `full`.",
     )
     mask: OneOrMany[NonEmpty] = Field(("default",), description="What is blotted out in what is kept.")
     sync: Literal["batch", "deny", "all"] = Field(
         "deny",
-        description="What must be durable before a call returns: nothing (`batch`), refusals (`deny`) or everything (`all`).",
+        description="What must be durable before a call returns: nothing (`batch`), refusals (`deny`) "
+        "or everything (`all`).",
     )
     on_full: OnFull = Field(
         10_000,
-        description="What happens when the log is full: the guest waits, for as long as is said, and is then killed; or it is killed at once.",
+        description="What happens when the log is full: the guest waits, for as long as is said, and is "
+        "then killed; or it is killed at once.",
     )
     timestamps: Literal["auto", "exact", "coarse"] = Field(
         "auto", description="How times are taken: `exact`, `coarse`, or `auto`."
     )
     retain: Days = Field(
         90,
-        description="How long records are to be kept. It is written into the log with each execution; this version deletes nothing.",
+        description="How long records are to be kept. It is written into the log with each execution; "
+        "this version deletes nothing.",
     )
     rules: Many[AuditRule] = Field(
         (), description="Exceptions for some calls; the first that matches counts."

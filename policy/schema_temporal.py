@@ -147,7 +147,8 @@ class TemporalRule(Model):
 
     id: RuleName | None = Field(
         None,
-        description="Name of the rule in records; unique in the document. Without it one is made from the rule.",
+        description="Name of the rule in records; unique in the document. Without it one is made from "
+        "the rule.",
     )
     when: When = Field(description="What starts it: exactly one of the keys below.")
     then: Then = Field(description="What holds from then on.")

@@ -9,7 +9,11 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
 
-_INTEGERS = ((re.compile(r"[-+]?[0-9]+"), 10), (re.compile(r"0o[0-7]+"), 8), (re.compile(r"0x[0-9a-fA-F]+"), 16))
+_INTEGERS = (
+    (re.compile(r"[-+]?[0-9]+"), 10),
+    (re.compile(r"0o[0-7]+"), 8),
+    (re.compile(r"0x[0-9a-fA-F]+"), 16),
+)
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _WORDS: dict[str, bool | None] = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
@@ -37,7 +41,9 @@ def resolved(text: str) -> Any:
 def is_plainly_spelt(text: str) -> bool:
     """Say whether a number, a boolean or nothing is spelt in the one way that every reader takes alike."""
     found = resolved(text)
-    return isinstance(found, str) or re.fullmatch(r"-?(0|[1-9][0-9]{0,17})|true|false|null|", text) is not None
+    return (
+        isinstance(found, str) or re.fullmatch(r"-?(0|[1-9][0-9]{0,17})|true|false|null|", text) is not None
+    )
 
 
 def _value(node: Any) -> Any:

@@ -73,6 +73,6 @@ kind: PolicyTest
 metadata: {name: t}
 policy: all
 tests: [{name: a, given: {call: http, method: GET, url: "https://a.example/x", tenant: acme, target: a, target2: b, address: 192.0.2.1, digest: "sha256:%s", after: [r1]}, expect: would_deny}]
-""" % ("3f" * 32)  # noqa: UP031  # as above
+""" % ("3f" * 32)  # as above
 
 BASELINE = "version: 1\nkind: Baseline\nmetadata: {name: b}\nextends: []\npermissions:\nrules:\naudit: {}\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from policy.checks.not_enforceable_yet import boundary_parts, parts
@@ -20,7 +21,23 @@ UNUSUAL = (
     ("abi: auto", "abi: wasi-0.2"), ("isolation: process", "isolation: vm"), ("level: calls, payload", "level: counts, payload"),
     ("private: deny\n", "private: allow\n"), ("key: A, value: 1", "key: A"),
 )  # fmt: skip
-WAITING = ("connections", "net_in", "net_out")
+WAITING = (
+    "resources.limits.connections", "resources.limits.net_in", "resources.limits.net_out", "permissions.network.deny",
+)  # fmt: skip
+"""What is enforced by nothing, as there is nothing yet that it could refuse."""
+PARTLY = {
+    "rules[].when.bytes_in.from": "a path is enforced, a host is not",
+    "rules[].when.bytes_out.to": "a path is enforced, a host is not",
+    "rules[].when.calls.to": "a path is enforced, a host is not",
+    "rules[].when.bytes_in.window": "`run` is enforced, a shorter window is not",
+    "rules[].when.bytes_out.window": "`run` is enforced, a shorter window is not",
+    "rules[].when.calls.window": "`run` is enforced, a shorter window is not",
+    "rules[].then.raise": "not enforced by this version: a rule over time that raises a finding",
+}
+WHOLE = ("rules[]", "permissions.environment.allow[]")
+"""Places where the finding about one key of an item stands at the item."""
+RUN = {"permissions", "resources", "runtime", "audit", "match", "mode", "rules", "ceiling"}
+"""What decides about a run."""
 
 HEAD = """# Every field of a document
 
@@ -58,7 +75,7 @@ def _sections(field: dict[str, Any], *, is_list: bool = False) -> Iterator[tuple
         yield from _sections(field["items"], is_list=True)
 
 
-def type_of(field: dict[str, Any]) -> str:
+def type_of(field: dict[str, Any]) -> str:  # noqa: PLR0911  # one for each kind of schema
     """What a field takes, in words."""
     if "$ref" in field:
         name = field["$ref"].rpartition("/")[2]
@@ -67,7 +84,8 @@ def type_of(field: dict[str, Any]) -> str:
         found = [type_of(each) for each in field["anyOf"] if each.get("type") != "null"]
         return " or ".join(dict.fromkeys(found))
     if "enum" in field:
-        return f"one of {', '.join(f'`{word}`' for word in field['enum'])}"
+        *words, last = (f"`{word}`" for word in field["enum"])
+        return f"{', '.join(words)} or {last}" if words else last
     if "const" in field:
         return f"`{field['const']}`"
     if field.get("type") == "array":
@@ -110,6 +128,7 @@ def example(kind: str, path: str) -> Any:
     return next(iter(found), None)
 
 
+@cache
 def page() -> str:
     """The whole page."""
     lines = [HEAD]
@@ -121,20 +140,40 @@ def page() -> str:
             if path in seen:
                 continue
             seen.add(path)
-            lines += [f"### `{path}`\n", f"{field['description']}\n", *_facts(kind, path, field, is_required=is_required)]
-            above = [path[:at] for at in range(len(path) + 1) if at == len(path) or path[at] in ".["]
-            told = [missing[each] for each in above if each in missing]
-            if told:
-                lines.append(f"- not enforced by this version: {told[0]}")
-            elif path.rpartition(".")[2] in WAITING and kind == "ModulePolicy":
-                lines.append("- has nothing to limit before this version enforces the network")
-            lines.append("")
+            lines += [
+                f"### `{path}`\n",
+                _sentences(field["description"]),
+                *_facts(kind, path, field, is_required=is_required),
+            ]
+            lines += [*_enforcement(path, field, missing), ""]
     lines += ["## Kinds of values\n"]
     for name, each in DEFS.items():
         if "properties" not in each:
             words = each["description"]
-            lines += [f"### {name}\n", f"{words[:1].upper()}{words[1:]}.\n"]
+            lines += [f"### {name}\n", f"It takes {words}.\n"]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _sentences(text: str) -> str:
+    return text.replace(". ", ".\n") + "\n"
+
+
+def _enforcement(path: str, field: dict[str, Any], missing: dict[str, str]) -> Iterator[str]:
+    """Whether this version enforces the field; nothing for one that decides nothing about a run."""
+    above = [path[:at] for at in range(len(path) + 1) if at == len(path) or path[at] in ".["]
+    told = [missing[each] for each in above if each in missing and each not in WHOLE]
+    if path in PARTLY:
+        yield f"- {PARTLY[path]}"
+    elif told:
+        yield f"- not enforced by this version: {told[0]}"
+    elif path.startswith(WAITING):
+        yield "- has nothing to refuse before this version enforces the network"
+    elif path == "permissions.environment.allow[].value":
+        yield f"- not enforced by this version: {missing['permissions.environment.allow[]']}"
+    elif path.startswith(("learn", "tests")) or path == "audit.retain":
+        return
+    elif path.partition(".")[0].removesuffix("[]") in RUN and "section" not in type_of(field):
+        yield "- enforced"
 
 
 def _facts(kind: str, path: str, field: dict[str, Any], *, is_required: bool) -> Iterator[str]:
@@ -143,9 +182,17 @@ def _facts(kind: str, path: str, field: dict[str, Any], *, is_required: bool) ->
         yield "- required"
     elif "default" in field and field["default"] != []:
         default = field["default"]
-        yield f"- default: `{default if isinstance(default, str) else json.dumps(default)}`"
+        yield (
+            "- default: empty"
+            if default == ""
+            else f"- default: `{default if isinstance(default, str) else json.dumps(default)}`"
+        )
     value = example(kind, path)
     is_section = isinstance(value, dict) or (isinstance(value, list) and value and isinstance(value[0], dict))
     if value is not None and not is_section:
-        text = value if isinstance(value, str) and value.isascii() and ":" not in value and value[0].isalnum() else json.dumps(value)
+        text = (
+            value
+            if isinstance(value, str) and value.isascii() and ":" not in value and value[0].isalnum()
+            else json.dumps(value)
+        )
         yield f"- example: `{path.rpartition('.')[2]}: {text}`"

@@ -126,7 +126,17 @@ def questions(draw: st.DrawFn) -> Question:
         )
     if call == "http":
         literal = draw(
-            st.sampled_from(("127.0.0.1", "10.1.2.3", "8.8.8.8", "[::1]", "[64:ff9b::a01:203]", "9.9.9.9"))
+            st.sampled_from(
+                (
+                    "127.0.0.1",
+                    "10.1.2.3",
+                    "8.8.8.8",
+                    "[::1]",
+                    "[64:ff9b::a01:203]",
+                    "[64:ff9b::808:808]",
+                    "9.9.9.9",
+                )
+            )
         )
         where = draw(st.sampled_from((host, host, literal)))
         port_text = draw(st.sampled_from(("", "", "", "", ":80", ":443", ":8080", ":99999")))

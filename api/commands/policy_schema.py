@@ -1,7 +1,7 @@
 """`wasmgate policy schema`: the JSON Schema of policy documents, for editors.
 
-It is made in `policy/json_schema.py`; here it is only printed. INVARIANT: what is printed is the same on every
-machine, and is the file that `policies/` holds.
+It is made in `policy/json_schema.py`; here it is only printed. INVARIANT: what is printed is the same on
+every machine, and is the file that `policies/` holds.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from policy.plan import Mount, Plan, Rule
 
 _ANY = "\0"  # stands for what takes the place of a placeholder: no path holds it
-_FILLED = dict.fromkeys(("tenant", "run.id", "module.name", "module.digest"), _ANY)
+_FILLED: dict[str, str] = dict.fromkeys(("tenant", "run.id", "module.name", "module.digest"), _ANY)
 
 _GLOBS = (", only ", ", but not ")  # what stands before the globs in the summary of a grant
 _WILD = {"*": ".*", "?": "."}

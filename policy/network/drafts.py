@@ -47,9 +47,13 @@ class Draft:
         self.places.append(path)
         return self.first_rule + len(self.rules) - 1
 
-    def origin(self, key: object) -> int:
-        """One number for one place that requests go to."""
-        return self._origins.setdefault(key, len(self._origins))
+    def origin(self, key: object, *, is_grant: bool) -> int:
+        """One number for one place that requests go to, and another one where it is refused.
+
+        SECURITY: a refused address is refused in the addresses that hide it too. With one number for both, a
+        refusal would bring a grant of the same address to places that the grant does not name.
+        """
+        return self._origins.setdefault((key, is_grant), len(self._origins))
 
 
 def content_id(prefix: str, content: dict[str, object]) -> RuleId:

@@ -66,7 +66,8 @@ def take_denies(draft: Draft, document: PolicyDocument, methods: tuple[str, ...]
         elif deny.url is not None:
             origin = parse_origin(deny.url)
             mask = method_mask(deny.methods or ("*",), methods)
-            _request(draft, origin, RequestRule(rule, draft.origin(origin), mask, deny.paths, is_grant=False))
+            number = draft.origin(origin, is_grant=False)
+            _request(draft, origin, RequestRule(rule, number, mask, deny.paths, is_grant=False))
 
 
 def refuse(draft: Draft, rule: int, place: Place, ranges: tuple[Range, ...], *, is_lookup: bool) -> None:
@@ -134,7 +135,8 @@ def take_requests(draft: Draft, document: PolicyDocument, methods: tuple[str, ..
         rule = draft.add(_request_rule(section, document.source.field(path)), path)
         origin = parse_origin(section.url)
         mask = method_mask(methods_of(section), methods)
-        given = RequestRule(rule, draft.origin(origin), mask, section.paths, is_grant=True)
+        number = draft.origin(origin, is_grant=True)
+        given = RequestRule(rule, number, mask, section.paths, is_grant=True)
         _request(draft, origin, given)
         draft.requests.append(_terms(rule, section))
 

@@ -51,7 +51,8 @@ def _escapes() -> str:
     """The escapes that may stand in a glob over the paths of requests."""
     by_first: dict[str, str] = {}
     for byte in range(256):
-        high, low = f"{byte:02X}"
+        digits = f"{byte:02X}"
+        high, low = digits[0], digits[1]
         try:
             parse_path_glob(f"/%{high}{low}")
         except GlobError:
@@ -68,7 +69,10 @@ _CHARACTER: Final = r"[!$&'()+,.0-9:=@A-Z\]_a-z~*?-]"
 _SEGMENT: Final = (
     rf"\*\*|(?!\.{{1,2}}(?:/|$))(?![^/]*\*\*)(?:{PLACEHOLDER}|{GLOB_SET}|{_escapes()}|{_CHARACTER})+"
 )
-_UNFIT: Final = rf"(?![\s\S]*%(?!{_escapes()[1:]}))(?![\s\S]*[^\u0021\u0024-\u003a\u003d\u003f-\u005b\u005d\u005f\u0061-\u007b\u007d\u007e])"
+_UNFIT: Final = (
+    rf"(?![\s\S]*%(?!{_escapes()[1:]}))"
+    r"(?![\s\S]*[^\u0021\u0024-\u003a\u003d\u003f-\u005b\u005d\u005f\u0061-\u007b\u007d\u007e])"
+)
 
 PLACE = Shape(
     "place",

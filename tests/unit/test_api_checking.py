@@ -45,7 +45,12 @@ def test_several_files_are_checked_and_counted(shell):
 def test_all_kinds_are_checked(shell):
     base = document(shell, "Baseline", "base", GRANT.format("/srv/x"))
     ceiling = document(shell, "Boundary", "ceiling", "anchors: [{kind: file, every: 5}]\n")
-    tests = document(shell, "PolicyTest", "tests", "policy: base.yaml\ntests: [{name: a, given: {call: fd_read}, expect: deny}]\n")
+    tests = document(
+        shell,
+        "PolicyTest",
+        "tests",
+        "policy: base.yaml\ntests: [{name: a, given: {call: fd_read}, expect: deny}]\n",
+    )
     assert shell.ask("policy", "check", base, tests).status == 0
     done = shell.ask("policy", "check", ceiling, "--output", "json")
     assert (done.status, ids(done)) == (1, ["not-enforceable-yet", "bad-anchor"])
@@ -74,7 +79,9 @@ def test_a_link_that_leads_elsewhere_is_told(shell):
 
 
 def test_a_document_with_very_many_faults_tells_how_many_more_there_are(shell):
-    rules = "".join(f"      - {{id: r{n}, uri: 'fs:///**', access: [read]}}\n" for n in range(MAX_FINDINGS + 20))
+    rules = "".join(
+        f"      - {{id: r{n}, uri: 'fs:///**', access: [read]}}\n" for n in range(MAX_FINDINGS + 20)
+    )
     many = document(shell, "ModulePolicy", "many", f"permissions:\n  storage:\n    allow:\n{rules}")
     found = shell.ask("policy", "check", many, "--output", "json").json["findings"]
     assert len(found) == MAX_FINDINGS + 1

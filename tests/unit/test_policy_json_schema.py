@@ -101,12 +101,16 @@ VALUES: list[Any] = [
     "https://a.example/x", "ftp://a", "tcp://127.0.0.1:0", "tcp://a:1", "8000-8010", "8010-8000", "GET", "get", "TRACE", "secret://x", "secret://", "header:A",
     "header:", "sha256:" + "a" * 64, "sha256:A", "storage", "network", "x=y", "enforce", "Baseline", "a\0b", "e\u0301", [], {}, ["a"], [1], {"a": 1},
 ]  # fmt: skip
-KEYS = sorted({field.alias or name for model in models() for name, field in model.model_fields.items()} | {"x", "<<"})
+KEYS = sorted(
+    {field.alias or name for model in models() for name, field in model.model_fields.items()} | {"x", "<<"}
+)
 
 
 def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     steps = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [(*path, step) for step, _ in steps] + [place for step, each in steps for place in _places(each, (*path, step))]
+    return [(*path, step) for step, _ in steps] + [
+        place for step, each in steps for place in _places(each, (*path, step))
+    ]
 
 
 @st.composite
@@ -186,7 +190,12 @@ def is_beyond(text: str) -> bool:
 
 def has_falling_set(text: str) -> bool:
     sets = re.findall(r"\[[!^]?(.[^\]/]*)\]", text, re.DOTALL)
-    return any(low > high for members in sets for low, dash, high in zip(members, members[1:], members[2:], strict=False) if dash == "-")
+    return any(
+        low > high
+        for members in sets
+        for low, dash, high in zip(members, members[1:], members[2:], strict=False)
+        if dash == "-"
+    )
 
 
 def is_odd_path(text: str) -> bool:
@@ -204,7 +213,9 @@ def falls(text: str) -> bool:
 EXCUSES = {
     "bad-quantity": lambda text: is_beyond(text) or re.fullmatch(r"[0-9]+(ns|us|ms|s|m|h)", text),
     "bad-time": lambda text: re.search(r"-(02-(29|3)|(04|06|09|11)-31)|^(1969|2262)", text),
-    "bad-choice": lambda text: is_beyond(text) or re.search(r"-(02-(29|3)|(04|06|09|11)-31)|:(1969|2262)", text),
+    "bad-choice": lambda text: (
+        is_beyond(text) or re.search(r"-(02-(29|3)|(04|06|09|11)-31)|:(1969|2262)", text)
+    ),
     "bad-path": is_odd_path,
     "bad-target": is_odd_path,
     "bad-address": is_address,
@@ -252,7 +263,8 @@ UNSEEN_EXAMPLES = {
     "bad-port": HEAD + "permissions: {network: {tcp: [{to: a.b, ports: ['9-8']}]}}\n",
     "bad-name": "version: 1\nmetadata: {name: +1}\n",
     "bad-id": HEAD + "permissions: {storage: {deny: [{id: +1, uri: 'fs:///a'}]}}\n",
-    "bad-header": HEAD + "permissions: {network: {http: [{url: 'https://a.b', methods: [GET], headers: {deny: [+1]}}]}}\n",
+    "bad-header": HEAD
+    + "permissions: {network: {http: [{url: 'https://a.b', methods: [GET], headers: {deny: [+1]}}]}}\n",
     "wrong-type": HEAD + "permissions: {extra_args: True}\n",
 }
 

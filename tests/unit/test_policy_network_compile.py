@@ -283,3 +283,32 @@ def test_what_a_boundary_leaves_is_told_as_its_word():
         "The boundary outer grants no private address.",
         "The boundary outer grants no place to listen at.",
     ]
+
+
+HIDING = ("64:ff9b::808:808", "2002:808:808::1")
+
+
+@pytest.mark.parametrize("address", HIDING)
+def test_a_denial_brings_no_grant_to_the_addresses_that_hide_its_own(address):
+    http = [{"id": "h", "url": "http://8.8.8.8", "methods": ["GET", "POST"]}]
+    deny = [{"id": "d", "url": "http://8.8.8.8", "methods": ["POST"]}]
+    plans = [plan(http=http), plan(http=http, deny=deny)]
+    asked = [
+        Question(call="http", method="GET", url=f"http://[{address}]/"),
+        Question(call="http", method="GET", url="http://8.8.8.8/"),
+    ]
+    for each in plans:
+        hidden, named = (decide_network(each, question) for question in asked)
+        assert isinstance(hidden, Deny)
+        assert isinstance(named, Allow)
+
+
+def test_a_denial_reaches_the_addresses_that_hide_its_own():
+    address = HIDING[0]
+    http = [{"id": "h", "url": f"http://[{address}]", "methods": ["GET", "POST"]}]
+    found = plan(http=http, deny=[{"id": "d", "url": "http://8.8.8.8", "methods": ["POST"]}])
+    asked = {
+        method: Question(call="http", method=method, url=f"http://[{address}]/") for method in ("GET", "POST")
+    }
+    assert isinstance(decide_network(found, asked["GET"]), Allow)
+    assert decide_network(found, asked["POST"]).rule_id == "d"

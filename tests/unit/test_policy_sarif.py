@@ -15,7 +15,9 @@ from policy.sarif import sarif
 from tests.documents import boundary, findings, policy
 
 # What RFC 3986 lets stand in a reference, and a first segment without a colon.
-REFERENCE = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=@-]|%[0-9A-F]{2})*(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-F]{2})*)*")
+REFERENCE = re.compile(
+    r"(?:[A-Za-z0-9._~!$&'()*+,;=@-]|%[0-9A-F]{2})*(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-F]{2})*)*"
+)
 KEYS = {
     "log": ({"version", "runs"}, {"$schema"}),
     "run": ({"tool"}, {"results", "columnKind"}),
@@ -98,7 +100,10 @@ def test_any_name_of_a_file_gives_a_reference(file, sentence, line, severity):
 
 def test_a_name_that_is_no_unicode_is_escaped():
     log = sarif([Finding("a", "x\udcff:y.yaml", 1, 1, "", problem="p")], version="1")
-    assert log["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "x%FF%3Ay.yaml"
+    assert (
+        log["runs"][0]["results"][0]["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+        == "x%FF%3Ay.yaml"
+    )
 
 
 SECRET = "q7Gm2Zr9LpXw4Vb8Tn1Ks6Hd3Jf5Cy0AoEuIiQ"

@@ -195,7 +195,7 @@ def test_what_happened_and_would_not_is_newly_refused_and_its_twin_is_unchanged(
 
 
 def test_what_was_refused_and_would_happen_is_newly_allowed():
-    refused = {"decision": "deny", "reason": "rule", "rule": "default", "missing": Right.READ}
+    refused: dict[str, Any] = {"decision": "deny", "reason": "rule", "rule": "default", "missing": Right.READ}
     found = simulate(
         simple(IN),
         FactColumns.of([fact("path_open", "/in/a", **refused), fact("path_open", "/b", **refused)]),
