@@ -63,7 +63,7 @@ def real_path(path: str) -> str | None:
 
 
 def _reference(document: PolicyTestDocument, kept: Library, folder: Path) -> Iterator[Finding]:
-    """Yield an error where the policy that tests are about is neither a file beside them nor in the library."""
+    """Yield an error where the policy that tests are about is no file beside them, nor in the library."""
     from api.library import LibraryError
 
     name = document.model.policy

@@ -46,7 +46,7 @@ def _label(value: str) -> str:
 def _most(name: str) -> Any:  # noqa: ANN401  # as pydantic types its `Field`
     """A ceiling over one limit."""
     return Field(
-        None, description=f"The most that `resources.limits.{name}` may say. Without it, no ceiling."
+        default=None, description=f"The most that `resources.limits.{name}` may say. Without it, no ceiling."
     )
 
 
@@ -56,9 +56,9 @@ Label = Annotated[NonEmpty, AfterValidator(_label), texts.LABEL]
 class StorageCeiling(Model):
     """Where files may be granted at most, and with which rights."""
 
-    roots: Many[RootUri] = Field((), description="Where files may be granted. Without it, nowhere.")
-    access: Many[Access] = Field((), description="Which rights may be granted. Without it, none.")
-    never: Many[NeverUri] = Field((), description="What is refused whatever a policy grants.")
+    roots: Many[RootUri] = Field(default=(), description="Where files may be granted. Without it, nowhere.")
+    access: Many[Access] = Field(default=(), description="Which rights may be granted. Without it, none.")
+    never: Many[NeverUri] = Field(default=(), description="What is refused whatever a policy grants.")
 
 
 class LimitsCeiling(Model):
@@ -85,7 +85,7 @@ class LimitsCeiling(Model):
     net_out: ByteLimit | None = _most("net_out")
     host_calls: HostCallsLimit | None = _most("host_calls")
     unlimited: Literal["allowed", "forbidden"] = Field(
-        "allowed", description="Whether a limit may be `unlimited`."
+        default="allowed", description="Whether a limit may be `unlimited`."
     )
 
 
@@ -93,12 +93,12 @@ class Requirements(Model):
     """What a policy must say."""
 
     digest_for: Many[Label] = Field(
-        (), description="Policies with one of these labels must name digests in `match`."
+        default=(), description="Policies with one of these labels must name digests in `match`."
     )
     audit_level: Literal["counts", "summary", "calls"] | None = Field(
-        None, description="The audit level that a policy must have at least."
+        default=None, description="The audit level that a policy must have at least."
     )
-    isolation: NonEmpty | None = Field(None, description="The isolation that a policy must have.")
+    isolation: NonEmpty | None = Field(default=None, description="The isolation that a policy must have.")
     signed_policy: Flag = Field(default=False, description="Whether a policy must be signed.")
 
 
@@ -106,28 +106,30 @@ class Ceiling(Model):
     """The most that a policy in its scope may grant."""
 
     storage: Section[StorageCeiling] = Field(
-        StorageCeiling(), description="The most of files. What is not written is not allowed."
+        default=StorageCeiling(), description="The most of files. What is not written is not allowed."
     )
     network: Section[NetworkCeiling] = Field(
-        NetworkCeiling(), description="The most of the network. What is not written is not allowed."
+        default=NetworkCeiling(), description="The most of the network. What is not written is not allowed."
     )
     limits: Section[LimitsCeiling] = Field(
-        LimitsCeiling(), description="The highest limits. One that is not named has no ceiling."
+        default=LimitsCeiling(), description="The highest limits. One that is not named has no ceiling."
     )
-    require: Section[Requirements] = Field(Requirements(), description="What a policy must say.")
+    require: Section[Requirements] = Field(default=Requirements(), description="What a policy must say.")
     modes: Filled[Literal["enforce", "audit", "learn"]] | None = Field(
-        None, description="Modes that a policy may have. Without it, every mode."
+        default=None, description="Modes that a policy may have. Without it, every mode."
     )
 
 
 class BreakGlass(Model):
     """Who may go around approvals in an emergency, and what follows."""
 
-    roles: Many[NonEmpty] = Field((), description="Who may.")
-    max_duration: Milliseconds | None = Field(None, description="For how long.")
+    roles: Many[NonEmpty] = Field(default=(), description="Who may.")
+    max_duration: Milliseconds | None = Field(default=None, description="For how long.")
     second_person: Flag = Field(default=True, description="Whether a second person must agree.")
-    audit_payload: NonEmpty = Field("full", description="The audit payload while it lasts.")
-    review_within: Milliseconds | None = Field(None, description="By when somebody must have looked at it.")
+    audit_payload: NonEmpty = Field(default="full", description="The audit payload while it lasts.")
+    review_within: Milliseconds | None = Field(
+        default=None, description="By when somebody must have looked at it."
+    )
 
 
 class ChangeControl(Model):
@@ -137,17 +139,19 @@ class ChangeControl(Model):
         default_factory=dict, description="How many people must agree, by kind of change."
     )
     auto_approve: Literal["never", "no-new-access"] = Field(
-        "never", description="Which changes need nobody: `never` or `no-new-access`."
+        default="never", description="Which changes need nobody: `never` or `no-new-access`."
     )
-    break_glass: BreakGlass | None = Field(None, description="Who may go around approvals in an emergency.")
+    break_glass: BreakGlass | None = Field(
+        default=None, description="Who may go around approvals in an emergency."
+    )
 
 
 class Generalise(Model):
     """How far learning may go beyond what was seen."""
 
-    min_siblings: Count = Field(6, description="How many names of one directory make a glob.")
+    min_siblings: Count = Field(default=6, description="How many names of one directory make a glob.")
     forbid_if_unobserved_matches: Many[NonEmpty] = Field(
-        (),
+        default=(),
         description="Globs over names; a generalisation that would take one of them in unseen is not made.",
     )
 
@@ -156,23 +160,23 @@ class Learn(Model):
     """What policies are learned from."""
 
     from_: Literal["denials", "records"] = Field(
-        "denials",
+        default="denials",
         alias="from",
         description="Whether a policy is learned from `denials` or from all `records`.",
     )
-    min_runs: Count = Field(1, description="In how many runs something must have been seen.")
+    min_runs: Count = Field(default=1, description="In how many runs something must have been seen.")
     generalise: Section[Generalise] = Field(
-        Generalise(), description="How far learning goes beyond what was seen."
+        default=Generalise(), description="How far learning goes beyond what was seen."
     )
-    output: Literal["draft"] = Field("draft", description="What comes of it.")
+    output: Literal["draft"] = Field(default="draft", description="What comes of it.")
 
 
 class Anchor(Model):
     """A place outside that the log's state is written to."""
 
     kind: Literal["file", "webhook"] = Field(description="`file` or `webhook`.")
-    path: NonEmpty | None = Field(None, description="The file.")
-    url: NonEmpty | None = Field(None, description="The address.")
+    path: NonEmpty | None = Field(default=None, description="The file.")
+    url: NonEmpty | None = Field(default=None, description="The address.")
     every: NonEmpty = Field(description="How often: a count of records or a duration.")
 
 
@@ -183,17 +187,24 @@ class BoundaryModel(Model):
     kind: Literal["Boundary"] = Field(description="A Boundary is a ceiling for the policies in its scope.")
     metadata: Naming = Field(description="What the document is called, and who answers for it.")
     match: Match | None = Field(
-        None, description="The modules and tenants whose policies must lie inside. Without it, all."
+        default=None, description="The modules and tenants whose policies must lie inside. Without it, all."
     )
-    ceiling: Section[Ceiling] = Field(Ceiling(), description="The most that a policy may grant.")
+    ceiling: Section[Ceiling] = Field(default=Ceiling(), description="The most that a policy may grant.")
     when_unenforceable: Literal["refuse", "warn"] = Field(
-        "refuse", description="Whether a part that this version does not enforce is an error or a warning."
+        default="refuse",
+        description="Whether a part that this version does not enforce is an error or a warning.",
     )
-    change_control: ChangeControl | None = Field(None, description="How many people must agree to a change.")
-    learn: Learn | None = Field(None, description="How far policies that are learned inside it may go.")
-    anchors: Many[Anchor] = Field((), description="Places outside that the state of the log is written to.")
+    change_control: ChangeControl | None = Field(
+        default=None, description="How many people must agree to a change."
+    )
+    learn: Learn | None = Field(
+        default=None, description="How far policies that are learned inside it may go."
+    )
+    anchors: Many[Anchor] = Field(
+        default=(), description="Places outside that the state of the log is written to."
+    )
     tests: Many[Case] = Field(
-        (), description="Calls and the verdicts that are expected of every policy inside it."
+        default=(), description="Calls and the verdicts that are expected of every policy inside it."
     )
 
 

@@ -104,18 +104,18 @@ class SocketRule(Model):
     model_config = ConfigDict(json_schema_extra=rules.SOCKET_RULE)
 
     id: RuleName | None = Field(
-        None,
+        default=None,
         description="Name of the rule in records; unique in the document. Without it one is made from "
         "the rule.",
     )
     to: GrantedPlace = Field(description="Whom the guest may reach.")
     ports: Filled[Ports] = Field(description="On which ports.")
     private: NetworkVerdict | None = Field(
-        None,
+        default=None,
         description="Whether its names may lead to private addresses. Without it, what "
         "`permissions.network.private` says.",
     )
-    i_understand: Understood | None = Field(None, description="Needed where `to` is a bare `*`.")
+    i_understand: Understood | None = Field(default=None, description="Needed where `to` is a bare `*`.")
 
     @model_validator(mode="after")
     def _is_meant(self) -> Self:
@@ -130,17 +130,23 @@ class NetworkDeny(Model):
     model_config = ConfigDict(json_schema_extra=rules.DENY_RULE)
 
     id: RuleName | None = Field(
-        None,
+        default=None,
         description="Name of the rule in records; unique in the document. Without it one is made from "
         "the rule.",
     )
-    to: RefusedPlace | None = Field(None, description="Whom the guest may not reach; either this or `url`.")
-    ports: Many[Ports] = Field((), description="On which ports. Without it, on all; only beside `to`.")
-    url: RefusedUrl | None = Field(
-        None, description="The host whose requests are refused; either this or `to`."
+    to: RefusedPlace | None = Field(
+        default=None, description="Whom the guest may not reach; either this or `url`."
     )
-    methods: Many[Method] = Field((), description="Which methods. Without it, all; only beside `url`.")
-    paths: Many[PathGlob] = Field((), description="Which paths. Without it, all; only beside `url`.")
+    ports: Many[Ports] = Field(
+        default=(), description="On which ports. Without it, on all; only beside `to`."
+    )
+    url: RefusedUrl | None = Field(
+        default=None, description="The host whose requests are refused; either this or `to`."
+    )
+    methods: Many[Method] = Field(
+        default=(), description="Which methods. Without it, all; only beside `url`."
+    )
+    paths: Many[PathGlob] = Field(default=(), description="Which paths. Without it, all; only beside `url`.")
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> Self:
@@ -158,12 +164,12 @@ class Dns(Model):
 
     model_config = ConfigDict(json_schema_extra=rules.DNS)
 
-    names: Many[HostPattern] = Field((), description="Names that may be looked up.")
-    max_queries: CountLimit = Field(32, description="How often a run may ask.")
+    names: Many[HostPattern] = Field(default=(), description="Names that may be looked up.")
+    max_queries: CountLimit = Field(default=32, description="How often a run may ask.")
     pin: Flag = Field(
         default=True, description="Whether the first answer for a name holds for the whole run."
     )
-    i_understand: Understood | None = Field(None, description="Needed where a name is a bare `*`.")
+    i_understand: Understood | None = Field(default=None, description="Needed where a name is a bare `*`.")
 
     @model_validator(mode="after")
     def _is_meant(self) -> Self:
@@ -184,7 +190,7 @@ class Credential(Model):
 class HeaderRule(Model):
     """Headers that a guest may not send."""
 
-    deny: Many[HeaderName] = Field((), description="Headers that the guest may not send.")
+    deny: Many[HeaderName] = Field(default=(), description="Headers that the guest may not send.")
 
 
 class HttpRule(Model):
@@ -193,30 +199,34 @@ class HttpRule(Model):
     model_config = ConfigDict(json_schema_extra=rules.HTTP_RULE)
 
     id: RuleName | None = Field(
-        None,
+        default=None,
         description="Name of the rule in records; unique in the document. Without it one is made from "
         "the rule.",
     )
     url: GrantedUrl = Field(description="The scheme, host and port of the requests.")
     access: Literal["read-only", "read-write", "full"] | None = Field(
-        None,
+        default=None,
         description="Short for a list of methods: `read-only` (GET, HEAD, OPTIONS), `read-write` (also "
         "POST, PUT, PATCH) or `full`; either this or `methods`.",
     )
-    methods: Many[Method] = Field((), description="Methods of the requests; either this or `access`.")
-    paths: Many[PathGlob] = Field((), description="Globs over their paths. Without it, all.")
-    headers: Section[HeaderRule] = Field(HeaderRule(), description="What their headers may be.")
+    methods: Many[Method] = Field(default=(), description="Methods of the requests; either this or `access`.")
+    paths: Many[PathGlob] = Field(default=(), description="Globs over their paths. Without it, all.")
+    headers: Section[HeaderRule] = Field(default=HeaderRule(), description="What their headers may be.")
     max_request_bytes: ByteLimit | None = Field(
-        None, description="Bytes of the largest request. Nothing: no bound of its own."
+        default=None, description="Bytes of the largest request. Nothing: no bound of its own."
     )
     max_response_bytes: ByteLimit | None = Field(
-        None, description="Bytes of the largest response. Nothing: no bound of its own."
+        default=None, description="Bytes of the largest response. Nothing: no bound of its own."
     )
     redirects: Literal["recheck", "refuse"] | None = Field(
-        None, description="Whether a redirect is decided anew (`recheck`) or refused."
+        default=None, description="Whether a redirect is decided anew (`recheck`) or refused."
     )
-    credential: Credential | None = Field(None, description="A secret that the host puts into the request.")
-    i_understand: Understood | None = Field(None, description="Needed where the host of `url` is a bare `*`.")
+    credential: Credential | None = Field(
+        default=None, description="A secret that the host puts into the request."
+    )
+    i_understand: Understood | None = Field(
+        default=None, description="Needed where the host of `url` is a bare `*`."
+    )
 
     @model_validator(mode="after")
     def _is_meant(self) -> Self:
@@ -232,16 +242,16 @@ class HttpRule(Model):
 class Network(Model):
     """Sockets, names and HTTP."""
 
-    tcp: Many[SocketRule] = Field((), description="Addresses that may be connected to.")
-    udp: Many[SocketRule] = Field((), description="Addresses that may be sent to.")
+    tcp: Many[SocketRule] = Field(default=(), description="Addresses that may be connected to.")
+    udp: Many[SocketRule] = Field(default=(), description="Addresses that may be sent to.")
     deny: Many[NetworkDeny] = Field(
-        (), description="Addresses and URLs that are refused, whatever is granted."
+        default=(), description="Addresses and URLs that are refused, whatever is granted."
     )
-    dns: Dns | None = Field(None, description="Names that may be looked up.")
-    http: Many[HttpRule] = Field((), description="Requests that may be made.")
-    listen: Many[ListenUrl] = Field((), description="Sockets that are handed over for listening.")
+    dns: Dns | None = Field(default=None, description="Names that may be looked up.")
+    http: Many[HttpRule] = Field(default=(), description="Requests that may be made.")
+    listen: Many[ListenUrl] = Field(default=(), description="Sockets that are handed over for listening.")
     private: NetworkVerdict = Field(
-        "deny",
+        default="deny",
         description="Whether private addresses may be reached through names and networks. Loopback, "
         "link-local, metadata and multicast addresses must be named literally.",
     )
@@ -251,17 +261,17 @@ class NetworkCeiling(Model):
     """What of the network may be granted at most; what is not named may not be granted at all."""
 
     schemes: Many[Literal["tcp", "udp", "http", "https"]] = Field(
-        (), description="What may be granted: `tcp`, `udp`, `http`, `https`."
+        default=(), description="What may be granted: `tcp`, `udp`, `http`, `https`."
     )
-    ports: Many[Ports] = Field((), description="Ports that may be granted.")
+    ports: Many[Ports] = Field(default=(), description="Ports that may be granted.")
     never: Many[RefusedPlace] = Field(
-        (), description="Hosts and addresses that are refused whatever a policy grants."
+        default=(), description="Hosts and addresses that are refused whatever a policy grants."
     )
     private: Literal["deny", "allow-listed", "allow"] = Field(
-        "deny",
+        default="deny",
         description="Private addresses: refused (`deny`), only where a rule says `private: allow` "
         "(`allow-listed`), or as the policy says (`allow`).",
     )
     listen: Literal["none", "loopback", "any"] = Field(
-        "none", description="Where a policy may listen: `none`, `loopback` or `any`."
+        default="none", description="Where a policy may listen: `none`, `loopback` or `any`."
     )

@@ -38,72 +38,76 @@ class StdioSection(Model):
     """The three standard streams."""
 
     stdin: Literal["none", "inherit", "caller"] = Field(
-        "none",
+        default="none",
         description="Standard input: `none`, `inherit` (the host's), or `caller` (what the caller sends).",
     )
     stdout: Literal["none", "inherit", "capture"] = Field(
-        "capture",
+        default="capture",
         description="Standard output: `none`, `inherit`, or `capture` (kept with the execution and "
         "passed on to the caller).",
     )
     stderr: Literal["none", "inherit", "capture"] = Field(
-        "capture", description="Standard error; as `stdout`."
+        default="capture", description="Standard error; as `stdout`."
     )
 
 
 class ClocksSection(Model):
     """What the clocks say."""
 
-    wall: WallClock = Field("real", description="The time of day: `real`, `frozen:<time>`, or `none`.")
+    wall: WallClock = Field(
+        default="real", description="The time of day: `real`, `frozen:<time>`, or `none`."
+    )
     monotonic: MonotonicClock = Field(
-        "real",
+        default="real",
         description="The clock that only runs forward: `real`, `frozen:<time or duration>`, or `none`.",
     )
-    resolution: Resolution = Field(1_000, description="The finest step that a clock shows.")
+    resolution: Resolution = Field(default=1_000, description="The finest step that a clock shows.")
 
 
 class LimitsSection(Model):
     """What a run may use; sizes in bytes, times in milliseconds."""
 
-    memory: MemoryLimit = Field(64 * MIB, description="Bytes of each linear memory.")
-    cpu: Milliseconds = Field(5_000, description="Time spent in the guest.")
-    timeout: Milliseconds = Field(10_000, description="Wall-clock time, also while the guest waits.")
-    fuel: CountLimit = Field(-1, description="Count of instructions, which is exact.")
-    module: ByteLimit = Field(64 * MIB, description="Size of the module.")
-    compile: Milliseconds = Field(30_000, description="Time to compile it.")
-    stack: StackLimit = Field(512 * 2**10, description="Stack of the guest; never unlimited.")
-    tables: CountLimit = Field(4, description="Tables.")
-    table_elements: CountLimit = Field(10_000, description="Entries of each table.")
-    instances: CountLimit = Field(8, description="Instances.")
-    memories: CountLimit = Field(2, description="Linear memories.")
-    stdout: ByteLimit = Field(1 * MIB, description="Bytes on standard output.")
-    stderr: ByteLimit = Field(256 * 2**10, description="Bytes on standard error.")
-    disk: ByteLimit = Field(16 * MIB, description="Bytes written to files.")
-    files: CountLimit = Field(256, description="Files and directories made.")
-    open_files: OpenFilesLimit = Field(64, description="Descriptors open at one time; never unlimited.")
-    connections: CountLimit = Field(4, description="Connections open at one time.")
-    net_in: ByteLimit = Field(8 * MIB, description="Bytes received.")
-    net_out: ByteLimit = Field(8 * MIB, description="Bytes sent.")
-    host_calls: HostCallsLimit = Field(1_000_000, description="Host calls.")
+    memory: MemoryLimit = Field(default=64 * MIB, description="Bytes of each linear memory.")
+    cpu: Milliseconds = Field(default=5_000, description="Time spent in the guest.")
+    timeout: Milliseconds = Field(default=10_000, description="Wall-clock time, also while the guest waits.")
+    fuel: CountLimit = Field(default=-1, description="Count of instructions, which is exact.")
+    module: ByteLimit = Field(default=64 * MIB, description="Size of the module.")
+    compile: Milliseconds = Field(default=30_000, description="Time to compile it.")
+    stack: StackLimit = Field(default=512 * 2**10, description="Stack of the guest; never unlimited.")
+    tables: CountLimit = Field(default=4, description="Tables.")
+    table_elements: CountLimit = Field(default=10_000, description="Entries of each table.")
+    instances: CountLimit = Field(default=8, description="Instances.")
+    memories: CountLimit = Field(default=2, description="Linear memories.")
+    stdout: ByteLimit = Field(default=1 * MIB, description="Bytes on standard output.")
+    stderr: ByteLimit = Field(default=256 * 2**10, description="Bytes on standard error.")
+    disk: ByteLimit = Field(default=16 * MIB, description="Bytes written to files.")
+    files: CountLimit = Field(default=256, description="Files and directories made.")
+    open_files: OpenFilesLimit = Field(
+        default=64, description="Descriptors open at one time; never unlimited."
+    )
+    connections: CountLimit = Field(default=4, description="Connections open at one time.")
+    net_in: ByteLimit = Field(default=8 * MIB, description="Bytes received.")
+    net_out: ByteLimit = Field(default=8 * MIB, description="Bytes sent.")
+    host_calls: HostCallsLimit = Field(default=1_000_000, description="Host calls.")
 
 
 class Resources(Model):
     """What a run may use."""
 
-    limits: Section[LimitsSection] = Field(LimitsSection(), description="What a run may use at most.")
+    limits: Section[LimitsSection] = Field(default=LimitsSection(), description="What a run may use at most.")
 
 
 class RuntimeSection(Model):
     """How the module is run."""
 
     abi: Literal["auto", "wasi-0.1", "wasi-0.2"] = Field(
-        "auto", description="The interface of the module: `auto`, `wasi-0.1` or `wasi-0.2`."
+        default="auto", description="The interface of the module: `auto`, `wasi-0.1` or `wasi-0.2`."
     )
     engine: Literal["cranelift", "pulley"] = Field(
-        "cranelift",
+        default="cranelift",
         description="What compiles the module: `cranelift` (ahead of time) or `pulley` (an interpreter).",
     )
-    isolation: NonEmpty = Field("process", description="How a run is kept apart from others.")
+    isolation: NonEmpty = Field(default="process", description="How a run is kept apart from others.")
     cache: Flag = Field(default=True, description="Whether the compiled module is kept for the next run.")
 
 
@@ -112,43 +116,45 @@ class AuditRule(Model):
 
     call: NonEmpty = Field(description="Glob over the names of calls.")
     level: Literal["counts", "summary", "calls"] | None = Field(
-        None, description="The level for these calls."
+        default=None, description="The level for these calls."
     )
-    payload: NonEmpty | None = Field(None, description="The payload for these calls.")
+    payload: NonEmpty | None = Field(default=None, description="The payload for these calls.")
 
 
 class AuditSection(Model):
     """How the trail of a run is kept."""
 
     level: Literal["counts", "summary", "calls"] = Field(
-        "calls",
+        default="calls",
         description="What is recorded: `calls` (each one), `summary` (one record for each call, target "
         "and decision) or `counts` (totals).",
     )
     payload: NonEmpty = Field(
-        "none",
+        default="none",
         description="What is kept of the bytes that are read and written: `none`, `digest`, `head:256` "
         "or `full`.",
     )
-    mask: OneOrMany[NonEmpty] = Field(("default",), description="What is blotted out in what is kept.")
+    mask: OneOrMany[NonEmpty] = Field(
+        default=("default",), description="What is blotted out in what is kept."
+    )
     sync: Literal["batch", "deny", "all"] = Field(
-        "deny",
+        default="deny",
         description="What must be durable before a call returns: nothing (`batch`), refusals (`deny`) "
         "or everything (`all`).",
     )
     on_full: OnFull = Field(
-        10_000,
+        default=10_000,
         description="What happens when the log is full: the guest waits, for as long as is said, and is "
         "then killed; or it is killed at once.",
     )
     timestamps: Literal["auto", "exact", "coarse"] = Field(
-        "auto", description="How times are taken: `exact`, `coarse`, or `auto`."
+        default="auto", description="How times are taken: `exact`, `coarse`, or `auto`."
     )
     retain: Days = Field(
-        90,
+        default=90,
         description="How long records are to be kept. It is written into the log with each execution; "
         "this version deletes nothing.",
     )
     rules: Many[AuditRule] = Field(
-        (), description="Exceptions for some calls; the first that matches counts."
+        default=(), description="Exceptions for some calls; the first that matches counts."
     )

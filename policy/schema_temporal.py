@@ -85,7 +85,7 @@ class BytesIn(Model):
 
     from_: Watched = Field(alias="from", description="Where they come from.")
     over: Budget = Field(description="How many, at most.")
-    window: Window = Field(0, description="In which time; `run` is the whole run.")
+    window: Window = Field(default=0, description="In which time; `run` is the whole run.")
 
 
 class BytesOut(Model):
@@ -93,7 +93,7 @@ class BytesOut(Model):
 
     to: Watched = Field(description="Where they go.")
     over: Budget = Field(description="How many, at most.")
-    window: Window = Field(0, description="In which time; `run` is the whole run.")
+    window: Window = Field(default=0, description="In which time; `run` is the whole run.")
 
 
 class Calls(Model):
@@ -101,7 +101,7 @@ class Calls(Model):
 
     to: Watched = Field(description="What they are about.")
     over: Count = Field(description="How many, at most.")
-    window: Window = Field(0, description="In which time; `run` is the whole run.")
+    window: Window = Field(default=0, description="In which time; `run` is the whole run.")
 
 
 class When(Model):
@@ -109,10 +109,10 @@ class When(Model):
 
     model_config = ConfigDict(json_schema_extra=rules.WHEN)
 
-    opened: DenyUri | None = Field(None, description="A path that was opened.")
-    bytes_in: BytesIn | None = Field(None, description="More bytes came in than a budget allows.")
-    bytes_out: BytesOut | None = Field(None, description="More bytes went out than a budget allows.")
-    calls: Calls | None = Field(None, description="More calls were made than a budget allows.")
+    opened: DenyUri | None = Field(default=None, description="A path that was opened.")
+    bytes_in: BytesIn | None = Field(default=None, description="More bytes came in than a budget allows.")
+    bytes_out: BytesOut | None = Field(default=None, description="More bytes went out than a budget allows.")
+    calls: Calls | None = Field(default=None, description="More calls were made than a budget allows.")
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
@@ -129,10 +129,12 @@ class Then(Model):
 
     model_config = ConfigDict(json_schema_extra=rules.THEN)
 
-    deny: Many[Denial] = Field((), description="What is refused.")
-    for_: Literal["run"] = Field("run", alias="for", description="For how long: to the end of the run.")
+    deny: Many[Denial] = Field(default=(), description="What is refused.")
+    for_: Literal["run"] = Field(
+        default="run", alias="for", description="For how long: to the end of the run."
+    )
     raise_: Literal["finding/low", "finding/medium", "finding/high"] | None = Field(
-        None, alias="raise", description="A finding in the log, and how severe it is."
+        default=None, alias="raise", description="A finding in the log, and how severe it is."
     )
 
     @model_validator(mode="after")
@@ -146,7 +148,7 @@ class TemporalRule(Model):
     """A rule over time."""
 
     id: RuleName | None = Field(
-        None,
+        default=None,
         description="Name of the rule in records; unique in the document. Without it one is made from "
         "the rule.",
     )

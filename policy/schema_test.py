@@ -34,21 +34,25 @@ class Given(Model):
     call: NonEmpty = Field(
         description="Name of the call, such as `path_open`, `connect`, `http` or `resolve`."
     )
-    module: NonEmpty = Field("any", description="Name of the module that makes it; `any` for whichever.")
-    tenant: NonEmpty | None = Field(None, description="For whom it runs.")
-    uri: NonEmpty | None = Field(None, description="What it is about, on the host: `fs:///…` or `tmp://…`.")
-    target: NonEmpty | None = Field(None, description="What it is about, as the guest names it.")
-    target2: NonEmpty | None = Field(None, description="The second path of a rename or a link.")
-    access: Many[Access] = Field((), description="The rights that it needs.")
-    host: NonEmpty | None = Field(None, description="The name that is asked for.")
-    resolves: NonEmpty | None = Field(None, description="The address that `host` leads to.")
-    address: NonEmpty | None = Field(None, description="The address that is asked for.")
-    port: OnePort | None = Field(None, description="The port.")
-    protocol: Literal["tcp", "udp"] = Field("tcp", description="`tcp` or `udp`.")
-    method: NonEmpty | None = Field(None, description="The method of a request.")
-    url: NonEmpty | None = Field(None, description="The URL of a request.")
-    digest: Digest | None = Field(None, description="The module, by the SHA-256 of its bytes.")
-    after: Many[RuleName] = Field((), description="Rules over time that have started, by their ids.")
+    module: NonEmpty = Field(
+        default="any", description="Name of the module that makes it; `any` for whichever."
+    )
+    tenant: NonEmpty | None = Field(default=None, description="For whom it runs.")
+    uri: NonEmpty | None = Field(
+        default=None, description="What it is about, on the host: `fs:///…` or `tmp://…`."
+    )
+    target: NonEmpty | None = Field(default=None, description="What it is about, as the guest names it.")
+    target2: NonEmpty | None = Field(default=None, description="The second path of a rename or a link.")
+    access: Many[Access] = Field(default=(), description="The rights that it needs.")
+    host: NonEmpty | None = Field(default=None, description="The name that is asked for.")
+    resolves: NonEmpty | None = Field(default=None, description="The address that `host` leads to.")
+    address: NonEmpty | None = Field(default=None, description="The address that is asked for.")
+    port: OnePort | None = Field(default=None, description="The port.")
+    protocol: Literal["tcp", "udp"] = Field(default="tcp", description="`tcp` or `udp`.")
+    method: NonEmpty | None = Field(default=None, description="The method of a request.")
+    url: NonEmpty | None = Field(default=None, description="The URL of a request.")
+    digest: Digest | None = Field(default=None, description="The module, by the SHA-256 of its bytes.")
+    after: Many[RuleName] = Field(default=(), description="Rules over time that have started, by their ids.")
 
 
 class Case(Model):
@@ -59,5 +63,5 @@ class Case(Model):
     expect: Literal["allow", "deny", "would_deny"] = Field(
         description="The verdict: `allow`, `deny` or `would_deny`."
     )
-    rule: NonEmpty | None = Field(None, description="The rule that must decide.")
-    reason: Text = Field("", description="Why it is expected; for people.")
+    rule: NonEmpty | None = Field(default=None, description="The rule that must decide.")
+    reason: Text = Field(default="", description="Why it is expected; for people.")

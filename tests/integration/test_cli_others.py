@@ -15,8 +15,8 @@ from tests.programs import program
 
 HELPS = (
     "", "demo", "run", "policy", "policy check", "policy show", "policy explain", "policy fmt", "policy diff",
-    "policy test", "policy simulate", "policy learn", "policy resolve", "module", "module inspect",
-    "module compile", "audit", "audit query", "audit show", "audit stats", "serve", "doctor",
+    "policy test", "policy simulate", "policy learn", "policy resolve", "policy schema", "module",
+    "module inspect", "module compile", "audit", "audit query", "audit show", "audit stats", "serve", "doctor",
 )  # fmt: skip
 GRANT = 'permissions: {storage: {allow: [{id: in, uri: "fs:///srv/in/**", mount: /in, access: [read]}]}}\n'
 
@@ -40,7 +40,17 @@ def test_help_imports_nothing_heavy(shell: Shell):
     script = (
         "import sys, api.cli; api.cli.run(['run', '--help']); print([m for m in sys.modules if m in {HEAVY}])"
     )
-    heavy = {"casbin", "pydantic", "wasmtime", "numpy", "pyarrow", "duckdb", "opentelemetry", "yaml", "fastapi"}
+    heavy = {
+        "casbin",
+        "pydantic",
+        "wasmtime",
+        "numpy",
+        "pyarrow",
+        "duckdb",
+        "opentelemetry",
+        "yaml",
+        "fastapi",
+    }
     done = subprocess.run(
         [sys.executable, "-c", script.replace("{HEAVY}", repr(heavy))], capture_output=True, check=True, cwd=shell.folder,
         env={"PYTHONPATH": ":".join(path for path in sys.path if path)},

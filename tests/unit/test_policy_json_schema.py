@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from api.commands.policy_schema import COMMAND
+from api.cli import wasmgate
 from policy import PolicyError, fields, schema_boundary, schema_network, schema_temporal, schema_test
 from policy.document import MODELS, load_any
 from policy.json_schema import DIALECT, UNSEEN, models, policy_schema
@@ -28,7 +28,7 @@ from tests.strategies import storage_documents
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "policies/policy.schema.json"
-SCHEMA = policy_schema()
+SCHEMA: dict[str, Any] = dict(policy_schema())
 VALIDATOR = jsonschema_rs.Draft202012Validator(SCHEMA)
 CORPUS = sorted([*(ROOT / "policies").rglob("*.yaml"), *(ROOT / "tests/golden/learned").glob("*.yaml")])
 
@@ -56,7 +56,7 @@ def agree(text: str, seen: Any) -> None:
 
 
 def test_the_file_in_policies_is_current():
-    printed = CliRunner().invoke(COMMAND, standalone_mode=False).output
+    printed = CliRunner().invoke(wasmgate, ["policy", "schema"], standalone_mode=False).output
     assert json.loads(printed) == SCHEMA
     assert FILE.read_text(encoding="utf-8") == printed, "wasmgate policy schema > policies/policy.schema.json"
 
@@ -116,13 +116,13 @@ def _places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 @st.composite
 def mutated(draw: st.DrawFn) -> dict[str, Any]:
     """A document with a few values dropped, renamed, or replaced."""
-    document = deepcopy(draw(st.sampled_from(BASES)))
+    document: dict[str, Any] = deepcopy(draw(st.sampled_from(BASES)))
     for _ in range(draw(st.integers(1, 3))):
         places = _places(document)
         if not places:
             break
         *above, last = draw(st.sampled_from(places))
-        parent = document
+        parent: Any = document
         for step in above:
             parent = parent[step]
         match draw(st.sampled_from(("drop", "rename", "replace", "replace", "replace"))):
