@@ -75,6 +75,7 @@ class Catalogue:
         """Make it anew from the manifests and receipts on disk."""
         with self._making():
             self._fill()
+
     def sealed(self) -> frozenset[str]:
         """Give the names of the log files whose segments are here."""
         with self._connection() as db:

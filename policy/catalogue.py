@@ -74,7 +74,9 @@ _OTHERS: Final[Mapping[str, Meaning]] = MappingProxyType(
         "too-many-aliases": Meaning(
             "there are more than 16 anchors or aliases", _BOUNDED, "Write the values out."
         ),
-        "too-large": Meaning("the document has more than 1 MiB or 100,000 values", _BOUNDED, "Split it."),
+        "too-large": Meaning(
+            "the document has more than 1 MiB, 100,000 values or 300,000 slashes", _BOUNDED, "Split it."
+        ),
         "too-deep": Meaning("it is nested more than 64 levels deep", _BOUNDED, "Flatten it."),
         "too-many-rules": Meaning(
             "it has more rules than are read, or than a plan holds", _BOUNDED, "Split it, or use globs."

@@ -2,7 +2,7 @@
 
 What a field takes is said at the field, in `schema.py` and its siblings; the patterns are in `shapes/`. The
 loader decides, and not this. INVARIANT: what the loader accepts, the schema accepts as an editor reads it,
-but for the spellings that the schema's own description names.
+but for host names like `1e5` and texts like `Null`, which an editor takes for a number and for nothing.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ MAX_DEPTH = 64
 MAX_ALIASES = 16
 MAX_NODES = 100_000  # after aliases are written out; 10,000 rules need about 80,000
 MAX_RULES = 20_000  # in all lists of a document, its baselines included
+MAX_SLASHES = 300_000  # 20,000 paths of 15 segments
 MAX_FINDINGS = 100
 
 # SECURITY: YAML 1.1 ends a line at NEL, LS, PS and a lone CR, YAML 1.2 and editors don't all: what a reviewer
@@ -33,6 +34,9 @@ def decode(text: bytes, file: str) -> tuple[str, tuple[str, ...]]:
     """
     if len(text) > MAX_BYTES:
         problem = f"the document is longer than the {MAX_BYTES} bytes that are read"
+        raise PolicyError((Finding("too-large", file, 0, 0, "", problem=problem),))
+    if text.count(b"/") > MAX_SLASHES:
+        problem = f"the document holds more than {MAX_SLASHES} slashes: its paths are too deep to be read"
         raise PolicyError((Finding("too-large", file, 0, 0, "", problem=problem),))
     try:
         decoded = text.decode("utf-8")

@@ -54,7 +54,10 @@ def test_a_run_is_answered_with_its_receipt_when_it_is_over(api):
     assert receipt["policy"]["name"] == "inline"
     assert answer.headers["location"] == found["links"]["self"]
     assert api.client.get(found["links"]["self"]).json() == found
-    assert receipt == json.loads(api.service.receipt(found["execution_id"]).to_json()) | {"gaps": [], "unenforced": []}
+    assert receipt == json.loads(api.service.receipt(found["execution_id"]).to_json()) | {
+        "gaps": [],
+        "unenforced": [],
+    }
 
 
 def test_an_inline_policy_may_be_a_json_object(api):
