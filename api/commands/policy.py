@@ -6,8 +6,6 @@ would be enforced, and a policy with an error is never explained.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from api.commands import (
@@ -22,10 +20,8 @@ from api.commands import (
     policy_test,
 )
 from api.library_options import library_options
+from api.studying import plan_to_study
 from api.tables import output_option, write_json
-
-if TYPE_CHECKING:
-    from policy.plan import Plan
 
 _BAD = 1
 
@@ -43,7 +39,7 @@ def show(*, file: str, library: tuple[str, ...], tenant: str | None, output: str
     """Print the plan that FILE compiles to."""
     from policy.show import plan_as_json, render_plan
 
-    plan = _plan(file, library, tenant)
+    plan = plan_to_study(file, library, tenant)
     if plan is None:
         return _BAD
     if output == "json":
@@ -51,19 +47,6 @@ def show(*, file: str, library: tuple[str, ...], tenant: str | None, output: str
     else:
         click.echo(render_plan(plan), nl=False)
     return 0
-
-
-def _plan(file: str, library: tuple[str, ...], tenant: str | None) -> Plan | None:
-    from api.loading import UnreadableError, load_plan, show_policy_error
-    from policy.errors import PolicyError
-
-    try:
-        return load_plan(file, library=library, tenant=tenant, is_study=True)
-    except UnreadableError as err:
-        raise click.ClickException(str(err)) from err
-    except PolicyError as err:
-        show_policy_error(err)
-        return None
 
 
 COMMAND.add_command(policy_check.COMMAND)

@@ -6,15 +6,11 @@ The comparison is made in `policy/diff/`; here files are read and the result is 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from api.library_options import library_options
+from api.studying import plan_to_study
 from api.tables import output_option, write_json
-
-if TYPE_CHECKING:
-    from policy.plan import Plan
 
 _NO = 1
 
@@ -46,7 +42,7 @@ def COMMAND(  # noqa: N802  # the name that every command file gives its command
     from policy.diff import TooDifferentError, diff
     from policy.diff.render import difference_as_json, render_difference
 
-    plans = [_plan(a, old_library or library, tenant), _plan(b, library, tenant)]
+    plans = [plan_to_study(a, old_library or library, tenant), plan_to_study(b, library, tenant)]
     if plans[0] is None or plans[1] is None:
         return _NO
     try:
@@ -62,16 +58,3 @@ def COMMAND(  # noqa: N802  # the name that every command file gives its command
         click.echo("refused: B may allow what A does not", err=True)
         return _NO
     return 0
-
-
-def _plan(file: str, library: tuple[str, ...], tenant: str | None) -> Plan | None:
-    from api.loading import UnreadableError, load_plan, show_policy_error
-    from policy.errors import PolicyError
-
-    try:
-        return load_plan(file, library=library, tenant=tenant, is_study=True)
-    except UnreadableError as err:
-        raise click.ClickException(str(err)) from err
-    except PolicyError as err:
-        show_policy_error(err)
-        return None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import click
 
 from api.library_options import library_options
+from api.studying import plan_to_study
 from api.tables import output_option, write_json
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def COMMAND(  # noqa: N802  # the name that every command file gives its command
     """Say in sentences what FILE allows, or what it says about one call and why."""
     from policy.decisions import UnknownCallError
 
-    plan = _plan(file, library, tenant)
+    plan = plan_to_study(file, library, tenant)
     if plan is None:
         return _BAD
     if asked["call"] is None:
@@ -121,16 +122,3 @@ def _rights(access: tuple[str, ...]) -> Right | None:
             raise click.UsageError(f"--access: expected one of {', '.join(known)}")
         wanted |= known[word]
     return wanted or None
-
-
-def _plan(file: str, library: tuple[str, ...], tenant: str | None) -> Plan | None:
-    from api.loading import UnreadableError, load_plan, show_policy_error
-    from policy.errors import PolicyError
-
-    try:
-        return load_plan(file, library=library, tenant=tenant, is_study=True)
-    except UnreadableError as err:
-        raise click.ClickException(str(err)) from err
-    except PolicyError as err:
-        show_policy_error(err)
-        return None

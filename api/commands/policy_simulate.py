@@ -12,12 +12,12 @@ import click
 
 from api.library_options import library_options
 from api.record_options import execution_options, filter_of, open_log
+from api.studying import plan_to_study
 from api.tables import output_option, write_json, write_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from policy.plan import Plan
     from policy.simulate import Change, Example, Simulation
 
 _BAD = 1
@@ -51,7 +51,7 @@ def COMMAND(  # noqa: N802  # the name that every command file gives its command
 
     Nothing is run: what the log holds is compared with what POLICY says of the same calls.
     """
-    plan = _plan(file, library, tenant)
+    plan = plan_to_study(file, library, tenant)
     if plan is None:
         return _BAD
     chosen = _chosen(executions, wanted)
@@ -84,19 +84,6 @@ def _chosen(executions: tuple[str, ...], wanted: dict[str, str | None]) -> dict[
         if text != "all":
             found[key] = value
     return found
-
-
-def _plan(file: str, library: tuple[str, ...], tenant: str | None) -> Plan | None:
-    from api.loading import UnreadableError, load_plan, show_policy_error
-    from policy.errors import PolicyError
-
-    try:
-        return load_plan(file, library=library, tenant=tenant, is_study=True)
-    except UnreadableError as err:
-        raise click.ClickException(str(err)) from err
-    except PolicyError as err:
-        show_policy_error(err)
-        return None
 
 
 def _show(found: Simulation) -> None:
