@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from api.library import LibraryError
 from api.loading import load_folders, read_policy
 from api.policies import plan_of
 from audit.inert import inert
@@ -119,7 +120,14 @@ def _about(file: str, document: AnyDocument, library: Library) -> list[str]:
             beside = Path(file).parent / document.model.policy
             if beside.is_file():
                 return [str(beside)]
-            return [str(library.policy(document.model.policy).path)]
+            try:
+                return [str(library.policy(document.model.policy).path)]
+            except LibraryError as err:
+                name = inert(document.model.policy)
+                raise NoPolicyError(
+                    f"{inert(file)}: no file beside it is {name}, and in the library {err.problem}: "
+                    "name a policy with --policy, or its folder with --library"
+                ) from err
         case BoundaryDocument():
             return [
                 str(each.path)

@@ -149,7 +149,11 @@ def _decide_storage(
     second = _decide_path(state, goal, lambda _: call.rights2)
     if isinstance(first, Deny):
         return second if isinstance(second, Deny) and second.is_final else first
-    return second if isinstance(second, Deny) else _decide_move(state, call, (source, goal), first)
+    chain = first.chain + second.chain
+    if isinstance(second, Deny):
+        return replace(second, chain=chain)
+    both = replace(first, reason=f"{first.reason}, and {second.reason}", chain=chain)
+    return _decide_move(state, call, (source, goal), both)
 
 
 def _decide_move(state: _State, call: HostCall, targets: tuple[str, str], first: Allow) -> Allow | Deny:
@@ -191,9 +195,12 @@ def _decide_clock(plan: Plan, target: str | None) -> Allow | Deny:
         "wall": (plan.clocks.wall, fixed.CLOCKS_WALL),
         "monotonic": (plan.clocks.monotonic, fixed.CLOCKS_MONOTONIC),
     }
-    source, rule = clocks.get(target or "monotonic", clocks["monotonic"])
+    name = "monotonic" if target is None else target
+    if name not in clocks:
+        raise UnknownCallError(f"no clock is named {quoted(name)}: say wall or monotonic")
+    source, rule = clocks[name]
     if source is SourceKind.NONE:
-        return _refused(plan, rule, f"the policy gives no {target or 'monotonic'} clock")
+        return _refused(plan, rule, f"the policy gives no {name} clock")
     return Allow(
         NOTHING_DECIDES, "the clock is frozen" if source is SourceKind.FIXED else "the clock is real"
     )

@@ -238,7 +238,7 @@ def merged(family: Family) -> Document:
 @st.composite
 def path_questions(draw: st.DrawFn, guests: list[str]) -> tuple[str, list[str], str]:
     """A guest path of a mount, a path below it, and a right."""
-    return draw(st.sampled_from(guests)), draw(segments), draw(st.sampled_from(RIGHT_NAMES))
+    return draw(st.sampled_from(guests)), list[str](draw(segments)), str(draw(st.sampled_from(RIGHT_NAMES)))
 
 
 PREFIXES = (

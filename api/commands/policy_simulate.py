@@ -1,7 +1,7 @@
 """`wasmgate policy simulate`: recorded calls replayed on a policy that did not decide them.
 
 What becomes of each call is found in `policy.simulate`, what the log says in `api.evidence`. INVARIANT: with
-`--fail-on-refusal` the exit status is 0 only if nothing that happened would be refused.
+`--fail-on-refusal` the exit status is 0 only if something was compared and none of it would be refused.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _WANTED = "`all`, the id of an execution, `module=NAME`, `since=TIME` or `until=
 @click.option(
     "--fail-on-refusal",
     is_flag=True,
-    help="Exit status 1 if a call that happened would be refused, or a limit exceeded.",
+    help="Exit status 1 if a call that happened would be refused, a limit exceeded, or no record fits.",
 )
 @output_option("table", "json")
 @click.argument("file", metavar="POLICY")
@@ -64,8 +64,11 @@ def COMMAND(  # noqa: N802  # the name that every command file gives its command
         write_json(_as_json(found))
     else:
         _show(found)
-    # SECURITY: a call beyond a budget happened as well, and would not
-    return _BAD if fail_on_refusal and (found.newly_refused or found.exceeded) else 0
+    if not found.records:
+        click.echo("no record was compared: nothing was shown", err=True)
+    # SECURITY: a call beyond a budget happened as well, and would not; a name that is mistyped fits no record
+    is_shown = found.records and not found.newly_refused and not found.exceeded
+    return _BAD if fail_on_refusal and not is_shown else 0
 
 
 def _chosen(executions: tuple[str, ...], wanted: dict[str, str | None]) -> dict[str, str | None]:

@@ -112,6 +112,25 @@ def test_a_budget_that_would_not_last_fails_a_build_too(ran):
     assert shell.ask(*words, "long.yaml").status == 0
 
 
+def test_a_replay_of_no_records_shows_nothing(ran):
+    shell, _ = ran
+    words = ("policy", "simulate", "same.yaml", "--audit-dir", "log", "--executions", "module=mistyped.wasm")
+    done = shell(*words)
+    assert done.status == 0
+    assert b"no record was compared: nothing was shown" in done.err
+    assert shell(*words, "--fail-on-refusal").status == 1
+
+
+def test_tests_of_a_policy_that_nobody_gave_are_a_clear_error(ran):
+    shell, execution = ran
+    minted = shell.ask("policy", "test", "--mint", execution, "--policy", "same.yaml", "--audit-dir", "log")
+    (shell.folder / "alone.yaml").write_bytes(minted.out)
+    done = shell("policy", "test", "alone.yaml")
+    assert done.status == 1
+    assert b"name a policy with --policy" in done.err
+    assert b"Traceback" not in done.err
+
+
 @pytest.mark.parametrize("text", ["everything", "tenant=acme", "module="])
 def test_a_filter_that_means_nothing_is_a_mistake_of_the_caller(ran, text):
     shell, _ = ran

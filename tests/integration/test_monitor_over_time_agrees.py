@@ -220,7 +220,7 @@ class Naive:
                 self._goes_on(trigger, names, record.aux)
         if step.kind in MOVES:
             # a name was given to what has another: what watches only one of them starts
-            one, other = names
+            one, other = step.paths[0], step.paths[-1]
             self.started |= {
                 n for n, rule in enumerate(self.rules) if rule.watches(one) != rule.watches(other)
             }

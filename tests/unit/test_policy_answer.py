@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -123,7 +124,7 @@ def test_a_policy_for_tenants_is_for_no_unknown_one(globs, tenant, fits):
     assert isinstance(found, Allow if fits else Deny)
 
 
-def mask(names: list[str]) -> Right:
+def mask(names: Sequence[str]) -> Right:
     found = Right(0)
     for name in names:
         found |= Right[name.upper()]

@@ -106,6 +106,16 @@ def test_a_rename_needs_rights_at_both_ends():
     assert isinstance(decide(PLAN, "path_rename", target="/out/a", target2="/in/b.csv"), Deny)
 
 
+@pytest.mark.parametrize(
+    ("goal", "last"),
+    [("/out/b", "create: allow rules: granted by out"), ("/in/b.csv", "create: default: refused")],
+)
+def test_a_rename_is_explained_at_both_ends(goal, last):
+    decision = decide(PLAN, "path_rename", target="/out/a", target2=goal)
+    assert "delete: allow rules: granted by out" in decision.chain
+    assert decision.chain[-1] == last
+
+
 def test_a_rename_may_not_widen():
     decision = decide(PLAN, "path_rename", target="/out/a", target2="/both/a")
     assert isinstance(decision, Deny)
@@ -123,6 +133,12 @@ def test_in_audit_mode_a_refusal_would_be_one():
 def test_a_decision_has_no_truth_value(target):
     with pytest.raises(TypeError):
         bool(decide(PLAN, "path_open", target=target))
+
+
+def test_a_clock_that_does_not_exist_is_an_error():
+    with pytest.raises(UnknownCallError, match="no clock is named"):
+        decide(PLAN, "clock_time_get", target="wal")
+    assert isinstance(decide(PLAN, "clock_time_get"), Allow)
 
 
 def test_a_call_that_does_not_exist_is_an_error():
