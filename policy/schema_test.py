@@ -51,7 +51,7 @@ class Given(Model):
     protocol: Literal["tcp", "udp"] = Field(default="tcp", description="`tcp` or `udp`.")
     method: NonEmpty | None = Field(default=None, description="The method of a request.")
     url: NonEmpty | None = Field(default=None, description="The URL of a request.")
-    digest: Digest | None = Field(default=None, description="The module, by the SHA-256 of its bytes.")
+    digest: Digest | None = Field(default=None, description="The model, by the SHA-256 of its bytes.")
     after: Many[RuleName] = Field(default=(), description="Rules over time that have started, by their ids.")
 
 

@@ -1,7 +1,7 @@
 """`wasmgate policy resolve`: which policy governs a module for a tenant, and why.
 
 What is decided is `policy.resolution`; a run without `--policy` asks the same. INVARIANT: the exit status is
-0 only if exactly one policy governs.
+0 only if exactly one policy governs, and it is there.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from api.library_options import tenant_option
 from api.tables import output_option, write_json
 
 if TYPE_CHECKING:
+    from api.library import Folder
     from policy.resolution import Binding, Resolution
     from policy.subject import Subject
 
@@ -39,7 +40,7 @@ def COMMAND(  # noqa: N802  # the name that every command file gives its command
 ) -> int:
     """Print the policy that governs MODULE, a file, for a tenant, and the steps that lead to it.
 
-    Exit status 1 if none does, or several could.
+    Exit status 1 if none does, several could, or no document holds it.
     """
     from api.library import Folder, LibraryError
     from api.loading import UnreadableError, show_findings
@@ -50,12 +51,31 @@ def COMMAND(  # noqa: N802  # the name that every command file gives its command
         subject = _subject(module, tenant, digest)
         where = Folder(Path(folder), folder) if folder else Folder.of_settings(load_settings())
         found = resolution_of(where, subject)
+        missing = _missing(where, found)
     except BindingsError as err:
         show_findings(err.findings)
         return _NONE
     except (UnreadableError, LibraryError, SettingsError) as err:
         raise click.ClickException(str(err)) from err
-    return _show(found, subject, output)
+    status = _show(found, subject, output)
+    if missing:
+        click.echo(f"Error: {missing}, so nothing may run", err=True)
+    return _NONE if missing else status
+
+
+def _missing(where: Folder, found: Resolution) -> str | None:
+    """Why the policy that governs can't be used, though a binding names it."""
+    from api.library import LibraryError, load_library
+    from policy.errors import PolicyError
+    from policy.resolution import Resolved
+
+    if not isinstance(found, Resolved):
+        return None
+    try:
+        load_library([where]).policy(found.policy_name)
+    except (LibraryError, PolicyError) as err:
+        return str(err)
+    return None
 
 
 def _subject(module: str, tenant: str, digest: str | None) -> Subject:

@@ -212,3 +212,15 @@ def test_resolve_says_the_same_without_running(desk: Desk):
     assert ask("missing.wasm").status == 1
     desk.keep("resolution/bindings.csv", "p, acme, nobody, calm, allow\n")
     assert ask("guest.wasm", "--tenant", "acme").status == 1
+
+
+def test_resolve_says_when_no_document_holds_the_policy(desk: Desk):
+    desk.keep("resolution/bindings.csv", BINDINGS.replace("calm, allow", "clam, allow"))
+    (desk.shell.folder / "guest.wasm").write_bytes(HELLO)
+    done = desk.shell(
+        *("policy", "resolve", "guest.wasm", "--tenant", "acme"),
+        environment={"WASMGATE_POLICIES_DIR": str(desk.policies)},
+    )
+    assert done.status == 1
+    assert done.out.startswith(b"policy clam\n")
+    assert b"no document is the policy of that name, so nothing may run" in done.err
