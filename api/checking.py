@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from api.loading import load_folders, read_policy
 from policy.checking import check_document
 from policy.document import PolicyTestDocument, load_any
-from policy.errors import PolicyError
+from policy.errors import PolicyError, capped
+from policy.salvage import salvage
+from policy.source import load_source
 from policy.subject import Subject
+from policy.text import MAX_FINDINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from api.library import Library
+    from policy.document import AnyDocument
     from policy.errors import Finding
 
 
@@ -35,13 +40,8 @@ def check_files(
     found: list[Finding] = []
     for file in files:
         text, base_dir = read_policy(file)
-        try:
-            document = load_any(text, file=file)
-        except PolicyError as err:
-            found += err.findings
-            continue
-        found += check_document(
-            document,
+        told = partial(
+            check_document,
             base_dir=base_dir,
             now_ns=time.time_ns(),
             is_stored=is_stored,
@@ -49,9 +49,31 @@ def check_files(
             subject=Subject(tenant=tenant),
             real_path=real_path,
         )
+        try:
+            document = load_any(text, file=file)
+        except PolicyError as err:
+            found += _with_rest(err, text, file, told)
+            continue
+        found += told(document)
         if isinstance(document, PolicyTestDocument):
             found += _reference(document, kept, Path(base_dir))
     return tuple(found)
+
+
+def _with_rest(
+    err: PolicyError, text: bytes, file: str, check: Callable[[AnyDocument], tuple[Finding, ...]]
+) -> tuple[Finding, ...]:
+    """Give the faults of a document's shape, and what there is to say of the rest of it."""
+    if len(err.findings) >= MAX_FINDINGS:
+        return err.findings
+    try:
+        rest = salvage(load_source(text, file=file))
+    except PolicyError:
+        rest = None  # the text itself can't be read
+    if rest is None:
+        return err.findings
+    more = rest.telling(check(rest.document))
+    return capped(PolicyError((*err.findings, *more)).findings, most=MAX_FINDINGS)
 
 
 def real_path(path: str) -> str | None:
