@@ -264,6 +264,11 @@ _OTHERS: Final[Mapping[str, Meaning]] = MappingProxyType(
             "a test that is run on nothing proves nothing",
             "Name a file beside them or a policy of the library.",
         ),
+        "unknown-call": Meaning(
+            "a test is about a call that there is not",
+            "it can't pass, and the next reader looks for the fault in the policy",
+            "Take the name that is proposed.",
+        ),
         "bad-model": Meaning(
             "the model of a resolution or of roles is none that is understood",
             "it decides who runs what, and who may do what",

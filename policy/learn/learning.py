@@ -18,6 +18,7 @@ from policy.compiler import check_policy, compile_policy
 from policy.decisions import Deny, UnknownCallError
 from policy.document import load_document
 from policy.errors import Finding, PolicyError, Severity
+from policy.fmt import format_document
 from policy.learn.ceiling import Habits, ceiling_of, habits_of
 from policy.learn.draft import Frame, written
 from policy.learn.evidence import LearnError, Run, Seen, counted
@@ -124,8 +125,17 @@ def _learned(material: Material, habits: Habits) -> Draft:
         plan=plan,
         boundaries=boundaries,
     )
-    text = written(needs, learned, frame)
-    return _checked(text, needs, learned, material)
+    return _checked(_canonical(written(needs, learned, frame)), needs, learned, material)
+
+
+def _canonical(text: str) -> str:
+    """`text` as `policy fmt` writes it; what is no document is told when it is checked."""
+    try:
+        formatted = format_document(text.encode(), file="draft")
+    except PolicyError:
+        return text
+    # SECURITY: names come from guests; letters that look like others stay escaped
+    return formatted if formatted.isascii() else text
 
 
 def _checked(text: str, needs: Needs, learned: Learned, material: Material) -> Draft:

@@ -186,3 +186,12 @@ def test_the_ceiling_itself_is_refused_for_what_nobody_enforces_yet():
     found = check_document(ceiling(), base_dir="/", now_ns=None, bundle=make_bundle(BASELINES))
     assert {(each.id, each.severity.value) for each in found} == {("not-enforceable-yet", "error")}
     assert [case.expect for case in ceiling().model.tests] == ["deny", "deny", "allow"]
+
+
+def test_a_test_of_a_call_that_there_is_not_is_found():
+    text = "version: 1\nmetadata: {name: p}\ntests:\n  - {name: a, given: {call: CALL, target: /x}, expect: deny}\n"
+    for call, ids in (("path_opne", ["unknown-call"]), ("path_open", []), ("connect", [])):
+        document = load_any(text.replace("CALL", call).encode(), file="p.yaml")
+        found = check_document(document, base_dir="/", now_ns=None)
+        assert [each.id for each in found] == ids
+        assert all("path_open" in each.sentence and each.line == 4 for each in found)
