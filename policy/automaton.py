@@ -6,7 +6,7 @@ given as segments that are normalised already: no empty one, no `.` and no `..`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from policy.globs import SLASH
 from policy.plan import LIVE, PathClass
@@ -14,10 +14,24 @@ from policy.plan import LIVE, PathClass
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from policy.plan import Mount, PathAutomaton, Plan
+    from policy.plan import Mount, Plan
 
 
-def step(automaton: PathAutomaton, state: int, byte: int) -> int:
+class Table(Protocol):
+    """States and edges as a path automaton has them, whatever its classes say."""
+
+    @property
+    def states(self) -> tuple[tuple[int, int, int, int, int], ...]:
+        """As `PathAutomaton.states`."""
+        ...
+
+    @property
+    def edges(self) -> tuple[tuple[int, int, int], ...]:
+        """As `PathAutomaton.edges`."""
+        ...
+
+
+def step(automaton: Table, state: int, byte: int) -> int:
     """The state after one more byte."""
     first, count, _, default, _ = automaton.states[state]
     low = first
@@ -34,7 +48,7 @@ def step(automaton: PathAutomaton, state: int, byte: int) -> int:
     return default
 
 
-def walk(automaton: PathAutomaton, state: int, segments: Iterable[bytes]) -> int:
+def walk(automaton: Table, state: int, segments: Iterable[bytes]) -> int:
     """The state after `segments`, each with the slash before it."""
     for segment in segments:
         state = step(automaton, state, SLASH)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
+from policy.automaton import step
 from policy.globs import SLASH
-from policy.network.requests import step
 from policy.plan_network import RequestAutomaton
 
 Class = tuple[int, tuple[int, ...]]

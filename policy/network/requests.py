@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from policy.automaton import walk
 from policy.dfa import determinise
 from policy.network.request_paths import KNOWN, parse_path_glob
 from policy.nfa import Mark, Nfa, mark, unmark
@@ -139,24 +140,4 @@ def request_class(
     automaton: RequestAutomaton, start: int, segments: tuple[bytes, ...]
 ) -> tuple[int, tuple[int, ...]]:
     """Mask and deciders of the path that `segments` make from `start`."""
-    state = start
-    for segment in segments:
-        for byte in b"/" + segment:
-            state = step(automaton, state, byte)
-    return automaton.classes[automaton.states[state][2]]
-
-
-def step(automaton: RequestAutomaton, state: int, byte: int) -> int:
-    """The state after one more byte."""
-    first, count, _, default, _ = automaton.states[state]
-    low, high = first, first + count
-    while low < high:
-        middle = (low + high) // 2
-        start, end, target = automaton.edges[middle]
-        if byte < start:
-            high = middle
-        elif byte > end:
-            low = middle + 1
-        else:
-            return target
-    return default
+    return automaton.classes[automaton.states[walk(automaton, start, segments)][2]]
