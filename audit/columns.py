@@ -7,11 +7,11 @@ INVARIANT: a column keeps its name, type and unit; a code keeps its meaning.
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 
 import pyarrow as pa
 
-SCHEMA_ID = "wasmgate.record.v1"
+SCHEMA_ID = "wasmgate.record.v2"
 
 
 class Decision(IntEnum):
@@ -53,6 +53,16 @@ class Stage(IntEnum):
 
     EXIT = 1  # the call returned (`proc_exit` never does, and has this stage too)
     TRAP = 2  # it never returned: a trap, a kill, or the end of the log
+    SUMMARY = 3  # the row stands for `n` calls
+
+
+class Masked(IntFlag):
+    """Which columns of a row the policy had blotted out."""
+
+    TARGET = 1
+    GUEST_TARGET = 2
+    TARGET2 = 4
+    PAYLOAD = 8  # of the bytes that were moved, less is kept than the level says
 
 
 class TargetKind(IntEnum):
@@ -102,10 +112,16 @@ SCHEMA: pa.Schema = pa.schema(
         pa.field("bytes_out", pa.int64(), nullable=False),
         pa.field("n", pa.int64(), nullable=False),
         pa.field("opener_seq", pa.int64(), nullable=False),
+        pa.field("t_last_ns", pa.int64(), nullable=False),
+        pa.field("dur_max_ns", pa.int64()),
+        pa.field("errnos", _TEXT),
+        pa.field("masked", pa.int8(), nullable=False),
+        pa.field("payload", pa.binary()),
+        pa.field("payload_sha256", pa.binary(32)),
     ]
 )
 
-DELTA_CODED = ("seq", "t_ns", "dur_ns", "opener_seq")
+DELTA_CODED = ("seq", "t_ns", "dur_ns", "opener_seq", "t_last_ns", "dur_max_ns")
 """Numbers that grow or vary with each row; all other columns repeat and are dictionary coded."""
 
 OPENED: pa.Schema = pa.schema([("seq", pa.int64()), ("target", pa.string()), ("guest_target", pa.string())])

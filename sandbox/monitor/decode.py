@@ -131,13 +131,21 @@ def _numbers(seq: Ints, fields: npt.NDArray[np.void]) -> dict[str, pa.Array]:
         "bytes_out": np.where(_IS_OUT[call] == 1, moved, 0),
         "n": np.ones(len(seq), np.int64),
         "opener_seq": fields["opener"],
+        "t_last_ns": fields["t_ns"],
+        "masked": np.zeros(len(seq), np.int8),
     }
     arrays = {
         name: pa.array(np.ascontiguousarray(value), pa.int64()).cast(SCHEMA.field(name).type)
         for name, value in numbers.items()
     }
     lasted = np.where(dur == IN_FLIGHT, NEVER_RETURNED, dur)
-    return arrays | {"dur_ns": pa.array(lasted, pa.int64(), mask=dur == UNTIMED)}
+    return arrays | {"dur_ns": pa.array(lasted, pa.int64(), mask=dur == UNTIMED)} | _empty(len(seq))
+
+
+def _empty(count: int) -> dict[str, pa.Array]:
+    """The columns that single calls, or calls whose bytes are not kept, leave empty."""
+    names = ("dur_max_ns", "errnos", "payload", "payload_sha256")
+    return {name: pa.nulls(count, SCHEMA.field(name).type) for name in names}
 
 
 def _words(start: ExecutionStart, fields: npt.NDArray[np.void]) -> dict[str, pa.Array]:
