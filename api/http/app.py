@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from api.http import audit, executions, health, modules, policies
+from api.http.access import authorise
 from api.http.bodies import invalid
 from api.http.body_limits import UPLOAD_S, BodyLimit, BodyLimits
 from api.http.gateway import Gateway
@@ -28,13 +29,15 @@ from api.policies import PolicyMissingError
 from api.service import BusyError
 from audit.errors import AuditError, FilterError
 from policy import PolicyError
+from policy.access import load_access
 
 if TYPE_CHECKING:
     from fastapi import Request, Response
     from pydantic_core import ErrorDetails
 
-    from api.http.keys import KeyCheck
+    from api.http.guard import Keys
     from api.service import Service
+    from policy.access import Access
 
 _LOG = logger("http")
 _EXPECTED: tuple[type[Exception], ...] = (
@@ -63,9 +66,14 @@ class Application(FastAPI):
 
 
 def build_app(
-    service: Service, runs: Runs, *, keys: KeyCheck, hosts: frozenset[str] = LOOPBACK_HOSTS
+    service: Service,
+    runs: Runs,
+    *,
+    keys: Keys,
+    access: Access | None = None,
+    hosts: frozenset[str] = LOOPBACK_HOSTS,
 ) -> Application:
-    """Put the application together; `hosts` are the names it goes by."""
+    """Put the application together; `hosts` are the names it goes by, `access` what roles may do if changed."""
     app = Application(
         title="wasmgate",
         version=API_VERSION,
@@ -73,6 +81,7 @@ def build_app(
         docs_url=None,  # their pages load scripts from elsewhere
         redoc_url=None,
         redirect_slashes=False,
+        dependencies=[Depends(authorise)],  # before each route, those that nobody thought of included
         # SECURITY: queries and error texts would go to a collector; what may is in `api/telemetry.py`
         telemetry={
             "tracing": False,
@@ -82,7 +91,7 @@ def build_app(
             "auto_configure": False,
         },
     )
-    app.state.gateway = Gateway(service, runs)
+    app.state.gateway = Gateway(service, runs, access or load_access())
     for router in _ROUTERS:
         app.include_router(router)
     upload = BodyLimit(service.settings.max_upload_bytes, UPLOAD_S)

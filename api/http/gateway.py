@@ -13,14 +13,16 @@ from fastapi import Depends, Request
 
 from api.http.runs import Runs
 from api.service import Service
+from policy.access import Access
 
 
 @dataclass(frozen=True, slots=True)
 class Gateway:
-    """The service and the runs that were started over HTTP."""
+    """The service, the runs that were started over HTTP, and who may do what."""
 
     service: Service
     runs: Runs
+    access: Access  # what roles may do
     uploading: threading.Lock = field(default_factory=threading.Lock)  # one upload at a time is in memory
 
 

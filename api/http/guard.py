@@ -1,8 +1,8 @@
-"""Who may enter: whoever asks for this service by its own name, and has the key.
+"""Who may enter: whoever asks for this service by its own name, and has a key.
 
-What the key is lives in `keys.py`. There is no CORS: no page of another site may read an answer. INVARIANT:
-every path but the open ones asks for the key, known or not, so nobody without it learns which paths there
-are.
+What a key is lives in `keys.py`, and what it is good for in `access.py`. There is no CORS: no page of another
+site may read an answer. INVARIANT: every path but the open ones asks for a key, known or not, so nobody
+without one learns which paths there are.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Protocol, assert_never
 
-from api.http.keys import KeyCheck, Presented
+from api.http.keys import Key, Presented
 from api.http.problems import Problem
 from api.http.request_log import request_id_of
 from api.logs import logger
@@ -27,6 +27,17 @@ LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 _HOST = re.compile(r"(?:\[(?P<six>[0-9a-f:.]{2,45})\]|(?P<name>[a-z0-9._-]{1,253}))(?::\d{1,5})?")
 _LOG = logger("http")
 _LOGGED, _WINDOW_S = 5, 60.0
+
+
+KEY = "wasmgate.key"
+"""Where in the scope of a request the key stands that it came in with."""
+
+
+class Keys(Protocol):
+    """Knows the keys that are good at the moment."""
+
+    def judge(self, presented: str | None) -> Key | Presented:
+        """Say which key it is that was presented."""
 
 
 def host_of(value: str) -> str | None:
@@ -64,7 +75,7 @@ class Guard:
     """The layer that lets requests in."""
 
     app: ASGIApp
-    keys: KeyCheck
+    keys: Keys
     hosts: frozenset[str]
     refused: RefusedEntries = field(default_factory=RefusedEntries)
 
@@ -84,20 +95,21 @@ class Guard:
             return Problem("wrong-host", "the Host header does not name this service")
         if scope["path"] in OPEN_PATHS:
             return None
-        return self._without_key(_values(scope, b"authorization"))
+        return self._without_key(scope, _values(scope, b"authorization"))
 
-    def _without_key(self, headers: list[str]) -> Problem | None:
+    def _without_key(self, scope: Scope, headers: list[str]) -> Problem | None:
         scheme, _, key = headers[0].partition(" ") if len(headers) == 1 else ("", "", "")
         presented = self.keys.judge(key.strip(" ") if scheme.lower() == "bearer" else None)
         match presented:
-            case Presented.GOOD:
+            case Key():
+                scope[KEY] = presented
                 return None
             case Presented.MISSING:
                 challenge = 'Bearer realm="wasmgate"'
                 detail = "send the key as `Authorization: Bearer wg_…`"
             case Presented.WRONG:
                 challenge = 'Bearer realm="wasmgate", error="invalid_token"'
-                detail = "this is not the key"
+                detail = "this is no key that is good here"
             case _:
                 assert_never(presented)
         return Problem("no-key", detail, headers={"WWW-Authenticate": challenge})

@@ -73,12 +73,13 @@ def describe(app: FastAPI) -> Part:
         "key": {
             "type": "http",
             "scheme": "bearer",
-            "description": "The key that `wasmgate serve` showed once.",
+            "description": "A key as `wasmgate serve` or `wasmgate key new` showed it once.",
         }
     }
     document["security"] = [{"key": []}]
     for path in OPEN_PATHS:
         for operation in document["paths"][path].values():
             operation["security"] = []
-            operation["responses"].pop("401")
+            for status in ("401", "403"):
+                operation["responses"].pop(status)
     return document

@@ -36,6 +36,7 @@ KINDS: dict[str, Kind] = {
     "bad-request": Kind(400, "the request is no HTTP request that is understood here"),
     "bad-filter": Kind(400, "a filter or cursor has no meaning"),
     "no-key": Kind(401, "the key is missing or wrong"),
+    "forbidden": Kind(403, "the key is not for this"),
     "not-found": Kind(404, "there is no such thing"),
     "method-not-allowed": Kind(405, "this cannot be done with it"),
     "too-slow": Kind(408, "the body did not arrive in time"),
@@ -54,7 +55,17 @@ KINDS: dict[str, Kind] = {
 }
 """The kinds; scripts may rely on their names, and `docs/reference/http.md` lists them."""
 
-COMMON = ("no-key", "too-large", "too-slow", "wrong-host", "invalid", "internal", "unavailable", "busy")
+COMMON = (
+    "no-key",
+    "forbidden",
+    "too-large",
+    "too-slow",
+    "wrong-host",
+    "invalid",
+    "internal",
+    "unavailable",
+    "busy",
+)
 
 
 class Fault(Edge):

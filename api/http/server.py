@@ -18,7 +18,8 @@ import uvicorn
 from api.http.app import build_app
 from api.http.connection import MAX_HEAD_BYTES, Connection
 from api.http.guard import LOOPBACK_HOSTS
-from api.http.keys import KeyFile
+from api.http.access import load_roles
+from api.http.keys import KeyFile, LiveKeys
 from api.http.runs import Runs
 from api.logs import logger
 
@@ -62,17 +63,18 @@ def serve(
     """Serve until SIGINT or SIGTERM; `say` shows a line to whoever started it.
 
     A key is made at the first start, and in the place of the old one with `is_key_wanted`; it is shown by
-    `say` and nowhere else. A second SIGINT ends what runs at once. Raises KeyFileError and ListenError.
+    `say` and nowhere else. A second SIGINT ends what runs at once. Raises KeyFileError, AccessError
+    and ListenError.
     """
     settings = service.settings
     with contextlib.closing(_listen(settings.host, settings.port)) as listener:
         file = KeyFile(key_path(settings))
         if is_key_wanted or not file.is_there():
-            say(f"key: {file.make()}")
+            say(f"key: {new_operator_key(service, file)}")
             say("Keep it: it is shown this once, and only its hash is stored; `--new-key` makes another.")
         runs = Runs(service)
         hosts = LOOPBACK_HOSTS | {settings.host.lower()}
-        app = build_app(service, runs, keys=file.check(), hosts=hosts)
+        app = build_app(service, runs, keys=LiveKeys(file), access=load_roles(settings), hosts=hosts)
         service.warm()
         url = url_of(listener)
         server = GatewayServer(app, runs, on_ready=lambda: say(f"listening on {url}"), grace_s=grace_s)

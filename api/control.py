@@ -1,0 +1,133 @@
+"""Control-plane events as this program records them: who read the log, and who changed what it trusts.
+
+How an event is stored is `audit.events`, and by whom `AuditWriter.record_event`. INVARIANT: an event is on
+record before what it tells of has an effect: a read before the first byte of its answer, a key before it
+opens anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pwd
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from audit import canonical
+from audit.events import ControlEvent
+from audit.identity import new_uuid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+Detail = str | int | None
+MAX_FILTER = 4_096
+"""Characters of a filter that an event repeats; of a longer one it has the beginning, and a hash of all."""
+
+
+def local_actor() -> str:
+    """Give how the log names the user who runs this process: the name, and the number that decides."""
+    number = os.geteuid()
+    try:
+        name = pwd.getpwuid(number).pw_name
+    except KeyError:
+        name = "?"
+    return f"user:{name}({number})"
+
+
+def control_event(
+    word: str, *, actor: str, tenant: str | None = None, **details: Detail
+) -> ControlEvent:
+    """Give an event of now."""
+    return ControlEvent(
+        event_id=str(new_uuid()),
+        at_ns=time.time_ns(),
+        event=word,
+        actor=actor,
+        tenant=tenant,
+        details=details,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of the log, as it is recorded."""
+
+    actor: str
+    what: str  # the operation over HTTP, or the command
+    scope: str  # `*`, or the tenants that are in reach, with commas
+    wanted: Mapping[str, object] = field(default_factory=dict)  # what was given; None stands for nothing
+    word: str = "read"  # or `export`
+
+    def event(self, **more: Detail) -> ControlEvent:
+        """Give the event that tells of it."""
+        tenant = None if "," in self.scope or self.scope == "*" else self.scope
+        return control_event(
+            self.word,
+            actor=self.actor,
+            tenant=tenant,
+            what=self.what,
+            scope=self.scope,
+            filter=self._filter(),
+            **more,
+        )
+
+    def _filter(self) -> str:
+        given = {name: _plain(value) for name, value in self.wanted.items() if value is not None}
+        text = canonical.dumps(given).decode()
+        if len(text) <= MAX_FILTER:
+            return text
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        return canonical.dumps({"begins": text[:MAX_FILTER], "sha256": digest}).decode()
+
+
+@dataclass(slots=True)
+class Reading:
+    """One read that goes on; whoever answers it counts."""
+
+    rows: int = 0
+    is_complete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLog:
+    """Puts reads of the log on record."""
+
+    record: Callable[[ControlEvent], None]
+
+    def done(self, question: Question, *, rows: int, is_complete: bool = True) -> None:
+        """Record a read whose answer is ready and has not been given; raises AuditError."""
+        self.record(question.event(rows=rows, complete=int(is_complete)))
+
+    @contextlib.contextmanager
+    def going(self, question: Question) -> Iterator[Reading]:
+        """Record a read whose answer is given bit by bit: at once, and again at its end with the rows.
+
+        Raises AuditError before anything is given.
+        """
+        first = question.event(rows=None, complete=None)
+        self.record(first)
+        reading = Reading()
+        try:
+            yield reading
+        finally:
+            self.record(question.event(of=first.event_id, rows=reading.rows, complete=int(reading.is_complete)))
+
+
+@contextlib.contextmanager
+def brief_record(root: Path) -> Iterator[Callable[[ControlEvent], None]]:
+    """Give what records events of a program that ends soon; raises AuditError."""
+    from audit.writer import AuditWriter
+
+    writer = AuditWriter(root, shard="control")
+    try:
+        yield writer.record_event
+    finally:
+        writer.close()
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, (bool, int, str)) else [str(each) for each in value] if isinstance(value, (tuple, list)) else str(value)
