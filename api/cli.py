@@ -18,7 +18,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS = ("demo", "run", "policy", "module", "audit", "serve", "doctor")
+COMMANDS = ("demo", "run", "policy", "module", "audit", "serve", "key", "doctor")
 """In the order in which help shows them; each is `COMMAND` in `api/commands/NAME.py`."""
 
 FAILED = 1

@@ -13,15 +13,17 @@ import os
 import pwd
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from audit import canonical
-from audit.events import ControlEvent
 from audit.identity import new_uuid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from audit.canonical import Json
+    from audit.events import ControlEvent
 
 Detail = str | int | None
 MAX_FILTER = 4_096
@@ -38,10 +40,10 @@ def local_actor() -> str:
     return f"user:{name}({number})"
 
 
-def control_event(
-    word: str, *, actor: str, tenant: str | None = None, **details: Detail
-) -> ControlEvent:
+def control_event(word: str, *, actor: str, tenant: str | None = None, **details: Detail) -> ControlEvent:
     """Give an event of now."""
+    from audit.events import ControlEvent
+
     return ControlEvent(
         event_id=str(new_uuid()),
         at_ns=time.time_ns(),
@@ -76,7 +78,9 @@ class Question:
         )
 
     def _filter(self) -> str:
-        given = {name: _plain(value) for name, value in self.wanted.items() if value is not None}
+        given: dict[str, Json] = {
+            name: _plain(value) for name, value in self.wanted.items() if value is not None
+        }
         text = canonical.dumps(given).decode()
         if len(text) <= MAX_FILTER:
             return text
@@ -114,7 +118,9 @@ class ReadLog:
         try:
             yield reading
         finally:
-            self.record(question.event(of=first.event_id, rows=reading.rows, complete=int(reading.is_complete)))
+            self.record(
+                question.event(of=first.event_id, rows=reading.rows, complete=int(reading.is_complete))
+            )
 
 
 @contextlib.contextmanager
@@ -129,5 +135,8 @@ def brief_record(root: Path) -> Iterator[Callable[[ControlEvent], None]]:
         writer.close()
 
 
-def _plain(value: object) -> object:
-    return value if isinstance(value, (bool, int, str)) else [str(each) for each in value] if isinstance(value, (tuple, list)) else str(value)
+def _plain(value: object) -> Json:
+    if isinstance(value, list | tuple):
+        return [str(each) for each in cast("Sequence[object]", value)]
+    # JSON of RFC 8785 has no larger numbers than a double is exact for; as text a time stays what it is
+    return value if isinstance(value, bool | str) else str(value)

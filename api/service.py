@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from audit.events import ControlEvent
     from audit.filters import RecordFilter
     from audit.query import AuditReader, Page, Stats
     from audit.query import Execution as KnownExecution
@@ -185,6 +186,10 @@ class Service:
         """Seal now what is recorded so far; raises AuditError. Records can be queried before that."""
         return self._sealing.seal()
 
+    def record_event(self, event: ControlEvent) -> None:
+        """Put a control-plane event on record; it is durable when this returns. Raises AuditError."""
+        self._writer.record_event(event)
+
     @property
     def audit(self) -> AuditReader:
         """Queries on the log, the newest records included."""
@@ -206,10 +211,18 @@ class Service:
         return self.audit.execution(exec_id)
 
     def executions(
-        self, *, limit: int, module: str | None = None, before: tuple[int, str] | None = None
+        self,
+        *,
+        limit: int,
+        module: str | None = None,
+        before: tuple[int, str] | None = None,
+        tenants: tuple[str, ...] | None = None,
     ) -> tuple[KnownExecution, ...]:
-        """Give the newest executions; `module` is a digest or a name, `before` a start time and an id."""
-        return self.audit.executions(limit=limit, module=module, before=before)
+        """Give the newest executions; `module` is a digest or a name, `before` a start time and an id.
+
+        `tenants` are those whose executions may be seen; None is all of them.
+        """
+        return self.audit.executions(limit=limit, module=module, before=before, tenants=tenants)
 
     def receipt(self, exec_id: str) -> Receipt | None:
         """Give the receipt of an execution that is over."""

@@ -8,6 +8,7 @@ a default.
 from __future__ import annotations
 
 import os
+import re
 from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 PREFIX = "WASMGATE_"
 _KIB, _MIB, _GIB, _TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 _SHOWN = 80
+_ORIGIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,99}")
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
@@ -45,6 +47,13 @@ def _loopback(host: str) -> str:
     return host
 
 
+def _origin(name: str) -> str:
+    # SPEC: C2SP signed-note: a key's name is not empty and has neither white space nor `+`
+    if not _ORIGIN.fullmatch(name):
+        raise ValueError("letters, digits and `. _ - / :`, 100 at most, as example.com/audit")
+    return name
+
+
 Folder = Annotated[Path, AfterValidator(_absolute)]
 
 
@@ -61,6 +70,27 @@ class Settings(BaseModel):
     policies_dir: Folder = Field(
         description="Folder of the policies that the service knows by name, one YAML file each; the default"
         " is `policies` in the home."
+    )
+    audit_keys_dir: Folder = Field(
+        description="Folder of the keys that sign the audit log and mask what is in it, outside the log; the"
+        " default is `audit-keys` in the home."
+    )
+    audit_origin: Annotated[str, AfterValidator(_origin)] = Field(
+        "wasmgate.local/audit",
+        description="Name of the log in checkpoints and of its key, as `example.com/audit`; nobody else's log"
+        " should have it.",
+    )
+    audit_query_s: int = Field(
+        30, ge=1, le=3_600, description="Seconds that one question to the audit log may take."
+    )
+    audit_memory_bytes: int = Field(
+        _GIB, ge=128 * _MIB, le=_TIB, description="Bytes of memory for questions to the audit log."
+    )
+    audit_disk_bytes: int = Field(
+        0,
+        ge=0,
+        le=1 << 60,
+        description="Bytes that the audit log may take on disk before the operator is told; 0 for no budget.",
     )
     host: Annotated[str, AfterValidator(_loopback)] = Field(
         "127.0.0.1", description="Loopback address that `serve` listens on."
@@ -108,10 +138,21 @@ class Settings(BaseModel):
         return self.home / "scratch"
 
     @property
+    def api_keys_file(self) -> Path:
+        """File with the hashes of the keys to the HTTP service."""
+        return self.home / "key.json"
+
+    @property
+    def cursor_key_file(self) -> Path:
+        """File with the key that signs cursors."""
+        return self.home / "cursor.key"
+
+    @property
     def own_dirs(self) -> tuple[Path, ...]:
         """Folders in which no guest may change anything: the evidence, and what later runs trust."""
         return (
             self.audit_dir,
+            self.audit_keys_dir,
             self.policies_dir,
             self.cache_dir,
             self.modules_dir,
@@ -151,7 +192,8 @@ def load_settings(
     faults = [_unknown(name) for name in variables if name.startswith(PREFIX) and not _is_known(name)]
     known = {name: value for name, value in given.items() if name in Settings.model_fields}
     root = str(home.absolute()) if home else known.get("home") or str(default_home(variables))
-    values = {"audit_dir": f"{root}/audit", "policies_dir": f"{root}/policies"} | known | {"home": root}
+    folders = {"audit_dir": "audit", "audit_keys_dir": "audit-keys", "policies_dir": "policies"}
+    values = {name: f"{root}/{folder}" for name, folder in folders.items()} | known | {"home": root}
     if audit_dir:
         values["audit_dir"] = os.path.abspath(audit_dir)  # noqa: PTH100  # resolve() would follow links
     try:

@@ -25,7 +25,7 @@ import wasmtime
 from starlette.testclient import TestClient
 
 from api.http.app import Application, build_app
-from api.http.keys import KeyFile
+from api.http.keys import KeyFile, LiveKeys
 from api.http.runs import Runs
 from api.service import Service
 from api.settings import load_settings
@@ -120,6 +120,15 @@ class Api:
     runs: Runs
     client: TestClient
     stranger: TestClient
+    keys: KeyFile
+
+    def caller(self, *roles: str, tenants: tuple[str, ...] = (), name: str = "") -> TestClient:
+        """A caller with a key of these roles."""
+        made = self.keys.make(name or f"key-{len(self.keys.known())}", roles=roles, tenants=tenants)
+        headers = {"Authorization": f"Bearer {made}"}
+        return TestClient(
+            self.app, base_url="http://localhost", headers=headers, raise_server_exceptions=False
+        )
 
     def upload(self, module: bytes, name: str = "") -> str:
         """Hand a module over; gives its digest."""
@@ -151,14 +160,14 @@ def open_api(home: Path, **settings: str) -> Iterator[Api]:
         file = KeyFile(home / "key.json")
         key = file.make()
         runs = Runs(service)
-        app = build_app(service, runs, keys=file.check())
+        app = build_app(service, runs, keys=LiveKeys(file))
         base = "http://localhost"
         caller = {"Authorization": f"Bearer {key}"}
         with (
             TestClient(app, base_url=base, headers=caller, raise_server_exceptions=False) as client,
             TestClient(app, base_url=base, raise_server_exceptions=False) as stranger,
         ):
-            yield Api(home, key, app, service, runs, client, stranger)
+            yield Api(home, key, app, service, runs, client, stranger, file)
 
 
 _SERVE = """

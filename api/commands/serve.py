@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Start the HTTP service on a loopback address.")
 @click.option("--audit-dir", metavar="DIR", type=click.Path(path_type=Path), help="Folder of the audit log.")
-@click.option("--new-key", is_flag=True, help="Make a new key; the old one is good for nothing any more.")
+@click.option("--new-key", is_flag=True, help="Make a new key of the operator; the old one is good for nothing any more.")
 def COMMAND(*, audit_dir: Path | None, new_key: bool) -> int:  # noqa: N802  # the name of every file's command
     """Start the HTTP service; `WASMGATE_HOST` and `WASMGATE_PORT` say where.
 
-    Every route but the health check needs the key that is made, and shown once, at the first start.
+    Every route but the health check needs a key: the operator's is made, and shown once, at the first start,
+    others with `wasmgate key new`.
     """
+    from api.http.access import AccessError
     from api.http.keys import KeyFileError
     from api.http.server import ListenError, serve
     from api.logs import configure_logs, logger
@@ -46,6 +48,6 @@ def COMMAND(*, audit_dir: Path | None, new_key: bool) -> int:  # noqa: N802  # t
             serve(service, say=click.echo, is_key_wanted=new_key)
     except SettingsError as err:
         raise click.UsageError(str(err)) from err
-    except (Failure, CacheError, KeyFileError, ListenError, OSError) as err:
+    except (Failure, CacheError, AccessError, KeyFileError, ListenError, OSError) as err:
         raise click.ClickException(str(err)) from err
     return 0

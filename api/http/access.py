@@ -36,7 +36,6 @@ PERMISSIONS: dict[str, str] = {
     "cancel_execution": "run",
     "list_executions": "executions",
     "get_execution": "executions",
-    "list_execution_records": "read",
     "get_stdout": "output",
     "get_stderr": "output",
     "list_events": "read",
@@ -138,7 +137,9 @@ def _reach(key: Key, access: Access, permission: str) -> Asker:
         case Reach.ALL | Reach.OWN if key.tenants:
             return Asker(key, access, key.tenants)
         case Reach.ALL | Reach.OWN | Reach.NONE:
-            raise Problem("forbidden", f"the roles of this key, {', '.join(key.roles)}, do not have `{permission}`")
+            raise Problem(
+                "forbidden", f"the roles of this key, {', '.join(key.roles)}, do not have `{permission}`"
+            )
         case _:
             assert_never(reach)
 

@@ -12,6 +12,7 @@ from fastapi import Depends, FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from api.control import ReadLog
 from api.http import audit, executions, health, modules, policies
 from api.http.access import authorise
 from api.http.bodies import invalid
@@ -73,7 +74,7 @@ def build_app(
     access: Access | None = None,
     hosts: frozenset[str] = LOOPBACK_HOSTS,
 ) -> Application:
-    """Put the application together; `hosts` are the names it goes by, `access` what roles may do if changed."""
+    """Put the application together; `access` is what roles may do, `hosts` the names it goes by."""
     app = Application(
         title="wasmgate",
         version=API_VERSION,
@@ -91,7 +92,7 @@ def build_app(
             "auto_configure": False,
         },
     )
-    app.state.gateway = Gateway(service, runs, access or load_access())
+    app.state.gateway = Gateway(service, runs, access or load_access(), ReadLog(service.record_event))
     for router in _ROUTERS:
         app.include_router(router)
     upload = BodyLimit(service.settings.max_upload_bytes, UPLOAD_S)

@@ -1,22 +1,31 @@
-"""The audit log: records by filter, page by page, and totals.
+"""The audit log: events by filter, page by page or as a stream, and totals.
 
-How a question is answered is `audit/query.py`. INVARIANT: following `next` gives each record once and leaves
-none out, however the log grows meanwhile.
+How a question is answered is `audit/query`; events of one execution are in `audit_executions.py`, files to
+keep in `exports.py`. INVARIANT: following `next` gives each event once and leaves none out, however the log
+grows meanwhile, and no event of a tenant that is out of reach is ever read.
 """
 
 from __future__ import annotations
 
+import base64
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from api.http import examples
+from api.control import Question
+from api.http import audit_examples, examples
+from api.http.access import Asker, Asking
 from api.http.answers import JSON, NDJSON, answer, lines, plain_json
+from api.http.audit_models import EventFilter, EventsQuery, ExportFilter
+from api.http.audit_views import EventsView
 from api.http.gateway import Within
-from api.http.models import RecordsQuery, StatsQuery
+from api.http.models import StatsQuery
 from api.http.openapi import shown
 from api.http.problems import problems
-from api.http.views import RecordsView, StatsView
+from api.http.streams import STREAMS, stream_of, streamed
+from api.http.views import StatsView
+from audit.columns import SCHEMA
+from audit.errors import FilterError
 from audit.filters import DEFAULT_LIMIT, RecordFilter, time_filter
 
 if TYPE_CHECKING:
@@ -25,35 +34,73 @@ if TYPE_CHECKING:
 router = APIRouter(prefix="/v1/audit", tags=["audit"])
 
 NEXT_CURSOR = "X-Next-Cursor"
-"""Where the cursor is when the answer has a record a line; absent at the end."""
+"""Where the cursor is when the answer has an event a line; absent at the end."""
 
-RECORDS = shown("A page of records.", examples.RECORDS, lines=examples.RECORDS["records"], cursor=NEXT_CURSOR)
+TREE_SIZE = "X-Audit-Tree-Size"
+"""How many leaves the transparency log had when the first page was asked for."""
+
+COMPLETE = "X-Audit-Complete"
+"""`false` where the time for a question was up before all that was asked had been looked at."""
+
+EVENTS = shown(
+    "A page of events.",
+    audit_examples.EVENTS,
+    lines=audit_examples.EVENTS["events"],
+    headers={
+        NEXT_CURSOR: "Cursor of the next page, where the answer has an event a line.",
+        TREE_SIZE: "Leaves of the transparency log when the first page was asked for.",
+        COMPLETE: "`false` if the time was up before the page was full; `next` goes on.",
+    },
+)
+_STREAMS = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in STREAMS}
 
 
 @router.get(
-    "/records",
-    operation_id="list_records",
-    summary="Query records",
-    response_model=RecordsView,
-    responses={**problems("bad-filter"), 200: RECORDS},
+    "/events",
+    operation_id="list_events",
+    summary="Query events",
+    response_model=EventsView,
+    responses={
+        **problems("bad-filter"),
+        200: {**EVENTS, "content": {**EVENTS["content"], **_STREAMS}},
+    },
 )
-def list_records(request: Request, within: Within, query: Annotated[RecordsQuery, Query()]) -> Response:
-    """All filters must hold; with `Accept: application/x-ndjson` the answer has one record a line."""
+def list_events(
+    request: Request, within: Within, asking: Asking, query: Annotated[EventsQuery, Query()]
+) -> Response:
+    """All filters must hold; with `Accept: application/x-ndjson` the answer has one event a line.
+
+    With `text/csv` or `application/vnd.apache.arrow.stream` it is a stream of all events that are asked for,
+    which needs the permission to export.
+    """
     is_ascending = None if query.order is None else query.order == "asc"
-    wanted = filter_of(query, limit=query.limit, cursor=query.cursor, is_ascending=is_ascending)
-    return page(request, within.service.records(wanted))
+    wanted = filter_of(query, asking, limit=query.limit, cursor=query.cursor, is_ascending=is_ascending)
+    form = stream_of(request)
+    if form is not None:
+        asking.need("export")
+        return streamed(within, asking, wanted, form=form, asked=_given(query))
+    chosen = _columns(query.fields)
+    found = within.service.records(wanted)
+    within.reads.done(
+        Question(asking.actor, "list_events", asking.scope_text, _given(query)),
+        rows=len(found.rows),
+        is_complete=found.is_complete,
+    )
+    return page(request, found, columns=chosen)
 
 
 @router.get(
     "/stats",
     operation_id="get_stats",
-    summary="Count records",
+    summary="Count events",
     response_model=StatsView,
     responses={**problems("bad-filter"), 200: shown("Totals.", examples.STATS)},
 )
-def get_stats(within: Within, query: Annotated[StatsQuery, Query()]) -> Response:
-    """Totals over the records that the filters name."""
-    found = within.service.stats(filter_of(query))
+def get_stats(within: Within, asking: Asking, query: Annotated[EventFilter, Query()]) -> Response:
+    """Totals over the events that the filters name."""
+    found = within.service.stats(filter_of(query, asking))
+    question = Question(asking.actor, "get_stats", asking.scope_text, _given(query))
+    within.reads.done(question, rows=found.records)
     return answer(
         StatsView(
             records=found.records,
@@ -70,30 +117,71 @@ def get_stats(within: Within, query: Annotated[StatsQuery, Query()]) -> Response
 
 
 def filter_of(
-    query: StatsQuery,
+    query: EventFilter | ExportFilter,
+    asking: Asker,
     *,
     limit: int = DEFAULT_LIMIT,
     cursor: str | None = None,
     is_ascending: bool | None = None,
 ) -> RecordFilter:
-    """Give the filter that a query means; raises FilterError."""
+    """Give the filter that a query means, no further than the asker reaches; raises FilterError."""
     return RecordFilter(
         execution=query.execution,
         module=query.module,
+        tenant=query.tenant,
+        policy=query.policy,
         call=query.call,
+        class_uid=query.class_,
         decision=query.decision,
+        errno=query.errno,
+        rule=query.rule,
+        path=query.path,
         path_prefix=query.path_prefix,
+        path_glob=query.path_glob,
+        addr=query.addr,
+        port=query.port,
         from_ns=None if query.from_ is None else time_filter("from", query.from_),
         to_ns=None if query.to is None else time_filter("to", query.to),
+        min_bytes=query.min_bytes,
+        min_duration_ns=query.min_duration,
+        q=query.q,
+        tenants=asking.tenants,
         limit=limit,
         cursor=cursor,
         ascending=is_ascending,
     )
 
 
-def page(request: Request, found: Page) -> Response:
-    """Give a page of records in the form that the caller accepts."""
+def page(request: Request, found: Page, *, columns: tuple[str, ...] | None = None) -> Response:
+    """Give a page of events in the form that the caller accepts."""
+    headers = {COMPLETE: "true" if found.is_complete else "false", TREE_SIZE: str(found.tree_size)}
+    rows = [shown_row(row, columns) for row in found.rows]
     if NDJSON in request.headers.get("accept", "").lower():
-        return lines(found.rows, {NEXT_CURSOR: found.next} if found.next else None)
+        return lines(rows, headers | ({NEXT_CURSOR: found.next} if found.next else {}))
     # rows are plain values by column already: a model for each of 10,000 would cost more than the query
-    return Response(plain_json({"records": found.rows, "next": found.next}), media_type=JSON)
+    return Response(plain_json({"events": rows, "next": found.next}), 200, headers, JSON)
+
+
+def shown_row(row: dict[str, object], columns: tuple[str, ...] | None = None) -> dict[str, object]:
+    """Give a row as JSON can hold it: bytes of a payload in base64, its hash in hexadecimal digits."""
+    shown_ = row if columns is None else {name: row[name] for name in columns}
+    for name in ("payload", "payload_sha256"):
+        value = shown_.get(name)
+        if isinstance(value, bytes):
+            text = base64.b64encode(value).decode() if name == "payload" else value.hex()
+            shown_ = {**shown_, name: text}
+    return shown_
+
+
+def _columns(fields: str | None) -> tuple[str, ...] | None:
+    if fields is None:
+        return None
+    chosen = tuple(fields.split(","))
+    for name in chosen:
+        if name not in SCHEMA.names:
+            raise FilterError("fields", f"columns with commas: {', '.join(SCHEMA.names)}", name)
+    return chosen
+
+
+def _given(query: StatsQuery) -> dict[str, object]:
+    return query.model_dump(by_alias=True, exclude_none=True)

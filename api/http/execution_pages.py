@@ -16,9 +16,10 @@ from api.http.problems import Fault, Problem
 from api.http.views import ExecutionsView, ExecutionView, LinksView, NamedDigest, ReceiptView
 from audit.errors import FormatError
 from audit.identity import execution_id
-from audit.times import to_ns, to_rfc3339
+from audit.times import to_rfc3339
 
 if TYPE_CHECKING:
+    from api.http.access import Asker
     from api.http.gateway import Gateway
     from api.http.models import ExecutionsQuery
     from audit.query import Execution
@@ -43,9 +44,18 @@ def execution_view(found: Execution, *, is_going: bool) -> ExecutionView:
         started_at=to_rfc3339(about.started_at_ns),
         receipt=None if receipt is None or is_going else ReceiptView.model_validate_json(receipt.to_json()),
         links=LinksView(
-            self=path, records=f"{path}/records", stdout=f"{path}/stdout", stderr=f"{path}/stderr"
+            self=path, events=f"/v1/audit/executions/{found.exec_id}/events", stdout=f"{path}/stdout", stderr=f"{path}/stderr"
         ),
     )
+
+
+def known_execution(within: Gateway, asking: Asker, execution_id: str) -> Execution:
+    """Give an execution that is in reach; raises Problem, and says the same of one that is not."""
+    found = within.service.execution(execution_id)
+    about = None if found is None else found.receipt or found.start
+    if found is None or about is None or not asking.may_see(about.tenant):
+        raise Problem("not-found", f"the log knows no execution {execution_id}")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,27 +63,37 @@ class ExecutionPages:
     """Lists executions."""
 
     within: Gateway
+    tenants: tuple[str, ...] | None  # None: of all of them
 
     def page(self, query: ExecutionsQuery) -> ExecutionsView:
         """Give one page; raises Problem for a cursor that is none of this query's."""
-        before = None if query.cursor is None else _position(query.cursor, query.module)
-        found = self.within.service.executions(limit=query.limit + 1, module=query.module, before=before)
+        found, following = self.found(query)
         kept = [
-            execution_view(each, is_going=self.within.runs.is_going(each.exec_id))
-            for each in found[: query.limit]
+            execution_view(each, is_going=self.within.runs.is_going(each.exec_id)) for each in found
         ]
-        has_more = len(found) > query.limit
-        return ExecutionsView(
-            executions=tuple(kept), next=_cursor(kept[-1], query.module) if has_more else None
+        return ExecutionsView(executions=tuple(kept), next=following)
+
+    def found(self, query: ExecutionsQuery) -> tuple[tuple[Execution, ...], str | None]:
+        """Give the executions of one page, and the cursor of the next; raises Problem."""
+        before = None if query.cursor is None else _position(query.cursor, self._about(query))
+        found = self.within.service.executions(
+            limit=query.limit + 1, module=query.module, before=before, tenants=self.tenants
         )
+        kept = found[: query.limit]
+        has_more = len(found) > query.limit
+        return kept, _cursor(kept[-1], self._about(query)) if has_more else None
+
+    def _about(self, query: ExecutionsQuery) -> list[object]:
+        return [query.module, None if self.tenants is None else list(self.tenants)]
 
 
-def _cursor(last: ExecutionView, module: str | None) -> str:
-    text = json.dumps({"v": 1, "m": module, "k": [to_ns(last.started_at), last.execution_id]})
+def _cursor(last: Execution, wanted: list[object]) -> str:
+    started = (last.receipt or last.start).started_at_ns if last.receipt or last.start else 0
+    text = json.dumps({"v": 1, "m": wanted, "k": [started, last.exec_id]})
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def _position(cursor: str, module: str | None) -> tuple[int, str]:
+def _position(cursor: str, wanted: list[object]) -> tuple[int, str]:
     expected = "the `next` of a page of the same query"
     fault = Fault(message=f"cursor: expected {expected}", field="cursor", expected=expected)
     wrong = Problem("bad-filter", errors=[fault])
@@ -83,7 +103,7 @@ def _position(cursor: str, module: str | None) -> tuple[int, str]:
     except (binascii.Error, ValueError, RecursionError) as err:
         raise wrong from err
     match value:
-        case {"v": 1, "m": found, "k": [int(t_ns), str(exec_id)], **rest} if not rest and found == module:
+        case {"v": 1, "m": found, "k": [int(t_ns), str(exec_id)], **rest} if not rest and found == wanted:
             pass
         case _:
             raise wrong

@@ -1,7 +1,7 @@
-"""Executions: start one, list them, look at one, read its records and its output, cancel it.
+"""Executions: start one, list them, look at one, read its output, cancel it.
 
-Starting and watching is done in `runs.py`, what a run is by `sandbox/`. Receipts and records come out of the
-log as they are there. INVARIANT: an answer that names an execution is given when the log knows it.
+Starting and watching is done in `runs.py`, what a run is by `sandbox/`. Receipts come out of the log
+as they are there; events are read in `audit_executions.py`. INVARIANT: an answer that names an execution is given when the log knows it.
 """
 
 from __future__ import annotations
@@ -12,19 +12,18 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
+from api.control import Question
 from api.http import examples
+from api.http.access import Asker, Asking
 from api.http.answers import BYTES, answer, attachment
-from api.http.audit import RECORDS, page
 from api.http.bodies import read_model
-from api.http.execution_pages import ExecutionPages, execution_view
+from api.http.execution_pages import ExecutionPages, execution_view, known_execution
 from api.http.gateway import Gateway, Within
-from api.http.models import DenseQuery, ExecutionIdText, ExecutionsQuery, RunRequest
+from api.http.models import ExecutionIdText, ExecutionsQuery, RunRequest
 from api.http.openapi import body, shown
 from api.http.orders import order_of
 from api.http.problems import Problem, problems
-from api.http.record_pages import dense_page
-from api.http.views import ExecutionsView, ExecutionView, RecordsView
-from audit.errors import FilterError
+from api.http.views import ExecutionsView, ExecutionView
 from audit.query import Execution as KnownExecution
 
 router = APIRouter(prefix="/v1/executions", tags=["executions"])
@@ -52,12 +51,14 @@ ExecutionId = Annotated[ExecutionIdText, Path(description="A UUID in lower case.
         {"application/json": {"$ref": "#/components/schemas/RunRequest"}}, example=examples.RUN_REQUEST
     ),
 )
-async def post_execution(request: Request, within: Within) -> Response:
+async def post_execution(request: Request, within: Within, asking: Asking) -> Response:
     """Answers when the run is over, or at once with `"wait": false` or the header `Prefer: respond-async`.
 
     A module that admission refuses is an execution as well: it is on record, and its outcome is `refused`.
     """
     wanted = await read_model(request, RunRequest)
+    if not asking.may_see(wanted.tenant):
+        raise Problem("forbidden", f"this key is not for tenant {wanted.tenant}")
     order, stdin = await run_in_threadpool(order_of, within.service, wanted)
     run = within.runs.start(order, stdin=stdin)
     await asyncio.shield(asyncio.wrap_future(run.begun))
@@ -66,7 +67,7 @@ async def post_execution(request: Request, within: Within) -> Response:
         for ended in done:
             view = execution_view(KnownExecution(None, ended.result().receipt), is_going=False)
             return answer(view, 201, {"Location": view.links.self})
-    view = await run_in_threadpool(_view, within, order.exec_id)
+    view = await run_in_threadpool(_view, within, asking, order.exec_id)
     return answer(view, 202, {"Location": view.links.self})
 
 
@@ -77,9 +78,14 @@ async def post_execution(request: Request, within: Within) -> Response:
     response_model=ExecutionsView,
     responses={**problems("bad-filter"), 200: shown("Executions, newest first.", examples.EXECUTIONS)},
 )
-def list_executions(within: Within, query: Annotated[ExecutionsQuery, Query()]) -> Response:
+def list_executions(
+    within: Within, asking: Asking, query: Annotated[ExecutionsQuery, Query()]
+) -> Response:
     """Newest first."""
-    return answer(ExecutionPages(within).page(query))
+    found = ExecutionPages(within, asking.tenants).page(query)
+    question = Question(asking.actor, "list_executions", asking.scope_text, query.model_dump())
+    within.reads.done(question, rows=len(found.executions))
+    return answer(found)
 
 
 @router.get(
@@ -89,9 +95,12 @@ def list_executions(within: Within, query: Annotated[ExecutionsQuery, Query()]) 
     response_model=ExecutionView,
     responses={**problems("not-found"), 200: shown("The execution.", examples.EXECUTION)},
 )
-def get_execution(execution_id: ExecutionId, within: Within) -> Response:
+def get_execution(execution_id: ExecutionId, within: Within, asking: Asking) -> Response:
     """Its receipt, once it is over."""
-    return answer(_view(within, execution_id))
+    view = _view(within, asking, execution_id)
+    question = Question(asking.actor, "get_execution", asking.scope_text, {"execution": execution_id})
+    within.reads.done(question, rows=1)
+    return answer(view)
 
 
 @router.delete(
@@ -105,29 +114,12 @@ def get_execution(execution_id: ExecutionId, within: Within) -> Response:
         202: shown("It is being ended, and will be on record as `killed`.", examples.RUNNING),
     },
 )
-def cancel_execution(execution_id: ExecutionId, within: Within) -> Response:
+def cancel_execution(execution_id: ExecutionId, within: Within, asking: Asking) -> Response:
     """Ends the guest. Nothing of what is on record goes away."""
-    view = _view(within, execution_id)
+    view = _view(within, asking, execution_id)
     if not within.runs.cancel(execution_id):
         raise Problem("not-running", f"execution {execution_id} is {view.status}, and does not run here")
     return answer(view, 202, {"Location": view.links.self})
-
-
-@router.get(
-    "/{execution_id}/records",
-    operation_id="list_execution_records",
-    summary="Read the records of an execution",
-    response_model=RecordsView,
-    responses={**problems("not-found", "bad-filter"), 200: RECORDS},
-)
-def list_execution_records(
-    request: Request, execution_id: ExecutionId, within: Within, query: Annotated[DenseQuery, Query()]
-) -> Response:
-    """In the order of their sequence numbers; go on with `next`, or come back with `after_seq`."""
-    if query.after_seq is not None and query.cursor is not None:
-        raise FilterError("after_seq", "not together with `cursor`", query.after_seq)
-    _view(within, execution_id)
-    return page(request, dense_page(within.service, execution_id, query))
 
 
 @router.get(
@@ -140,9 +132,9 @@ def list_execution_records(
         200: {"description": "The bytes, as the guest wrote them.", "content": {BYTES: {}}},
     },
 )
-def get_stdout(execution_id: ExecutionId, within: Within) -> Response:
+def get_stdout(execution_id: ExecutionId, within: Within, asking: Asking) -> Response:
     """Empty if nothing was written, or the policy does not capture it."""
-    return _output(within, execution_id, "stdout")
+    return _output(within, asking, execution_id, stream="stdout")
 
 
 @router.get(
@@ -155,9 +147,9 @@ def get_stdout(execution_id: ExecutionId, within: Within) -> Response:
         200: {"description": "The bytes, as the guest wrote them.", "content": {BYTES: {}}},
     },
 )
-def get_stderr(execution_id: ExecutionId, within: Within) -> Response:
+def get_stderr(execution_id: ExecutionId, within: Within, asking: Asking) -> Response:
     """Empty if nothing was written, or the policy does not capture it."""
-    return _output(within, execution_id, "stderr")
+    return _output(within, asking, execution_id, stream="stderr")
 
 
 def _is_async_preferred(request: Request) -> bool:
@@ -166,16 +158,15 @@ def _is_async_preferred(request: Request) -> bool:
     return any(each.partition(";")[0].strip() == "respond-async" for each in wanted)
 
 
-def _view(within: Gateway, execution_id: str) -> ExecutionView:
+def _view(within: Gateway, asking: Asker, execution_id: str) -> ExecutionView:
     is_going = within.runs.is_going(execution_id)  # before the log is asked: it may end in between
-    found = within.service.execution(execution_id)
-    if found is None:
-        raise Problem("not-found", f"the log knows no execution {execution_id}")
-    return execution_view(found, is_going=is_going)
+    return execution_view(known_execution(within, asking, execution_id), is_going=is_going)
 
 
-def _output(within: Gateway, execution_id: str, stream: Literal["stdout", "stderr"]) -> Response:
-    if _view(within, execution_id).status == "running":
+def _output(
+    within: Gateway, asking: Asker, execution_id: str, *, stream: Literal["stdout", "stderr"]
+) -> Response:
+    if _view(within, asking, execution_id).status == "running":
         raise Problem("still-running", "output can be read when the run is over")
     content = within.service.outputs.get(execution_id, stream)
     return attachment(content, name=f"{execution_id}.{stream}")

@@ -11,6 +11,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from api.control import ReadLog
 from api.http.runs import Runs
 from api.service import Service
 from policy.access import Access
@@ -23,6 +24,7 @@ class Gateway:
     service: Service
     runs: Runs
     access: Access  # what roles may do
+    reads: ReadLog
     uploading: threading.Lock = field(default_factory=threading.Lock)  # one upload at a time is in memory
 
 

@@ -162,11 +162,13 @@ class KeyFile:
         made = Key(name=name, roles=roles, tenants=tenants, digest=digest_of(text), made_at_ns=now_ns)
         for what in (name, *roles, *tenants):
             if not NAME.match(what):
-                raise KeyNameError("expected names of at most 64 of A-Z a-z 0-9 . _ -, a letter or digit first")
+                raise KeyNameError(
+                    "expected names of at most 64 of A-Z a-z 0-9 . _ -, a letter or digit first"
+                )
         if not roles:
             raise KeyNameError("a key without a role is good for nothing")
         with _locked(self.path):
-            kept = self.keys() if self.is_there() else ()
+            kept = self.known() if self.is_there() else ()
             others = tuple(key for key in kept if key.name != name)
             if len(others) != len(kept) and name != OPERATOR:
                 raise KeyNameError(f"there is a key of the name {name}; revoke it, or choose another name")
@@ -179,7 +181,7 @@ class KeyFile:
     def revoke(self, name: str, *, before: Callable[[], None] = lambda: None) -> None:
         """Make a key good for nothing from the next request on; raises KeyNameError and KeyFileError."""
         with _locked(self.path):
-            kept = self.keys()
+            kept = self.known()
             others = tuple(key for key in kept if key.name != name)
             if len(others) == len(kept):
                 raise KeyNameError("there is no key of that name")
@@ -188,9 +190,9 @@ class KeyFile:
 
     def check(self) -> KeyCheck:
         """Read the hashes; raises KeyFileError."""
-        return KeyCheck(self.keys())
+        return KeyCheck(self.known())
 
-    def keys(self) -> tuple[Key, ...]:
+    def known(self) -> tuple[Key, ...]:
         """Read what is known of the keys, by name; raises KeyFileError."""
         try:
             document = cast("object", json.loads(self._read()))

@@ -15,21 +15,20 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from api.control import control_event, local_actor
+from api.http.access import load_roles
 from api.http.app import build_app
 from api.http.connection import MAX_HEAD_BYTES, Connection
 from api.http.guard import LOOPBACK_HOSTS
-from api.http.access import load_roles
-from api.http.keys import KeyFile, LiveKeys
+from api.http.keys import OPERATOR, KeyFile, LiveKeys
 from api.http.runs import Runs
 from api.logs import logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-    from pathlib import Path
 
     from api.http.app import Application
     from api.service import Service
-    from api.settings import Settings
 
 GRACE_S = 5.0
 """How long runs may go on after the signal; then their guests are killed."""
@@ -52,25 +51,20 @@ class ListenError(Exception):
         self.problem = problem
 
 
-def key_path(settings: Settings) -> Path:
-    """Where the hash of the key is kept."""
-    return settings.home / "key.json"
-
-
 def serve(
     service: Service, *, say: Callable[[str], None], is_key_wanted: bool = False, grace_s: float = GRACE_S
 ) -> None:
     """Serve until SIGINT or SIGTERM; `say` shows a line to whoever started it.
 
-    A key is made at the first start, and in the place of the old one with `is_key_wanted`; it is shown by
-    `say` and nowhere else. A second SIGINT ends what runs at once. Raises KeyFileError, AccessError
+    An operator's key is made at the first start, and in the place of the old one with `is_key_wanted`; it is
+    shown by `say` and nowhere else. A second SIGINT ends what runs at once. Raises KeyFileError, AccessError
     and ListenError.
     """
     settings = service.settings
     with contextlib.closing(_listen(settings.host, settings.port)) as listener:
-        file = KeyFile(key_path(settings))
+        file = KeyFile(settings.api_keys_file)
         if is_key_wanted or not file.is_there():
-            say(f"key: {new_operator_key(service, file)}")
+            say(f"key: {_operator_key(service, file)}")
             say("Keep it: it is shown this once, and only its hash is stored; `--new-key` makes another.")
         runs = Runs(service)
         hosts = LOOPBACK_HOSTS | {settings.host.lower()}
@@ -79,6 +73,13 @@ def serve(
         url = url_of(listener)
         server = GatewayServer(app, runs, on_ready=lambda: say(f"listening on {url}"), grace_s=grace_s)
         server.run([listener])
+
+
+def _operator_key(service: Service, file: KeyFile) -> str:
+    event = control_event(
+        "key", actor=local_actor(), action="new", name=OPERATOR, roles=OPERATOR, tenants="*"
+    )
+    return file.make(now_ns=event.at_ns, before=lambda: service.record_event(event))
 
 
 def url_of(listener: socket.socket) -> str:

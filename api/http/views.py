@@ -198,7 +198,7 @@ class LinksView(Edge):
     """Where the rest of an execution is."""
 
     self: str
-    records: str
+    events: str
     stdout: str
     stderr: str
 

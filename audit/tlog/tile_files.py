@@ -46,6 +46,47 @@ def read_file(path: Path, *, most: int) -> bytes:
     return content
 
 
+def publish_all(contents: Iterable[tuple[Path, bytes]]) -> None:
+    """Write many files as `audit.store.publish` writes one, at a fraction of the time.
+
+    All are durable when this returns; raises WriteError if the disk refuses, and then some may be there.
+    """
+    group: list[tuple[Path, bytes]] = []
+    for one in contents:
+        group.append(one)
+        if len(group) == _AT_ONCE:
+            _publish_group(group)
+            group = []
+    _publish_group(group)
+
+
+def _publish_group(group: Sequence[tuple[Path, bytes]]) -> None:
+    written: list[tuple[int, Path, Path]] = []
+    path = Path()
+    try:
+        for path, content in group:
+            make_directory(path.parent)
+            hidden = hidden_name(path)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+            handle = os.open(hidden, flags, 0o600)
+            written.append((handle, hidden, path))
+            _write_all(handle, content)
+        # all are on their way to the disk before the first is waited for
+        for handle, hidden, path in written:
+            os.fsync(handle)
+            hidden.rename(path)
+        for directory in {path.parent for _, _, path in written}:
+            sync_directory(directory)
+    except OSError as err:
+        for _, hidden, _ in written:
+            with contextlib.suppress(OSError):
+                hidden.unlink(missing_ok=True)
+        raise WriteError(path, err.strerror or str(err)) from err
+    finally:
+        for handle, _, _ in written:
+            os.close(handle)
+
+
 class TileFiles:
     """The tiles below the folder of one log."""
 
@@ -72,40 +113,7 @@ class TileFiles:
 
     def write(self, contents: Iterable[tuple[Tile, bytes]]) -> None:
         """Write tiles, durably; WriteError if the disk refuses, and then some may be there."""
-        group: list[tuple[Tile, bytes]] = []
-        for one in contents:
-            group.append(one)
-            if len(group) == _AT_ONCE:
-                self._write(group)
-                group = []
-        self._write(group)
-
-    def _write(self, group: Sequence[tuple[Tile, bytes]]) -> None:
-        written: list[tuple[int, Path, Path]] = []
-        path = self._directory
-        try:
-            for tile, content in group:
-                path = self._directory / tile.path
-                make_directory(path.parent)
-                hidden = hidden_name(path)
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-                handle = os.open(hidden, flags, 0o600)
-                written.append((handle, hidden, path))
-                _write_all(handle, content)
-            # all are on their way to the disk before the first is waited for
-            for handle, hidden, path in written:
-                os.fsync(handle)
-                hidden.rename(path)
-            for directory in {path.parent for _, _, path in written}:
-                sync_directory(directory)
-        except OSError as err:
-            for _, hidden, _ in written:
-                with contextlib.suppress(OSError):
-                    hidden.unlink(missing_ok=True)
-            raise WriteError(path, err.strerror or str(err)) from err
-        finally:
-            for handle, _, _ in written:
-                os.close(handle)
+        publish_all((self._directory / tile.path, content) for tile, content in contents)
 
     def drop_partial(self, tile: Tile, *, beyond: int = 0) -> None:
         """Remove the partial tiles in the place of `tile` that are wider than `beyond`, as far as it goes."""
@@ -124,12 +132,19 @@ class TileFiles:
             count = size >> 8 * max(level, 0)
             index = count // WIDTH
             self.drop_partial(Tile(level, index), beyond=count % WIDTH)
+            self._drop_hidden((self._directory / Tile(level, index).path).parent)
             while self._drop_full(Tile(level, index)):
                 index += 1
                 self.drop_partial(Tile(level, index))
             level += 1
             if not (self._directory / "tile" / str(level)).is_dir():
                 return
+
+    def _drop_hidden(self, folder: Path) -> None:
+        with contextlib.suppress(OSError):
+            for one in list(folder.iterdir()):
+                if one.name.startswith(".") and one.name.endswith(".part"):
+                    one.unlink(missing_ok=True)
 
     def _drop_full(self, tile: Tile) -> bool:
         path = self._directory / tile.path
