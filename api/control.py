@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from audit import canonical
+from audit.errors import AuditError
 from audit.identity import new_uuid
 
 if TYPE_CHECKING:
@@ -121,6 +122,27 @@ class ReadLog:
             self.record(
                 question.event(of=first.event_id, rows=reading.rows, complete=int(reading.is_complete))
             )
+
+
+@contextlib.contextmanager
+def recorded(
+    root: Path, question: Question, *, on_failure: Callable[[str], None] | None = None
+) -> Iterator[Reading]:
+    """Put a read of the log in `root` by this process on record, as `ReadLog.going`.
+
+    With `on_failure` a log that cannot be written, as a copy on a read-only disk, is read all the same, and
+    it hears why that is not on record. Raises AuditError.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            reads = ReadLog(stack.enter_context(brief_record(root)))
+            reading = stack.enter_context(reads.going(question))
+        except (AuditError, OSError) as err:
+            if on_failure is None:
+                raise
+            on_failure(str(err))
+            reading = Reading()
+        yield reading
 
 
 @contextlib.contextmanager

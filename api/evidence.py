@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from audit.columns import WORDS, Decision, TargetKind
+from audit.columns import WORDS, Decision, Masked, TargetKind
 from audit.errors import FormatError
 from audit.text import to_bytes
 from policy.calls import CALL_CODES
@@ -84,7 +84,7 @@ def columns_of(reader: AuditReader, wanted: RecordFilter, *, by_execution: bool 
         call=recorded.calls,
         wants=wants_of(recorded),
         target=np.where(is_masked, NONE, target),
-        target2=target2,
+        target2=np.where(_has(table, Masked.TARGET2), NONE, target2),
         decision=_decisions(table),
         reason=_coded(table.column("reason"), {word: place for place, word in enumerate(REASONS)}, 0),
         missing=recorded.missing,
@@ -134,7 +134,11 @@ def _masked(table: pa.Table) -> npt.NDArray[np.bool_]:
     lost = pc.and_(pc.is_null(target), decided)
     cut = pc.and_(pc.greater(pc.utf8_length(target), DIRECTORY_CHARS), pc.match_substring(target, "…"))
     found = pc.and_(pc.and_(is_path, pc.invert(placeless)), pc.or_(lost, pc.fill_null(cut, fill_value=False)))
-    return np.asarray(found)
+    return np.asarray(found) | _has(table, Masked.TARGET | Masked.TARGET2)
+
+
+def _has(table: pa.Table, bits: Masked) -> npt.NDArray[np.bool_]:
+    return np.asarray((table.column("masked").to_numpy().astype(np.int64) & int(bits)) != 0)
 
 
 def _texts(*columns: pa.ChunkedArray) -> tuple[pa.LargeBinaryArray, tuple[npt.NDArray[np.int64], ...]]:
@@ -189,14 +193,15 @@ def _fact(row: dict[str, object], wants: Right) -> Fact:
     flags, right = int(str(row["flags"])), row["right"]
     stored = _text(row["target"])
     is_masked = _is_masked(row, decision=decision, reason=reason)
+    is_lost2 = bool(int(str(row["masked"])) & Masked.TARGET2)
     if call in _CLOCK_CALLS and 0 <= flags < len(_CLOCKS):
         stored = _CLOCKS[flags]
     return Fact(
         call=call,
         wants=wants,
         target=None if is_masked else stored,
-        guest_target=_text(row["guest_target"]),
-        target2=_text(row["target2"]),
+        guest_target=None if row["masked"] else _text(row["guest_target"]),
+        target2=None if is_lost2 else _text(row["target2"]),
         decision=decision,
         rule=str(row["rule_id"] or ""),
         reason=reason,
@@ -211,7 +216,9 @@ def _fact(row: dict[str, object], wants: Right) -> Fact:
 
 
 def _is_masked(row: dict[str, object], *, decision: str, reason: str) -> bool:
-    """Whether a path decided the call, and was not kept, or not to its end."""
+    """Whether a path decided the call, and was not kept, or not to its end, or not as it was."""
+    if row["masked"]:
+        return True
     if row["target_kind"] != int(TargetKind.PATH) or reason in _PLACELESS:
         return False
     target = row["target"]

@@ -47,7 +47,7 @@ class Export:
     """One export, as it is known."""
 
     export_id: str
-    owner: str  # name of the key that asked
+    owner: str  # mark of the key that asked
     form: str
     media_type: str
     asked_at_ns: int

@@ -1,7 +1,8 @@
 """The options that say which records of the log a command is about, and the log opened for them.
 
 What can be asked is `audit.filters`, who answers `audit.query`. INVARIANT: nothing that a question finds is
-changed; what an ended supervisor left behind is sealed first, where the log can be written.
+changed; what an ended supervisor left behind is sealed first, and that the log is read is on record before
+anything is shown, where the log can be written.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
+
+    from api.control import Question
 
     from audit.filters import RecordFilter
     from audit.query import AuditReader
@@ -33,6 +36,10 @@ _TIMES = (
     click.option("--from", "from_", metavar="T", help="Not before: RFC 3339, or nanoseconds since 1970."),
     click.option("--to", metavar="T", help="Before: as --from."),
 )
+_SUBJECTS = (
+    click.option("--tenant", metavar="T", help="Of this tenant."),
+    click.option("--policy", metavar="D", help="Of runs under the policy with this digest."),
+)
 _CALLS = (
     click.option("--call", metavar="GLOB", help="Of these calls, as `path_*`."),
     click.option("--decision", metavar="D", help="`allow`, `deny`, `would_deny` or `limit`."),
@@ -41,11 +48,29 @@ _CALLS = (
         "--path-prefix", metavar="P", help="About paths that start so, on the host or in the guest."
     ),
 )
+_DETAILS = (
+    click.option("--class", "class_", metavar="N", type=int, help="Of this OCSF class, as 1001."),
+    click.option("--errno", metavar="N", type=int, help="For which the guest got this, as 76."),
+    click.option("--path", metavar="P", help="About this path, on the host or in the guest."),
+    click.option("--path-glob", metavar="GLOB", help="About paths as `/srv/**/*.key`."),
+    click.option("--addr", metavar="A", help="About this address, or a range as 10.0.0.0/8."),
+    click.option("--port", metavar="N", type=click.IntRange(0, 65_535), help="About this port."),
+    click.option("--min-bytes", metavar="N", type=click.IntRange(min=0), help="That moved so many bytes."),
+    click.option(
+        "--min-duration", metavar="NS", type=click.IntRange(min=0), help="That took so many nanoseconds."
+    ),
+    click.option("--q", metavar="Q", help="For which a condition holds, in the language of queries."),
+)
 
 
 def filter_options(command: C) -> C:
     """The log, and every option that says which of its records are meant."""
     return _added(command, (audit_dir_option, *_RUNS, *_CALLS, *_TIMES))
+
+
+def event_options(command: C) -> C:
+    """The log, and every option that the audit log itself can be asked with."""
+    return _added(command, (audit_dir_option, *_RUNS, *_SUBJECTS, *_CALLS, *_DETAILS, *_TIMES))
 
 
 def execution_options(command: C) -> C:
@@ -62,6 +87,7 @@ def _added(command: C, options: tuple[Callable[[C], C], ...]) -> C:
 @contextlib.contextmanager
 def open_log(audit_dir: Path | None) -> Iterator[AuditReader]:
     """Queries on the log in a folder, or in that of the settings; raises ClickException."""
+    from api.control import recorded
     from api.sealing import open_reader, seal_left
     from api.settings import SettingsError, load_settings
     from audit.errors import AuditError
@@ -70,24 +96,33 @@ def open_log(audit_dir: Path | None) -> Iterator[AuditReader]:
         root = load_settings(audit_dir=audit_dir).audit_dir
         with contextlib.suppress(AuditError, OSError):  # a log that can't be written can still be read
             seal_left(root)
-        with open_reader(root) as reader:
+        with open_reader(root) as reader, recorded(root, _question(), on_failure=_tell):
             yield reader
     except (SettingsError, AuditError) as err:
         raise click.ClickException(str(err)) from err
 
 
-def filter_of(wanted: dict[str, str | None]) -> RecordFilter:
+def _question() -> Question:
+    """What is asked, as the command line says it."""
+    from api.control import Question, local_actor
+
+    asked = click.get_current_context()
+    return Question(local_actor(), asked.command_path, "*", dict(asked.params))
+
+
+def _tell(problem: str) -> None:
+    click.echo(f"this read is not on record: {problem}", err=True)
+
+
+def filter_of(wanted: Mapping[str, object]) -> RecordFilter:
     """What the options say; raises FilterError."""
     from audit.filters import RecordFilter, time_filter
 
-    from_text, to_text = wanted.get("from_"), wanted.get("to")
-    return RecordFilter(
-        execution=wanted.get("execution"),
-        module=wanted.get("module"),
-        call=wanted.get("call"),
-        decision=wanted.get("decision"),
-        rule=wanted.get("rule"),
-        path_prefix=wanted.get("path_prefix"),
-        from_ns=None if from_text is None else time_filter("from", from_text),
-        to_ns=None if to_text is None else time_filter("to", to_text),
-    )
+    given = {name: value for name, value in wanted.items() if value is not None}
+    for name, option in (("from_", "from"), ("to", "to")):
+        if name in given:
+            given[f"{option}_ns"] = time_filter(option, str(given.pop(name)))
+    for name, field in (("class_", "class_uid"), ("min_duration", "min_duration_ns")):
+        if name in given:
+            given[field] = given.pop(name)
+    return RecordFilter(**given)  # type: ignore[arg-type]  # the options have the types of its fields

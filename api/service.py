@@ -76,12 +76,14 @@ class Service:
         """
         self.settings = settings
         self._is_brief = is_brief
+        self._is_open = True
         self._stack = contextlib.ExitStack()
         self._lock = threading.Lock()
         self._reader: AuditReader | None = None
         self._slots = threading.BoundedSemaphore(settings.max_concurrent_runs)
         try:
             self._open(on_seal_failure, cells)
+            self._begin()
         except BaseException:
             self._stack.close()
             raise
@@ -121,6 +123,14 @@ class Service:
         )
         stack.callback(self._runner.close)
 
+    def _begin(self) -> None:
+        """Open what only a service that goes on has, and put its beginning on record."""
+        self.desk = AuditDesk(self.settings, self._writer, lambda: self.audit)
+        if self._is_brief:
+            return
+        self._stack.callback(self.desk.close)
+        self.record_event(control_event("audit-on", actor=local_actor(), version=program_version()))
+
     def __enter__(self) -> Self:
         """Give the service itself."""
         return self
@@ -134,6 +144,11 @@ class Service:
     def close(self) -> None:
         """End what runs, and give everything back; a second call does nothing."""
         self.cancel_all()
+        if self._is_open and not self._is_brief:
+            # a log that fails at the end has lost no record of a run: those were on it before
+            with contextlib.suppress(AuditError):
+                self.record_event(control_event("audit-off", actor=local_actor()))
+        self._is_open = False
         if self._reader is not None:
             self._reader.close()
             self._reader = None

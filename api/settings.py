@@ -133,6 +133,11 @@ class Settings(BaseModel):
         return self.home / "exec"
 
     @property
+    def exports_dir(self) -> Path:
+        """Folder of exports of the audit log that wait to be fetched."""
+        return self.home / "exports"
+
+    @property
     def scratch_dir(self) -> Path:
         """Folder below which the `tmp://` directories of a run are made."""
         return self.home / "scratch"
@@ -158,6 +163,7 @@ class Settings(BaseModel):
             self.modules_dir,
             self.documents_dir,
             self.outputs_dir,
+            self.exports_dir,
             self.scratch_dir,
         )
 

@@ -81,3 +81,12 @@ class QueryError(AuditError):
         """Say what the engine reported, made inert."""
         super().__init__(f"the audit log could not be read: {inert(problem)[:400]}")
         self.problem = problem
+
+
+class OutOfTimeError(QueryError):
+    """A query was stopped because it took longer than it may."""
+
+    def __init__(self, seconds: float) -> None:
+        """Say how long it may take, and what to do."""
+        super().__init__(f"the question took more than {seconds:g} s: ask for less, as by a time or an execution")
+        self.seconds = seconds

@@ -1,8 +1,8 @@
 """Which class and activity of the Open Cybersecurity Schema Framework a host call belongs to.
 
-The whole event is built when records are exported; here are only the two numbers that each record
-carries, for functions of WASI 0.1. Source: OCSF 1.9, `file_activity`, `network_activity`,
-`kernel_activity` and `process_activity`. INVARIANT: every function of the interface has a row.
+The whole event is built when records are exported (`export/ocsf_events.py`); here are the two numbers that
+each record carries, for functions of WASI 0.1, and what the schema calls them. Source: OCSF 1.9,
+`file_activity`, `network_activity`, `kernel_activity` and `process_activity`. INVARIANT: every function of the interface has a row.
 """
 
 from __future__ import annotations
@@ -17,8 +17,12 @@ class EventClass(IntEnum):
     BASE = 0
     FILE_SYSTEM = 1001
     KERNEL = 1003
+    MODULE = 1005
     PROCESS = 1007
+    EVENT_LOG = 1008
+    ENTITY = 3004
     NETWORK = 4001
+    API = 6003
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,70 @@ class Activity:
 
 
 UNKNOWN = Activity(EventClass.BASE, 0)
+
+VERSION = "1.9.0-dev"
+"""The version of the schema that events are written for and checked against."""
+
+OTHER = 99
+"""The `activity_id` (and any other code) for which the event says itself what it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Captions:
+    """What the schema calls a class, its category and its activities."""
+
+    name: str
+    category: str
+    activities: dict[int, str]
+
+
+CAPTIONS: dict[EventClass, Captions] = {
+    EventClass.BASE: Captions("Base Event", "Uncategorized", {}),
+    EventClass.FILE_SYSTEM: Captions(
+        "File System Activity",
+        "System Activity",
+        {
+            1: "Create",
+            2: "Read",
+            3: "Update",
+            4: "Delete",
+            5: "Rename",
+            6: "Set Attributes",
+            7: "Set Security",
+            8: "Get Attributes",
+            9: "Get Security",
+            12: "Mount",
+            13: "Unmount",
+            14: "Open",
+        },
+    ),
+    EventClass.KERNEL: Captions(
+        "Kernel Activity", "System Activity", {1: "Create", 2: "Read", 3: "Delete", 4: "Invoke"}
+    ),
+    EventClass.MODULE: Captions("Module Activity", "System Activity", {1: "Load", 2: "Unload", 3: "Invoke"}),
+    EventClass.PROCESS: Captions(
+        "Process Activity", "System Activity", {1: "Launch", 2: "Terminate", 3: "Open"}
+    ),
+    EventClass.EVENT_LOG: Captions(
+        "Event Log Activity",
+        "System Activity",
+        {2: "Delete", 3: "Export", 4: "Archive", 5: "Rotate", 9: "Enable", 10: "Disable"},
+    ),
+    EventClass.ENTITY: Captions(
+        "Entity Management",
+        "Identity & Access Management",
+        {1: "Create", 2: "Read", 3: "Update", 4: "Delete"},
+    ),
+    EventClass.NETWORK: Captions(
+        "Network Activity",
+        "Network Activity",
+        {1: "Open", 2: "Close", 3: "Reset", 4: "Fail", 5: "Refuse", 6: "Traffic", 7: "Listen"},
+    ),
+    EventClass.API: Captions(
+        "API Activity", "Application Activity", {1: "Create", 2: "Read", 3: "Update", 4: "Delete"}
+    ),
+}
+"""The activities that a record or an event of ours can have."""
 
 _CREATE = Activity(EventClass.FILE_SYSTEM, 1)
 _READ = Activity(EventClass.FILE_SYSTEM, 2)

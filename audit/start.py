@@ -8,11 +8,12 @@ Records of host calls live in frames of their own (`wal.py`), the summary at the
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from audit import canonical
 from audit.identity import ExecutionId, execution_id
 from audit.store import TENANT
+from audit.terms import AuditTerms
 from audit.text import to_text
 from audit.times import to_ns, to_rfc3339
 
@@ -49,6 +50,7 @@ class ExecutionStart:
     retain_days: int = 90
     tenant: str = TENANT  # for whom it ran
     unenforced: tuple[str, ...] = ()  # fields of the policy that it accepted to run without
+    audit: AuditTerms = field(default_factory=AuditTerms)  # what is kept of its calls
     host: tuple[tuple[str, str], ...] = ()  # facts about the machine and the engine, sorted by name
 
     def to_json(self) -> bytes:
@@ -69,6 +71,7 @@ class ExecutionStart:
                 "rules": self.rules,
                 "mounts": [{"guest": mount.guest, "base": mount.base} for mount in self.mounts],
                 "retain_days": self.retain_days,
+                "audit": self.audit.to_json(),
                 "host": dict(self.host),
                 **unenforced,
             }
@@ -96,6 +99,7 @@ class ExecutionStart:
             ),
             retain_days=read.integer("retain_days"),
             unenforced=read.texts("unenforced") if "unenforced" in read.fields else (),
+            audit=AuditTerms.from_json(read.child("audit")),
             tenant=tenant_of(read),
             host=tuple(sorted((name, host.text(name)) for name in host.fields)),
         )

@@ -1,71 +1,293 @@
-"""Rows of the write-ahead log that are not sealed yet, for queries.
+"""Rows of the write-ahead log that are not sealed yet, read on from where the last query stopped.
 
-Sealed rows are read by `query.py` itself. Nothing is locked: a live writer goes on writing while its
-file is read. INVARIANT: each row is given here or found in a segment, because the log files are read
-before the catalogue is asked; a segment that was made of one of `Tail.sources` is left out by whoever
-reads both.
+Sealed rows are read by the package `query`. Nothing is locked on disk: a live writer goes on writing while
+its file is read, and a frame that is not whole yet is not there yet. INVARIANT: each row is given here or
+found in a segment, because the log files are read before the catalogue is asked; a segment that was made of
+one of `Look.sources` is left out by whoever reads both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import mmap
+import os
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import groupby
+from pathlib import Path
+from typing import TypeAlias
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from audit.catalogue import Catalogue
 from audit.columns import OPENED, SCHEMA
-from audit.gather import Decoder, Gathered, blocks, gather
+from audit.gather import Decoder, blocks
 from audit.identity import ExecutionId
-from audit.recovery import wal_files, writer_of
+from audit.levels import condense
+from audit.receipt import Receipt
+from audit.recovery import wal_files
 from audit.segment import BLOCK_RECORDS, opened, opened_in
+from audit.start import ExecutionStart
 from audit.store import Store
-from audit.wal import Frame, read_frames
+from audit.wal import HEADER_BYTES, Frame, Kind, Place, RecordFrame, read_on
+
+Refine: TypeAlias = Callable[[pa.Table, ExecutionStart], pa.Table]
+"""What is done to decoded rows before anybody sees them: masks."""
+
+_CACHE_BYTES = 256 << 20
+_MANY_TABLES = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Tail:
+class Seen:
+    """One frame of records: where it is, and which records it holds."""
+
+    exec_id: ExecutionId
+    first_seq: int
+    n_records: int
+    arena_start: int
+    offset: int  # of the frame in its file
+    payload_bytes: int
+    arena_bytes: int
+
+
+@dataclass(slots=True)
+class WalFile:
+    """What was read of one file; `handle` stays open so that a sealer may delete the name meanwhile."""
+
+    name: str
+    handle: int
+    place: Place = field(default_factory=Place)
+    seen: list[Seen] = field(default_factory=list)
+
+    def frame(self, seen: Seen) -> RecordFrame:
+        """Read the records of a frame, which was checked when it was first seen."""
+        raw = memoryview(os.pread(self.handle, seen.payload_bytes + seen.arena_bytes, seen.offset + HEADER_BYTES))
+        payload, arena = raw[: seen.payload_bytes], raw[seen.payload_bytes :]
+        return RecordFrame(seen.first_seq, seen.n_records, payload, arena, seen.arena_start)
+
+    def size(self) -> int:
+        """How large the file is now."""
+        return os.fstat(self.handle).st_size
+
+    def read(self, size: int) -> list[tuple[Kind, ExecutionId, Seen, bytes]]:
+        """Give the frames that are new up to `size`; the text of a start or an end, not of records."""
+        if size <= self.place.offset:
+            return []
+        found = []
+        with mmap.mmap(self.handle, size, prot=mmap.PROT_READ) as mapped, memoryview(mapped) as data:
+            frames, self.place = read_on(data, self.place)
+            for offset, frame in frames:
+                is_text = frame.kind in {Kind.START, Kind.END}
+                found.append((frame.kind, frame.exec_id, _seen(frame, offset), bytes(frame.payload) if is_text else b""))
+            # views of the mapping go before it does
+            for _, frame in frames:
+                _release(frame)
+            del frames
+        return found
+
+
+@dataclass(slots=True)
+class Run:
+    """What is known of one execution from files that are not deleted yet."""
+
+    exec_id: ExecutionId
+    start: ExecutionStart | None = None
+    receipt: Receipt | None = None
+    files: set[str] = field(default_factory=set)  # those that hold its start
+    frames: list[tuple[WalFile, Seen]] = field(default_factory=list)
+    intents: dict[int, tuple[WalFile, Seen]] = field(default_factory=dict)
+    next_seq: int = 0
+    tables: list[tuple[str, pa.Table]] = field(default_factory=list)  # decoded, by file
+    decoded: int = 0  # of `frames`, so many are in `tables`
+    known: pa.Table | None = None  # what the decoded frames opened
+    used: int = 0  # when it was last asked for
+
+    def forget(self, names: frozenset[str]) -> None:
+        """Drop what came from these files."""
+        kept = [(file, seen) for file, seen in self.frames if file.name not in names]
+        self.intents = {seq: at for seq, at in self.intents.items() if at[0].name not in names}
+        if len(kept) == len(self.frames):
+            return
+        gone = len(self.frames) - len(kept)
+        if self.decoded < gone:
+            self.tables, self.decoded, self.known = [], 0, None
+        else:
+            self.tables = [(name, table) for name, table in self.tables if name not in names]
+            self.decoded -= gone
+        self.frames = kept
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
     """What was not sealed at one moment."""
 
-    found: dict[ExecutionId, Gathered]
-    sources: frozenset[str] = frozenset()  # names of the log files that were read
-    known: dict[ExecutionId, Gathered] = field(default_factory=dict)  # and of files that are being sealed
+    table: pa.Table
+    sources: frozenset[str]  # names of the files that were read
+    live: tuple[tuple[str, int], ...]  # executions without an end, of those that were asked for: last `seq`
 
-    def table(self, catalogue: Catalogue, decoder: Decoder, *, exec_id: str | None = None) -> pa.Table:
-        """Give the rows, of one execution or of all."""
-        tables = [SCHEMA.empty_table()]
-        for name, item in self.found.items():
-            if exec_id in {None, name}:
-                tables += _decoded(item, catalogue, decoder)
-        return pa.concat_tables(tables)
+    @property
+    def t_max_ns(self) -> int | None:
+        """The latest time of a row."""
+        found = pc.max(self.table.column("t_ns")).as_py() if self.table.num_rows else None
+        return None if found is None else int(found)
 
 
-def read_tail(store: Store, catalogue: Catalogue) -> Tail:
-    """Read all log files that are not sealed."""
-    scans: list[tuple[str, str, tuple[Frame, ...]]] = []
-    for path in wal_files(store):
-        try:
-            scans.append((writer_of(path), path.name, read_frames(path).frames))
-        except FileNotFoundError:
-            continue  # sealed and deleted since it was listed: the catalogue has it
-    sealed = catalogue.sealed()
-    found: dict[ExecutionId, Gathered] = {}
-    known: dict[ExecutionId, Gathered] = {}
-    for _, group in groupby(scans, key=lambda scan: scan[0]):
-        files = list(group)
-        found |= gather([frame for _, name, frames in files if name not in sealed for frame in frames])
-        known |= gather([frame for _, _, frames in files for frame in frames])
-    return Tail(found, frozenset(name for _, name, _ in scans if name not in sealed), known)
+Chosen: TypeAlias = Callable[[ExecutionStart], bool]
 
 
-def _decoded(item: Gathered, catalogue: Catalogue, decoder: Decoder) -> Iterator[pa.Table]:
-    frames = item.frames(is_continued=False)
-    known = OPENED.empty_table()
-    if frames and frames[0].first_seq:
-        exec_id = item.start.exec_id
-        known = opened_in([segment.path for segment in catalogue.segments(exec_id=exec_id)], exec_id)
-    for block in blocks(frames, max_records=BLOCK_RECORDS):
-        table = decoder(item.start, block, known)
-        known = pa.concat_tables([known, opened(table)])
-        yield table
+class TailReader:
+    """Reads what is not sealed; keeps what it decoded. Thread-safe."""
+
+    def __init__(
+        self, store: Store, catalogue: Catalogue, decoder: Decoder, *, refine: Refine = lambda rows, _: rows
+    ) -> None:
+        """Read nothing yet."""
+        self._store, self._catalogue, self._decoder, self._refine = store, catalogue, decoder, refine
+        self._lock = threading.Lock()
+        self._files: dict[str, WalFile] = {}
+        self._runs: dict[ExecutionId, Run] = {}
+        self._asked = 0
+
+    def close(self) -> None:
+        """Close the files."""
+        with self._lock:
+            for file in self._files.values():
+                os.close(file.handle)
+            self._files, self._runs = {}, {}
+
+    def look(self, chosen: Chosen) -> Look:
+        """Give the rows of the executions that `chosen` accepts; of others nothing is decoded."""
+        with self._lock:
+            present = self._refresh()
+            sealed = self._catalogue.sealed() if present else frozenset()
+            self._asked += 1
+            tables, live = [SCHEMA.empty_table()], []
+            for run in list(self._runs.values()):
+                if run.start is None or not chosen(run.start):
+                    continue
+                run.forget(sealed)
+                tables += self._rows(run, run.start)
+                if run.receipt is None:
+                    live.append((run.exec_id, max(run.next_seq - 1, *run.intents, -1)))
+            self._trim()
+            return Look(pa.concat_tables(tables), present - sealed, tuple(live))
+
+    def known(self) -> tuple[tuple[ExecutionStart, Receipt | None], ...]:
+        """Give the executions in files that were not deleted yet, sealed or not."""
+        with self._lock:
+            self._refresh()
+            return tuple((run.start, run.receipt) for run in self._runs.values() if run.start is not None)
+
+    def _refresh(self) -> frozenset[str]:
+        """Read on in each file; give the names of those that are there."""
+        paths = {path.name: path for path in wal_files(self._store)}
+        for name, path in paths.items():
+            if name not in self._files and (handle := _opened(path)) is not None:
+                self._files[name] = WalFile(name, handle)
+        gone = frozenset(self._files) - frozenset(paths)
+        for name in sorted(self._files):
+            file = self._files[name]
+            if name in gone:
+                continue
+            for kind, exec_id, seen, text in file.read(file.size()):
+                self._take(file, kind, seen, text)
+        if gone:
+            self._drop(gone)
+        return frozenset(self._files)
+
+    def _take(self, file: WalFile, kind: Kind, seen: Seen, text: bytes) -> None:
+        if kind not in {Kind.START, Kind.RECORDS, Kind.INTENT, Kind.END}:
+            return  # of no execution
+        run = self._runs.setdefault(seen.exec_id, Run(seen.exec_id))
+        match kind:
+            case Kind.START:
+                run.files.add(file.name)
+                run.start = run.start or ExecutionStart.from_json(text)
+            case Kind.END:
+                run.receipt = Receipt.from_json(text)
+            case Kind.INTENT:
+                run.intents[seen.first_seq] = (file, seen)
+            case _:
+                run.frames.append((file, seen))
+                file.seen.append(seen)
+                run.next_seq = seen.first_seq + seen.n_records
+                run.intents = {seq: at for seq, at in run.intents.items() if seq >= run.next_seq}
+
+    def _drop(self, names: frozenset[str]) -> None:
+        for run in list(self._runs.values()):
+            run.forget(names)
+            run.files -= names
+            if not run.files:
+                del self._runs[run.exec_id]
+        for name in names:
+            os.close(self._files.pop(name).handle)
+
+    def _rows(self, run: Run, start: ExecutionStart) -> list[pa.Table]:
+        run.used = self._asked
+        if run.known is None:
+            run.known = self._opened_before(run)
+        fresh = run.frames[run.decoded :]
+        for name in dict.fromkeys(file.name for file, _ in fresh):
+            frames = [file.frame(seen) for file, seen in fresh if file.name == name]
+            for block in blocks(frames, max_records=BLOCK_RECORDS):
+                run.tables.append((name, self._decoded(run, start, block)))
+        run.decoded = len(run.frames)
+        if len(run.tables) > _MANY_TABLES:
+            run.tables = _merged(run.tables)
+        rows = [table for _, table in run.tables]
+        if run.intents:
+            known = run.known
+            waiting = [file.frame(seen) for _, (file, seen) in sorted(run.intents.items())]
+            rows = [*rows, self._decoded(run, start, waiting)]
+            run.known = known  # a call that has not returned opened nothing yet
+        return list(condense(rows, start))
+
+    def _decoded(self, run: Run, start: ExecutionStart, frames: list[RecordFrame]) -> pa.Table:
+        known = OPENED.empty_table() if run.known is None else run.known
+        table = self._decoder(start, frames, known)
+        run.known = pa.concat_tables([known, opened(table)])
+        return self._refine(table, start)
+
+    def _opened_before(self, run: Run) -> pa.Table:
+        if not run.frames or not run.frames[0][1].first_seq:
+            return OPENED.empty_table()
+        found = self._catalogue.segments(exec_id=run.exec_id)
+        return opened_in([segment.path for segment in found], run.exec_id)
+
+    def _trim(self) -> None:
+        """Forget what was decoded for executions that were not asked for lately, until it fits."""
+        held = [(run.used, sum(table.nbytes for _, table in run.tables), run) for run in self._runs.values() if run.tables]
+        total = sum(size for _, size, _ in held)
+        for used, size, run in sorted(held, key=lambda one: one[0]):
+            if total <= _CACHE_BYTES or used == self._asked:
+                return
+            run.tables, run.decoded, run.known = [], 0, None
+            total -= size
+
+
+def _opened(path: Path) -> int | None:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None  # sealed and deleted since it was listed: the catalogue has it
+
+
+def _seen(frame: Frame, offset: int) -> Seen:
+    return Seen(
+        frame.exec_id, frame.first_seq, frame.n_records, frame.arena_start, offset, len(frame.payload), len(frame.arena)
+    )
+
+
+def _release(frame: Frame) -> None:
+    for part in (frame.payload, frame.arena):
+        if isinstance(part, memoryview):
+            part.release()
+
+
+def _merged(tables: list[tuple[str, pa.Table]]) -> list[tuple[str, pa.Table]]:
+    found: list[tuple[str, pa.Table]] = []
+    for name in dict.fromkeys(name for name, _ in tables):
+        own = pa.concat_tables([table for other, table in tables if other == name])
+        found.append((name, own.unify_dictionaries().combine_chunks()))
+    return found

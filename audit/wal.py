@@ -160,3 +160,28 @@ _KINDS = frozenset(Kind)
 
 def _checksum(fields: Bytes, payload: Bytes, arena: Bytes) -> bytes:
     return blake3(fields).update(payload).update(arena).digest(length=CHECKSUM_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in a file the next frame begins, and what it has to follow."""
+
+    offset: int = 0
+    frame_no: int = 0
+    previous: bytes = FIRST
+
+
+def read_on(data: memoryview, place: Place) -> tuple[tuple[tuple[int, Frame], ...], Place]:
+    """Give the whole frames behind `place` with their offsets, and where to go on; what is torn is not there yet.
+
+    `data` is the file from its first byte; the frames are views of it.
+    """
+    found: list[tuple[int, Frame]] = []
+    while place.offset < len(data):
+        one = _read_one(data[place.offset :], place.frame_no, place.previous)
+        if isinstance(one, Problem):
+            break
+        frame, size, checksum = one
+        found.append((place.offset, frame))
+        place = Place(place.offset + size, place.frame_no + 1, checksum)
+    return tuple(found), place

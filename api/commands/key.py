@@ -35,9 +35,7 @@ def COMMAND() -> None:  # noqa: N802  # the name that every command file gives i
     "--role", "roles", metavar="R", multiple=True, required=True,
     help="`auditor`, `tenant-auditor`, `exporter`, `runner` or `operator`; may be given again.",
 )  # fmt: skip
-@click.option(
-    "--tenant", "tenants", metavar="T", multiple=True, help="Only for this tenant; again for more."
-)
+@click.option("--tenant", "tenants", metavar="T", multiple=True, help="Only for this tenant; again for more.")
 @click.option("--name", metavar="N", required=True, help="What the log calls whoever uses it.")
 @output_option("table", "json")
 def new(

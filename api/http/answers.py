@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 JSON = "application/json"
 NDJSON = "application/x-ndjson"
 BYTES = "application/octet-stream"
+TEXT = "text/plain; charset=utf-8"
 
 SECURITY_HEADERS: tuple[tuple[str, str], ...] = (
     ("X-Content-Type-Options", "nosniff"),
@@ -43,6 +44,11 @@ def harmless(document: str) -> str:
 def plain_json(value: object) -> bytes:
     """Give plain values as one line of harmless JSON."""
     return harmless(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)).encode()
+
+
+def plain_answer(value: object, status: int = 200) -> Response:
+    """Give plain values as an answer."""
+    return Response(plain_json(value), status, None, JSON)
 
 
 def answer(view: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

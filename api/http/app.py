@@ -13,7 +13,18 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from api.control import ReadLog
-from api.http import audit, executions, health, modules, policies
+from api.http import (
+    audit,
+    audit_executions,
+    audit_status,
+    executions,
+    exports,
+    health,
+    modules,
+    policies,
+    tlog,
+    verification,
+)
 from api.http.access import authorise
 from api.http.bodies import invalid
 from api.http.body_limits import UPLOAD_S, BodyLimit, BodyLimits
@@ -53,7 +64,18 @@ _EXPECTED: tuple[type[Exception], ...] = (
     AuditError,
     BusyError,
 )
-_ROUTERS = (health.router, modules.router, policies.router, executions.router, audit.router)
+_ROUTERS = (
+    health.router,
+    modules.router,
+    policies.router,
+    executions.router,
+    audit.router,
+    audit_executions.router,
+    exports.router,
+    tlog.router,
+    verification.router,
+    audit_status.router,
+)
 
 
 class Application(FastAPI):

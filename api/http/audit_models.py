@@ -101,7 +101,7 @@ class ConsistencyQuery(Edge):
 
     first: Annotated[int, Field(strict=False, ge=0, lt=_INT64, description="Leaves of the smaller tree.")]
     second: Whole | SkipJsonSchema[None] = Field(
-        default=None, description="Leaves of the larger tree; as many as there are now without it."
+        default=None, description="Leaves of the larger tree; as many as are signed without it."
     )
 
 
@@ -110,9 +110,6 @@ class InclusionQuery(Edge):
 
     exec_: ExecutionIdText = Field(alias="exec", description="Its execution.")
     seq: Annotated[int, Field(strict=False, ge=0, lt=_INT64, description="Its sequence number.")]
-    size: Whole | SkipJsonSchema[None] = Field(
-        default=None, description="Leaves of the tree that it is proved for; the signed one without it."
-    )
 
 
 class ControlQuery(Edge):
@@ -120,7 +117,8 @@ class ControlQuery(Edge):
 
     event: (
         Literal[
-            "audit-on", "audit-off", "policy", "read", "export", "prune", "hold", "release", "key", "disk", "damage",
+            "audit-on", "audit-off", "policy", "read", "export", "prune", "hold", "release", "key", "disk",
+            "damage",
         ]
         | SkipJsonSchema[None]
     ) = Field(default=None, description="Of this kind.")  # fmt: skip
@@ -182,4 +180,15 @@ class ExportRequest(Edge):
     """An export that is asked for."""
 
     form: FormName
+    filter: ExportFilter = ExportFilter()
+
+
+class AggregateRequest(Edge):
+    """What is counted, and how it is grouped."""
+
+    by: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=64)], ...], Field(max_length=8)] = ()
+    metrics: Annotated[
+        tuple[Annotated[str, Field(min_length=1, max_length=64)], ...], Field(min_length=1, max_length=8)
+    ] = ("count",)
+    limit: Annotated[int, Field(ge=1, le=10_000)] = 1_000
     filter: ExportFilter = ExportFilter()

@@ -109,38 +109,39 @@ class ExportsView(Edge):
     exports: tuple[ExportView, ...]
 
 
+class TreeView(Edge):
+    """A tree of the log."""
+
+    size: int
+    root: str = Field(description="In base64.")
+
+
 class ConsistencyView(Edge):
     """Proof that a tree is the beginning of another one."""
 
-    first: int
-    second: int
-    first_root: str
-    second_root: str
-    path: tuple[str, ...] = Field(description="Hashes in hexadecimal digits, as RFC 6962 orders them.")
+    schema_: Literal["wasmgate.consistency.v1"] = Field(alias="schema")
+    first: TreeView
+    second: TreeView
+    path: tuple[str, ...] = Field(description="Hashes in base64, as RFC 6962 orders them.")
 
 
-class ChunkView(Edge):
-    """The rows that one hash stands for."""
+class RecordProofView(Edge):
+    """Proof that an event is in the log: event, chunk, execution, signed tree."""
 
-    segment: str
-    index: int = Field(description="Number of the chunk in its segment.")
-    count: int = Field(description="Chunks of the segment.")
-    first_seq: int
-    rows: int
-    context: str = Field(description="Hash of execution, tenant, module and policy.")
-    records: str = Field(description="The canonical records, 160 bytes each, in base64.")
-    path: tuple[str, ...] = Field(description="Proof from the chunk to the root of the segment.")
-
-
-class InclusionView(Edge):
-    """Proof that a record is in the log: record, chunk, segment, signed tree."""
-
-    execution_id: ExecutionIdText
-    seq: int
-    row: int = Field(description="Which of the chunk's records it is, from 0.")
-    chunk: ChunkView
-    entry: str = Field(description="The leaf of the segment: canonical JSON with the segment's root.")
-    proof: str = Field(description="A C2SP tlog-proof of that leaf, with the checkpoint.")
+    schema_: Literal["wasmgate.record-proof.v1"] = Field(alias="schema")
+    exec_id: ExecutionIdText
+    seq: str
+    tenant_id: str
+    module_id: str
+    policy_id: str
+    first_seq: str = Field(description="Of the chunk.")
+    records: str = Field(description="The chunk's canonical records, 160 bytes each, in base64.")
+    position: int = Field(description="Which of them it is, from 0.")
+    chunk: int = Field(description="Number of the chunk in its execution.")
+    chunks: int
+    path: tuple[str, ...] = Field(description="From the chunk to the root over the execution, in base64.")
+    row: dict[str, JsonValue] = Field(description="The event by column; large numbers are text.")
+    receipt_proof: str = Field(description="A C2SP tlog-proof of the receipt's leaf, with the checkpoint.")
 
 
 class CheckpointView(Edge):
@@ -179,6 +180,7 @@ class StatusView(Edge):
     gaps: int = Field(description="Gaps on record.")
     back_pressure_s: float = Field(description="Seconds that guests have waited for the log.")
     running: int
+    problems: tuple[str, ...] = Field(description="Why it is not sealed or not signed; empty if it is.")
     disk: DiskView
     followers: tuple[FollowerView, ...]
 

@@ -20,14 +20,14 @@ permissions:
   stdio: {stdout: capture, stderr: capture}
   clocks: {wall: none, monotonic: none}
 """
-_ID = "0199c0de-0000-7000-8000-000000000001"
+EXECUTION_ID = "0199c0de-0000-7000-8000-000000000001"
 _POLICY_DIGEST = "sha256:1f0e3c6f7f0b2f4a6d8e9c0b1a2d3e4f5061728394a5b6c7d8e9f00112233445"
 _PLAN_DIGEST = "sha256:9a8b7c6d5e4f30211203f4e5d6c7b8a99a8b7c6d5e4f30211203f4e5d6c7b8a9"
-_STARTED = "2026-11-22T18:14:40.000000000Z"
+STARTED = "2026-11-22T18:14:40.000000000Z"
 
 HEALTH: Example = {"status": "ok", "version": "0.1.0"}
 
-MODULE: Example = {"digest": DIGEST, "name": "nothing.wasm", "size_bytes": 36, "stored_at": _STARTED}
+MODULE: Example = {"digest": DIGEST, "name": "nothing.wasm", "size_bytes": 36, "stored_at": STARTED}
 MODULES: Example = {"modules": [MODULE]}
 INSPECTED: Example = {
     **MODULE,
@@ -93,18 +93,18 @@ POLICY: Example = {
 
 RUN_REQUEST: Example = {"module": DIGEST, "policy_document": POLICY_TEXT, "args": ["--verbose"], "wait": True}
 _LINKS = {
-    "self": f"/v1/executions/{_ID}",
-    "records": f"/v1/executions/{_ID}/records",
-    "stdout": f"/v1/executions/{_ID}/stdout",
-    "stderr": f"/v1/executions/{_ID}/stderr",
+    "self": f"/v1/executions/{EXECUTION_ID}",
+    "events": f"/v1/audit/executions/{EXECUTION_ID}/events",
+    "stdout": f"/v1/executions/{EXECUTION_ID}/stdout",
+    "stderr": f"/v1/executions/{EXECUTION_ID}/stderr",
 }
 RUNNING: Example = {
-    "execution_id": _ID,
+    "execution_id": EXECUTION_ID,
     "status": "running",
     "tenant": "default",
     "module": {"digest": DIGEST, "name": "nothing.wasm"},
     "policy": {"digest": _POLICY_DIGEST, "name": "nothing-but-output"},
-    "started_at": _STARTED,
+    "started_at": STARTED,
     "receipt": None,
     "links": _LINKS,
 }
@@ -112,12 +112,12 @@ EXECUTION: Example = {
     **RUNNING,
     "status": "done",
     "receipt": {
-        "execution_id": _ID,
+        "execution_id": EXECUTION_ID,
         "tenant": "default",
         "module": {"digest": DIGEST, "name": "nothing.wasm"},
         "policy": {"digest": _POLICY_DIGEST, "name": "nothing-but-output"},
         "plan_digest": _PLAN_DIGEST,
-        "started_at": _STARTED,
+        "started_at": STARTED,
         "ended_at": "2026-11-22T18:14:40.004000000Z",
         "outcome": {"kind": "exited", "exit_code": 0, "limit": None, "message": None},
         "calls": {"path_open": {"deny": 1}},
@@ -140,7 +140,7 @@ EXECUTION: Example = {
 EXECUTIONS: Example = {"executions": [EXECUTION], "next": None}
 
 RECORD: Example = {
-    "exec_id": _ID,
+    "exec_id": EXECUTION_ID,
     "seq": 0,
     "t_ns": 1_795_371_280_000_000_000,
     "dur_ns": None,
@@ -168,8 +168,13 @@ RECORD: Example = {
     "bytes_out": 0,
     "n": 1,
     "opener_seq": -2,
+    "t_last_ns": 1_795_371_280_000_000_000,
+    "dur_max_ns": None,
+    "errnos": None,
+    "masked": 0,
+    "payload": None,
+    "payload_sha256": None,
 }
-RECORDS: Example = {"records": [RECORD], "next": "eyJ2IjoxfQ"}
 STATS: Example = {
     "records": 1,
     "executions": 1,

@@ -44,7 +44,10 @@ def execution_view(found: Execution, *, is_going: bool) -> ExecutionView:
         started_at=to_rfc3339(about.started_at_ns),
         receipt=None if receipt is None or is_going else ReceiptView.model_validate_json(receipt.to_json()),
         links=LinksView(
-            self=path, events=f"/v1/audit/executions/{found.exec_id}/events", stdout=f"{path}/stdout", stderr=f"{path}/stderr"
+            self=path,
+            events=f"/v1/audit/executions/{found.exec_id}/events",
+            stdout=f"{path}/stdout",
+            stderr=f"{path}/stderr",
         ),
     )
 
@@ -68,9 +71,7 @@ class ExecutionPages:
     def page(self, query: ExecutionsQuery) -> ExecutionsView:
         """Give one page; raises Problem for a cursor that is none of this query's."""
         found, following = self.found(query)
-        kept = [
-            execution_view(each, is_going=self.within.runs.is_going(each.exec_id)) for each in found
-        ]
+        kept = [execution_view(each, is_going=self.within.runs.is_going(each.exec_id)) for each in found]
         return ExecutionsView(executions=tuple(kept), next=following)
 
     def found(self, query: ExecutionsQuery) -> tuple[tuple[Execution, ...], str | None]:

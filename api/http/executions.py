@@ -1,7 +1,8 @@
 """Executions: start one, list them, look at one, read its output, cancel it.
 
 Starting and watching is done in `runs.py`, what a run is by `sandbox/`. Receipts come out of the log
-as they are there; events are read in `audit_executions.py`. INVARIANT: an answer that names an execution is given when the log knows it.
+as they are there; events are read in `audit_executions.py`. INVARIANT: an answer that names an execution is
+given when the log knows it.
 """
 
 from __future__ import annotations
@@ -78,9 +79,7 @@ async def post_execution(request: Request, within: Within, asking: Asking) -> Re
     response_model=ExecutionsView,
     responses={**problems("bad-filter"), 200: shown("Executions, newest first.", examples.EXECUTIONS)},
 )
-def list_executions(
-    within: Within, asking: Asking, query: Annotated[ExecutionsQuery, Query()]
-) -> Response:
+def list_executions(within: Within, asking: Asking, query: Annotated[ExecutionsQuery, Query()]) -> Response:
     """Newest first."""
     found = ExecutionPages(within, asking.tenants).page(query)
     question = Question(asking.actor, "list_executions", asking.scope_text, query.model_dump())

@@ -88,6 +88,11 @@ class Key:
         """Give how the log names whoever used it."""
         return f"key:{self.name}"
 
+    @property
+    def mark(self) -> str:
+        """Give what tells it from every other key, one that had its name before included."""
+        return f"{self.name}:{self.digest.hex()[:16]}"
+
     def as_json(self) -> dict[str, object]:
         """Give it as the file has it."""
         return {

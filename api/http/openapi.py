@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any
 from fastapi.openapi.utils import get_openapi
 
 from api.http.answers import JSON, NDJSON
+from api.http.audit_models import AggregateRequest, ExportRequest, HashRequest, VerifyRequest
 from api.http.guard import OPEN_PATHS
 from api.http.models import RunRequest
 from api.http.problems import ProblemView
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fastapi import FastAPI
     from pydantic import BaseModel
 
@@ -26,6 +29,7 @@ DESCRIPTION = (
     "Runs WebAssembly that nobody trusts under a reviewed capability policy, and keeps evidence of each call."
     " Errors are problems of RFC 9457; text of guests in answers is hostile, and comes out as text only."
 )
+_BODIES = (RunRequest, AggregateRequest, ExportRequest, HashRequest, VerifyRequest)
 _REF = "#/components/schemas/{model}"
 
 
@@ -35,18 +39,22 @@ def shown(
     *,
     model: type[BaseModel] | None = None,
     lines: object = None,
-    cursor: str | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Part:
-    """Describe an answer by an example; `model` if not the route's own, `lines` for one value a line."""
+    """Describe an answer by an example; `model` if not the route's own, `lines` for one value a line.
+
+    `headers` are described in a sentence each.
+    """
     content: Part = {JSON: {"example": example}}
     found: Part = {"description": description, "content": content}
     if model is not None:
         found["model"] = model
     if lines is not None:
         content[NDJSON] = {"schema": {"type": "string"}, "example": lines}
-    if cursor is not None:
-        about = "Cursor of the next page, where the answer has one record a line."
-        found["headers"] = {cursor: {"description": about, "schema": {"type": "string"}}}
+    if headers is not None:
+        found["headers"] = {
+            name: {"description": about, "schema": {"type": "string"}} for name, about in headers.items()
+        }
     return found
 
 
@@ -64,7 +72,7 @@ def describe(app: FastAPI) -> Part:
     document = get_openapi(title="wasmgate", version=API_VERSION, description=DESCRIPTION, routes=app.routes)
     components: Part = document.setdefault("components", {})
     schemas: Part = components.setdefault("schemas", {})
-    for name, model in (("Problem", ProblemView), ("RunRequest", RunRequest)):
+    for name, model in (("Problem", ProblemView), *((model.__name__, model) for model in _BODIES)):
         schema = model.model_json_schema(ref_template=_REF)
         schemas.update(schema.pop("$defs", {}))
         schemas[name] = {**schema, "title": name}

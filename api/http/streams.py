@@ -53,7 +53,7 @@ def streamed(
 
     def write(out: BinaryIO) -> None:
         try:
-            reading.rows = within.service.export(wanted, form=form, out=out).rows
+            reading.rows = within.service.desk.export(wanted, form=form, out=out).rows
             reading.is_complete = True
         finally:
             going.__exit__(None, None, None)

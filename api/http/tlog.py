@@ -10,18 +10,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import Field
 
 from api.control import Question
 from api.http import audit_examples as examples
 from api.http.access import Asking
-from api.http.answers import BYTES, TEXT, answer
-from api.http.audit_models import ConsistencyQuery
-from api.http.audit_views import ConsistencyView
+from api.http.answers import BYTES, JSON, TEXT, harmless, plain_answer
+from api.http.audit_models import ConsistencyQuery, InclusionQuery
+from api.http.audit_views import ConsistencyView, RecordProofView
+from api.http.execution_pages import known_execution
 from api.http.gateway import Gateway, Within
 from api.http.openapi import shown
 from api.http.problems import Fault, Problem, problems
-from audit.tlog.errors import NoteError, RangeError
+from api.proving import canonical_records, open_prover
+from audit.identity import ExecutionId
+from audit.inert import inert
+from audit.tlog.errors import NoteError, RangeError, UnprovableError
 from audit.tlog.log import TransparencyLog
 from audit.tlog.merkle import HASH_BYTES
 from audit.tlog.note import MAX_NOTE_BYTES
@@ -37,7 +40,6 @@ TileLevel = Annotated[str, Path(pattern="^(0|[1-9][0-9]?)$", description="Level 
 TileName = Annotated[
     str, Path(min_length=1, max_length=80, description="Name below the level, as `x001/234.p/5`.")
 ]
-Size = Annotated[int, Field(strict=False, ge=0, lt=1 << 63)]
 _BYTES = {"description": "The file.", "content": {BYTES: {}}}
 
 
@@ -95,6 +97,30 @@ def get_tile(level: TileLevel, name: TileName, within: Within) -> Response:
 
 
 @router.get(
+    "/proof/inclusion",
+    operation_id="prove_inclusion",
+    summary="Prove that an event is in the log",
+    response_model=RecordProofView,
+    responses={
+        **problems("not-found", "unprovable"),
+        200: shown("The proof, as `wasmgate audit prove` writes it.", examples.RECORD_PROOF),
+    },
+)
+def prove_inclusion(within: Within, asking: Asking, query: Annotated[InclusionQuery, Query()]) -> Response:
+    """The event's chunk, the way from there to its execution's receipt, and a tlog-proof of that."""
+    known_execution(within, asking, query.exec_)
+    try:
+        proof = open_prover(within.service.settings.audit_dir).record(
+            ExecutionId(query.exec_), query.seq, canonical_records
+        )
+    except UnprovableError as err:
+        raise Problem("unprovable", inert(str(err))) from err
+    question = Question(asking.actor, "prove_inclusion", asking.scope_text, query.model_dump(by_alias=True))
+    within.reads.done(question, rows=1)
+    return Response(harmless(proof.content.decode()).encode(), 200, media_type=JSON)
+
+
+@router.get(
     "/proof/consistency",
     operation_id="prove_consistency",
     summary="Prove that the log only grew",
@@ -102,26 +128,15 @@ def get_tile(level: TileLevel, name: TileName, within: Within) -> Response:
     responses={**problems("bad-filter"), 200: shown("The proof.", examples.CONSISTENCY)},
 )
 def prove_consistency(within: Within, query: Annotated[ConsistencyQuery, Query()]) -> Response:
-    """That the first `first` leaves of the tree of `second` leaves are the tree of `first` leaves; RFC 6962."""
-    log = log_of(within)
+    """That the tree of `second` leaves begins with that of `first` leaves; RFC 6962."""
+    prover = open_prover(within.service.settings.audit_dir)
     try:
-        second = log.size if query.second is None else query.second
-        view = ConsistencyView(
-            first=query.first,
-            second=second,
-            first_root=log.hash_of_tree(query.first).hex(),
-            second_root=log.hash_of_tree(second).hex(),
-            path=tuple(each.hex() for each in log.consistency(query.first, second)),
-        )
+        second = prover.signed_size() if query.second is None else query.second
+        return plain_answer(prover.growth(query.first, second).as_json())
     except RangeError as err:
-        raise out_of_range(err) from err
-    return answer(view)
-
-
-def out_of_range(err: RangeError) -> Problem:
-    """Say that leaves or trees were asked for that there are not."""
-    expected = f"a size up to {err.size}, which the log has now, the smaller one first"
-    return Problem("bad-filter", errors=[Fault(message=str(err), field="size", expected=expected)])
+        expected = f"sizes up to {err.size}, the smaller one first"
+        fault = Fault(message=str(err), field="first", expected=expected)
+        raise Problem("bad-filter", errors=[fault]) from err
 
 
 def _tile(name: str) -> Tile:

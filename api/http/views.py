@@ -254,13 +254,12 @@ class RecordView(Edge):
     bytes_out: int
     n: int
     opener_seq: int
-
-
-class RecordsView(Edge):
-    """One page of records."""
-
-    records: tuple[RecordView, ...]
-    next: str | None = Field(description="Cursor of the next page; null at the end.")
+    t_last_ns: int
+    dur_max_ns: int | None
+    errnos: str | None
+    masked: int
+    payload: str | None = Field(description="In base64.")
+    payload_sha256: str | None = Field(description="In hexadecimal digits.")
 
 
 class StatsView(Edge):

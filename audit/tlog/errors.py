@@ -40,6 +40,15 @@ class RangeError(TlogError):
         self.size = size
 
 
+class UnprovableError(TlogError):
+    """What is asked for is not in the log, not signed yet, or no longer kept."""
+
+    def __init__(self, problem: str) -> None:
+        """Say which of them it is."""
+        super().__init__(f"there is no proof: {problem}")
+        self.problem = problem
+
+
 class DamageError(TlogError):
     """Files of the log are missing, have another form, or contradict each other."""
 

@@ -14,7 +14,7 @@ from audit import canonical
 from audit.errors import FormatError
 from audit.store import locked, make_directory, publish
 from audit.times import to_rfc3339
-from audit.tlog.checkpoint import Checkpoint, open_checkpoint
+from audit.tlog.checkpoint import Checkpoint, SignedCheckpoint, open_checkpoint
 from audit.tlog.errors import DamageError, NoteError, RangeError
 from audit.tlog.key_files import KeyFolder
 from audit.tlog.log import TransparencyLog
@@ -101,15 +101,36 @@ def trusted_keys(directory: Path, first: VerifierKey) -> tuple[VerifierKey, ...]
         found.append(_follower(log, head, found[-1], path))
 
 
+def open_published(directory: Path) -> tuple[SignedCheckpoint, int] | None:
+    """The published checkpoint of the log in a folder, and when its file was written; None if there is none.
+
+    Checked with the keys that the folder itself names, from the first on: that finds accidents, and an
+    outsider compares the first key with the one that he was given. Time in nanoseconds since 1970. Raises
+    NoteError and DamageError.
+    """
+    path = directory / "checkpoint"
+    try:
+        content = read_file(path, most=MAX_NOTE_BYTES)
+        written_ns = path.stat().st_mtime_ns
+        first = parse_vkey(_read_vkey(directory, 0))
+    except FileNotFoundError:
+        return None
+    return open_checkpoint(content, first.name, trusted_keys(directory, first)), written_ns
+
+
+def _read_vkey(directory: Path, number: int) -> str:
+    content = read_file(key_path(directory, number, ".vkey"), most=_VKEY_BYTES)
+    return content.decode("utf-8", "replace").removesuffix("\n")
+
+
 def _number_in(directory: Path, key: VerifierKey) -> int:
     number = 0
     while True:
-        path = key_path(directory, number, ".vkey")
         try:
-            content = read_file(path, most=_VKEY_BYTES)
+            text = _read_vkey(directory, number)
         except FileNotFoundError:
             raise NoteError("a key that has signed this log", key.text) from None
-        if content == f"{key.text}\n".encode():
+        if text == key.text:
             return number
         number += 1
 

@@ -1,0 +1,187 @@
+"""Events of OCSF 1.9, one JSON object a line.
+
+What an event says is `ocsf_events.py`. 64-bit numbers under `unmapped` are text, as many readers keep numbers
+as doubles. INVARIANT: every row gives one event that the schema admits, and from which the row can be read back.
+"""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from audit.columns import plain
+from audit.export.evidence import Evidence, NoEvidence, chunk_hashes
+from audit.export.fields import FIELDS, SHARED
+from audit.export.lines import Columns, Keys, Known, LineWriter, Shared, Value
+from audit.export.ocsf_events import ORDER, Row, Source, event
+from audit.export.rows import Rows, pieces
+from audit.inert import inert_json
+from audit.ocsf import EventClass
+from audit.times import to_rfc3339
+
+NAME = "ocsf"
+MEDIA_TYPE = "application/x-ndjson"
+SUFFIX = ".ocsf.ndjson"
+
+_INT32 = 1 << 31
+"""OCSF's `integer_t`; a larger number stays under `unmapped` only."""
+
+_FACTS = (
+    *(field.column for field in FIELDS if not field.is_shared and field.ocsf.startswith("unmapped.")),
+    *("path", "many", "small_n", "small_seq", "small_flags", "chunk"),
+)
+_MARK = "\x01"
+_MS = 1_000_000
+_S = 1_000_000_000
+
+
+def write(
+    rows: Rows, out: BinaryIO, *, source: Source | None = None, evidence: Evidence | None = None
+) -> int:
+    """Write rows; give how many were written."""
+    writer = OcsfWriter(source or Source(), evidence or NoEvidence())
+    count = 0
+    for piece in pieces(rows):
+        out.write(writer.write(piece))
+        count += piece.num_rows
+    return count
+
+
+class OcsfWriter:
+    """Writes pieces of rows as events."""
+
+    def __init__(self, source: Source, evidence: Evidence) -> None:
+        """Write events that name this source, and this evidence."""
+        self._source = source
+        self._evidence = evidence
+        self._texts = Known(_inner)
+        self._names = Known(_name)
+        self._seconds = Known(_second)
+        self._hashes: pa.Array = pa.nulls(0, pa.string())
+        self._lines = LineWriter(order=ORDER, line=self._line, keys=self._keys, fill=self._fill)
+
+    def write(self, piece: pa.Table) -> memoryview:
+        """Give the events of a piece."""
+        return self._lines.write(piece)
+
+    def _line(self, shared: Shared) -> str:
+        bits = shared["facts"]
+        has = frozenset(
+            name for at, name in enumerate(_FACTS) if isinstance(bits, int) and bits >> at & 1
+        )
+        text = orjson.dumps(event(Row(shared, has), self._source)).decode()
+        return _MARK.join(inert_json(part) for part in text.split(_MARK)) + "\n"
+
+    def _keys(self, columns: Columns) -> Keys:
+        keys = Keys.of(columns, SHARED)
+        self._hashes = _hashes_of(columns, self._evidence)
+        facts = _facts(columns, self._hashes.is_valid().to_numpy(zero_copy_only=False))
+        bits = np.zeros(columns.count, np.int64)
+        for at, name in enumerate(_FACTS):
+            bits |= facts[name].astype(np.int64) << at
+        keys.add_number("facts", bits)
+        is_network = columns.numbers("class_uid") == EventClass.NETWORK
+        if is_network.any():
+            target = plain(columns.rows.column("target")).combine_chunks()
+            found = pc.if_else(pa.array(is_network), target, None).dictionary_encode(null_encoding="encode")
+            keys.add("address", found.indices.to_numpy().astype(np.int64), found.dictionary.to_pylist())
+        else:
+            keys.add("address", np.zeros(columns.count, np.int64), [None])
+        return keys
+
+    def _fill(self, columns: Columns, name: str) -> pa.Array:
+        match name:
+            case "exec_id" | "target" | "guest_target" | "target2" | "errnos":
+                return columns.text(name, self._texts)
+            case "path":
+                return columns.texts(_path(columns), self._texts)
+            case "name":
+                return columns.texts(_path(columns), self._names)
+            case "name2":
+                return columns.text("target2", self._names)
+            case "time" | "start":
+                return _digits(columns.numbers("t_ns") // _MS)
+            case "end":
+                return _digits(columns.numbers("t_last_ns") // _MS)
+            case "span":
+                return _digits(columns.numbers("t_last_ns") // _MS - columns.numbers("t_ns") // _MS)
+            case "original_time":
+                return self._original_time(columns)
+            case "chunk":
+                return pc.fill_null(self._hashes, "")
+            case "payload" | "payload_sha256":
+                return columns.hexadecimal(name, null="")
+            case _:
+                return columns.digits(name)
+
+    def _original_time(self, columns: Columns) -> pa.Array:
+        seconds, rest = np.divmod(columns.numbers("t_ns"), _S)
+        whole = columns.texts(pa.chunked_array([pa.array(seconds)]), self._seconds)
+        # one digit too many, which is cut: so that the rest keeps its zeros in front
+        decimals = pc.binary_slice(_digits(rest + _S).cast(pa.binary()), 1).cast(pa.string())
+        return pc.binary_join_element_wise(whole, decimals, "Z", "")
+
+
+def _facts(columns: Columns, is_sealed: npt.NDArray[np.bool_]) -> dict[str, npt.NDArray[np.bool_]]:
+    number, is_set = columns.numbers, columns.is_set
+    found = {
+        field.column: is_set(field.column)
+        for field in FIELDS
+        if not field.is_shared and field.ocsf.startswith("unmapped.")
+    }
+    for field in FIELDS:
+        if field.column in found and isinstance(field.absent, int):
+            found[field.column] = number(field.column) != field.absent
+    found["t_last_ns"] = number("t_last_ns") != number("t_ns")
+    found["path"] = is_set("target") | is_set("guest_target")
+    found["many"] = number("n") != 1
+    found["small_n"] = (number("n") >= 0) & (number("n") < _INT32)
+    found["small_seq"] = (number("seq") >= 0) & (number("seq") < _INT32)
+    found["small_flags"] = (number("flags") >= 0) & (number("flags") < _INT32)
+    found["chunk"] = is_sealed
+    return found
+
+
+def _hashes_of(columns: Columns, evidence: Evidence) -> pa.Array:
+    codes, names = columns.coded("exec_id")
+    if isinstance(evidence, NoEvidence):
+        return pa.nulls(columns.count, pa.string())
+    seqs = columns.numbers("seq")
+    found = np.full(columns.count, None, object)
+    order = np.lexsort((seqs, codes))
+    edges = np.searchsorted(codes[order], np.arange(len(names) + 1))
+    for code, name in enumerate(names):
+        mine = order[edges[code] : edges[code + 1]]
+        for first, end, leaf in chunk_hashes(evidence, str(name), seqs[mine]):
+            found[mine[first:end]] = leaf
+    return pa.array(found, pa.string())
+
+
+def _path(columns: Columns) -> pa.ChunkedArray:
+    rows = columns.rows
+    return pc.coalesce(plain(rows.column("target")), plain(rows.column("guest_target")))
+
+
+def _digits(numbers: npt.NDArray[np.int64]) -> pa.Array:
+    return pa.array(numbers).cast(pa.string())
+
+
+def _inner(values: tuple[Value, ...]) -> str:
+    return "" if values[0] is None else inert_json(orjson.dumps(values[0]).decode()[1:-1])
+
+
+def _name(values: tuple[Value, ...]) -> str:
+    text = values[0]
+    if not isinstance(text, str):
+        return ""
+    return _inner((text.rstrip("/").rpartition("/")[2] or text,))
+
+
+def _second(values: tuple[Value, ...]) -> str:
+    second = values[0]
+    return to_rfc3339(second * _S)[:20] if isinstance(second, int) else ""

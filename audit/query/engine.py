@@ -1,0 +1,89 @@
+"""The engine that reads segments: in memory, read-only, below `seg/` alone, with limits on memory and time.
+
+What is asked of it is built in the other modules of this package. This is the only importer of `duckdb`; it
+loads no extension. INVARIANT: values are bound, never part of a statement, and no statement outlives its time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import duckdb
+import pyarrow as pa
+
+from audit.errors import OutOfTimeError, QueryError
+from audit.statement import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class Engine:
+    """One engine; thread-safe, each question has a cursor of its own."""
+
+    def __init__(self, segments: Path, *, memory_mb: int, threads: int) -> None:
+        """Open it for the files below `segments`."""
+        self._engine = duckdb.connect(
+            ":memory:",
+            config={
+                "autoinstall_known_extensions": "false",
+                "autoload_known_extensions": "false",
+                "allow_community_extensions": "false",
+                "python_enable_replacements": "false",
+                "memory_limit": f"{memory_mb}MB",
+                "threads": str(threads),
+                "temp_directory": "",
+                # a published file never changes, so its footer is read once
+                "parquet_metadata_cache": "true",
+                # the widest page: its other columns are fetched for the rows that are in it
+                "late_materialization_max_rows": "10001",
+                "preserve_insertion_order": "false",
+            },
+        )
+        self._engine.execute("SET allowed_directories = ?", [[f"{segments}/"]])
+        self._engine.execute("SET enable_external_access = false")
+        self._engine.execute("SET lock_configuration = true")
+
+    def close(self) -> None:
+        """Give up its memory."""
+        self._engine.close()
+
+    def ask(
+        self,
+        statement: str,
+        values: Sequence[tuple[str, Value]],
+        *,
+        tables: Mapping[str, pa.Table],
+        seconds: float | None = None,
+    ) -> pa.Table:
+        """Give what a statement of ours selects; QueryError, and OutOfTimeError after so many seconds."""
+        cursor = self._engine.cursor()
+        try:
+            for name, table in tables.items():
+                cursor.register(name, table)
+            with _stopped_after(cursor, seconds):
+                return cursor.sql(statement, params=dict(values)).to_arrow_table()
+        except duckdb.InterruptException as err:
+            raise OutOfTimeError(seconds or 0.0) from err
+        except duckdb.Error as err:
+            raise QueryError(str(err)) from err
+        finally:
+            cursor.close()
+
+
+@contextmanager
+def _stopped_after(cursor: duckdb.DuckDBPyConnection, seconds: float | None) -> Iterator[None]:
+    if seconds is None:
+        yield
+        return
+    timer = threading.Timer(max(seconds, 0.0), cursor.interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -1,0 +1,1039 @@
+#!/usr/bin/env python3
+"""Verifies a wasmgate audit log offline, from its files and a public key alone.
+
+What is here: every check, in one file, so longer than a module of this project usually is (auditors get it
+as it is, `wasmgate_verify.py`). What is not: any code that writes the log; the formats are implemented a
+second time, from their descriptions. It needs Python 3.11 with the package `cryptography`; with `pyarrow` it
+reads records too, with `numpy` faster, with `blake3` it checks logs that are not sealed yet; what could not
+be checked for want of them is said. INVARIANT: "verified" is said only of bytes that lead, hash by hash, to a
+signature by the given key.
+
+    python wasmgate_verify.py LOGDIR --key VKEY|FILE [--remember FILE] [--witness VKEY|FILE]
+                              [--proof FILE ...] [--json] [--locate]
+
+Exit status: 0 verified (perhaps with notes), 1 FAILED, 2 wrong usage, 3 not everything could be checked.
+
+The chain of evidence: the key signs the checkpoint (C2SP signed-note, tlog-checkpoint) -> it has the root of a
+Merkle tree (RFC 6962) over the entries in tlog/tile/entries (C2SP tlog-tiles) -> a `segment` entry has the
+SHA-256 of a manifest, which has that of each file -> the rows give chunk hashes, whose roots are in `segment`
+and `receipt` entries -> a receipt has the counters that the rows must add up to. Files are opened without
+following links, at most as long as they may be, and Parquet is parsed only when its digest is the signed one
+(or with --locate, which says where an altered file differs, and hands its bytes to the Parquet library).
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import binascii
+import hashlib
+import importlib
+import json
+import os
+import re
+import stat
+import struct
+import sys
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import ModuleType
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+
+def optional(name: str) -> ModuleType | None:
+    """A library that is used if it is there."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+pa, pc, pq = optional("pyarrow"), optional("pyarrow.compute"), optional("pyarrow.parquet")
+np, b3 = optional("numpy"), optional("blake3")
+
+Object = dict[str, object]
+MIB = 1 << 20
+MAX_NOTE, MAX_RECEIPT, MAX_MANIFEST, MAX_BUNDLE = MIB, 64 * MIB, 256 * MIB, 256 * 65_537
+MAX_FINDINGS = 1000  # that are listed; all are counted
+DECISIONS = {0: "none", 1: "allow", 2: "deny", 3: "would_deny", 4: "modified", 5: "limit"}
+REFUSING, TRAP = (2, 3, 5), 2
+SEGMENT_PATH = re.compile(r"seg/tenant=[A-Za-z0-9_%~-]+/day=[0-9-]+/[A-Za-z0-9_-][A-Za-z0-9._-]*\.parquet\Z")
+EXEC_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+SUFFIX = {"records": ".parquet", "refusals": ".deny.parquet", "rollup": ".rollup.parquet", "chunks": ".chunks"}
+
+
+class Problem(Exception):
+    """Something is not as it must be; the text says what."""
+
+
+# --- what is found -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One problem: what it is, and where."""
+
+    what: str
+    severity: str  # `error`: it FAILED; `unchecked`: could not be checked; `note`: worth knowing
+    message: str
+    file: str | None = None
+    leaf: int | None = None
+    execution: str | None = None
+    seq: int | None = None
+    offset: int | None = None  # in the file, bytes
+
+    def line(self) -> str:
+        """The finding as one line, in which no byte of the log can drive a terminal."""
+        places = (("leaf", self.leaf), ("execution", self.execution), ("seq", self.seq), ("byte", self.offset))
+        where = "".join(f", {name} {value}" for name, value in places if value is not None)
+        return shown(f"{self.severity}: {self.what}: {self.message} [{self.file or 'log'}{where}]", 600)
+
+
+@dataclass(slots=True)
+class Report:
+    """Findings, and how much was checked."""
+
+    findings: list[Finding] = field(default_factory=list)
+    severities: Counter[str] = field(default_factory=Counter)
+    checked: Counter[str] = field(default_factory=Counter)
+
+    def add(self, what: str, message: object, *, severity: str = "error", **where: int | str | None) -> None:
+        """Add a finding; `where` has fields of `Finding`."""
+        self.severities[severity] += 1
+        if len(self.findings) < MAX_FINDINGS or severity == "error" and self.severities["error"] == 1:
+            self.findings.append(Finding(what, severity, str(message)[:400], **where))  # type: ignore[arg-type]
+
+    @property
+    def status(self) -> int:
+        """The exit status."""
+        return 1 if self.severities["error"] else 3 if self.severities["unchecked"] else 0
+
+    @property
+    def result(self) -> str:
+        """The result in words."""
+        good = "verified with notes" if self.severities["note"] else "verified"
+        return {0: good, 1: "FAILED", 3: "not everything could be checked"}[self.status]
+
+    def as_json(self) -> Object:
+        """Everything."""
+        listed = [asdict(one) for one in self.findings]
+        return {
+            "result": self.result,
+            "status": self.status,
+            "findings": listed,
+            "not_listed": sum(self.severities.values()) - len(listed),
+            "checked": dict(sorted(self.checked.items())),
+        }
+
+
+def shown(text: str, most: int = 80) -> str:
+    """Text of unknown origin, made harmless and cut."""
+    return "".join(c if c.isprintable() and ord(c) < 0x2500 else ascii(c)[1:-1] for c in text[:most])
+
+
+# --- files: no links, no surprises ---------------------------------------------------------------
+
+
+class Files:
+    """The files below a folder, by their paths from there."""
+
+    def __init__(self, root: str) -> None:
+        """Look what there is; raises OSError."""
+        self.root = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+        self.sizes: dict[str, int] = {}  # of regular files
+        self.odd: list[str] = []  # links, devices, pipes
+        self.named: set[str] = set()  # files that were asked for: what is left is named by nothing
+        for folder, _, names, handle in os.fwalk(".", dir_fd=self.root, follow_symlinks=False):
+            for name in [*names, *(n for n in _ if stat.S_ISLNK(os.lstat(n, dir_fd=handle).st_mode))]:
+                path = f"{folder}/{name}".removeprefix("./")
+                try:
+                    found = os.lstat(name, dir_fd=handle)
+                except FileNotFoundError:  # of a log that is being written
+                    continue
+                if stat.S_ISREG(found.st_mode):
+                    self.sizes[path] = found.st_size
+                else:
+                    self.odd.append(path)
+
+    def close(self) -> None:
+        """Let the folder go."""
+        os.close(self.root)
+
+    def read(self, path: str, most: int) -> bytes:
+        """The bytes of a file; raises Problem."""
+        parts = path.split("/")
+        if any(part in {"", ".", ".."} or "\0" in part for part in parts):
+            raise Problem(f"not a path below the log: {path!r}")
+        self.named.add(path)
+        handles = [self.root]
+        try:
+            for part in parts[:-1]:
+                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+                handles.append(os.open(part, flags, dir_fd=handles[-1]))
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+            handles.append(os.open(parts[-1], flags, dir_fd=handles[-1]))
+            if not stat.S_ISREG(os.fstat(handles[-1]).st_mode):
+                raise Problem("it is no regular file")
+            with os.fdopen(handles.pop(), "rb") as file:
+                content = file.read(most + 1)
+        except FileNotFoundError:
+            raise Problem("the file is missing") from None
+        except OSError as err:
+            raise Problem(f"cannot be read: {err.strerror}") from None
+        finally:
+            for handle in handles[1:]:
+                os.close(handle)
+        if len(content) > most:
+            raise Problem(f"it has more than {most} bytes")
+        return content
+
+
+# --- JSON: canonical (RFC 8785) or nothing -------------------------------------------------------
+
+
+def dumps(value: object) -> bytes:
+    """Canonical JSON of text, whole numbers, lists and objects with ASCII keys: all that the log holds."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def loads(content: bytes) -> Object:
+    """A canonical JSON object; Problem. Duplicate keys, other spellings and deep nesting are refused."""
+    try:
+        value = json.loads(content)
+        if not isinstance(value, dict) or dumps(value) != content:
+            raise Problem("it is not a canonical JSON object")
+    except (ValueError, RecursionError) as err:
+        raise Problem(f"it is no JSON: {shown(str(err))}") from None
+    return value
+
+
+def text(of: Object, key: str) -> str:
+    """A field that is text; Problem."""
+    value = of.get(key)
+    if not isinstance(value, str):
+        raise Problem(f"`{key}` is not text")
+    return value
+
+
+def number(of: Object, key: str) -> int:
+    """A field that is a whole number, or text of one; Problem."""
+    value = of.get(key)
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,19}", value):
+        return int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise Problem(f"`{key}` is not a whole number")
+    return value
+
+
+def child(of: Object, key: str) -> Object:
+    """A field that is an object; Problem."""
+    value = of.get(key)
+    if not isinstance(value, dict):
+        raise Problem(f"`{key}` is not an object")
+    return value
+
+
+def children(of: Object, key: str) -> list[Object]:
+    """A field that is a list of objects, or missing; Problem."""
+    value = of.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise Problem(f"`{key}` is not a list of objects")
+    return value
+
+
+# --- the tree: RFC 6962 and 9162, SHA-256 --------------------------------------------------------
+
+
+def sha256(content: bytes | memoryview) -> bytes:
+    """The digest."""
+    return hashlib.sha256(content).digest()
+
+
+def node(left: bytes, right: bytes) -> bytes:
+    """Hash of an inner node."""
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+class Tree:
+    """A tree over leaf hashes, and so over each beginning of them."""
+
+    def __init__(self, leaves: Sequence[bytes]) -> None:
+        """Hash every complete subtree once: `rows[k][i]` is over leaves i*2^k to (i+1)*2^k - 1."""
+        self.rows = [list(leaves)]
+        while len(self.rows[-1]) > 1:
+            row = self.rows[-1]
+            self.rows.append([node(row[at], row[at + 1]) for at in range(0, len(row) - 1, 2)])
+
+    def root(self, size: int) -> bytes:
+        """Root over the first `size` leaves."""
+        root, end = b"", size
+        for level in range(size.bit_length()):
+            if size >> level & 1:
+                part = self.rows[level][(end >> level) - 1]
+                root, end = node(part, root) if root else part, end - (1 << level)
+        return root or sha256(b"")
+
+
+def root_of(leaves: Sequence[bytes]) -> bytes:
+    """Root over leaf hashes."""
+    return Tree(leaves).root(len(leaves))
+
+
+def root_by_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
+    """The root that an inclusion proof leads to (RFC 9162, 2.1.3.2); Problem."""
+    if not 0 <= index < size:
+        raise Problem(f"leaf {index} is not in a tree of {size}")
+    at, last, found = index, size - 1, leaf
+    for one in path:
+        if not last:
+            raise Problem("the path is too long")
+        if at & 1 or at == last:
+            found = node(one, found)
+            while not at & 1 and at:
+                at, last = at >> 1, last >> 1
+        else:
+            found = node(found, one)
+        at, last = at >> 1, last >> 1
+    if last:
+        raise Problem("the path is too short")
+    return found
+
+
+# --- signed notes and checkpoints: C2SP signed-note, tlog-checkpoint, tlog-cosignature -----------
+
+
+def unbase64(line: str) -> bytes:
+    """Bytes of standard base64 in its only right spelling; Problem."""
+    try:
+        found = base64.b64decode(line, validate=True)
+    except (binascii.Error, ValueError):
+        raise Problem("not base64") from None
+    if base64.b64encode(found).decode() != line:
+        raise Problem("base64 in another spelling")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A public key: 1 signs notes, 4 cosigns checkpoints as a witness."""
+
+    name: str
+    algorithm: int
+    public: bytes
+
+    @staticmethod
+    def parse(vkey: str) -> Key:
+        """Read `name+hash+base64`; Problem."""
+        name, _, rest = vkey.strip().partition("+")
+        named, _, encoded = rest.partition("+")
+        raw = unbase64(encoded)
+        key = Key(name, raw[0] if raw else 0, raw[1:])
+        if not name or re.search(r"[\s+]", name) or key.algorithm not in {1, 4} or len(key.public) != 32:
+            raise Problem("not an Ed25519 key in the form name+hash+base64")
+        if key.id.hex() != named:
+            raise Problem("the hash in the key is not that of the key")
+        return key
+
+    @property
+    def id(self) -> bytes:
+        """The number that signatures name it by."""
+        return sha256(self.name.encode() + b"\n" + bytes([self.algorithm]) + self.public)[:4]
+
+    @property
+    def vkey(self) -> str:
+        """The key as text."""
+        encoded = base64.b64encode(bytes([self.algorithm]) + self.public).decode()
+        return f"{self.name}+{self.id.hex()}+{encoded}"
+
+    def verify(self, message: bytes, signature: bytes) -> None:
+        """Return if the signature is true; Problem."""
+        if self.algorithm == 4 and len(signature) == 72:
+            (seconds,) = struct.unpack(">Q", signature[:8])
+            message, signature = b"cosignature/v1\ntime %d\n" % seconds + message, signature[8:]
+        try:
+            Ed25519PublicKey.from_public_bytes(self.public).verify(signature, message)
+        except (InvalidSignature, ValueError):
+            raise Problem(f"the signature by {self.name} is false") from None
+
+
+def open_note(content: bytes, keys: Sequence[Key]) -> tuple[list[str], list[Key]]:
+    """The lines of a note, and which keys signed it; Problem if a signature by one of them is false."""
+    try:
+        whole = content.decode()
+    except UnicodeDecodeError:
+        raise Problem("the note is not UTF-8") from None
+    head, blank, tail = whole.rpartition("\n\n")
+    if not blank or not tail.endswith("\n") or re.search("[\x00-\x09\x0b-\x1f]", whole):
+        raise Problem("not a signed note")
+    signers = []
+    for line in tail[:-1].split("\n")[:100]:
+        match = re.fullmatch("\u2014 ([^\\s+]+) ([A-Za-z0-9+/=]+)", line)
+        raw = unbase64(match[2]) if match else b""
+        if match is None or len(raw) < 5:
+            raise Problem("a line of the note is no signature")
+        for key in keys:
+            if (key.name, key.id) == (match[1], raw[:4]):
+                key.verify(f"{head}\n".encode(), raw[4:])
+                signers.append(key)
+    return head.split("\n"), signers
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A signed head: `signers` are those of the known keys that signed it."""
+
+    origin: str
+    size: int
+    root: bytes
+    signers: list[Key]
+
+    @staticmethod
+    def open(content: bytes, keys: Sequence[Key]) -> Checkpoint:
+        """Read a checkpoint, signed by known keys or not; Problem."""
+        lines, signers = open_note(content, keys)
+        if len(lines) < 3 or not all(lines) or not re.fullmatch(r"0|[1-9][0-9]{0,18}", lines[1]):
+            raise Problem("the note is no checkpoint")
+        root = unbase64(lines[2])
+        if len(root) != 32:
+            raise Problem("the root of the checkpoint has not 32 bytes")
+        return Checkpoint(lines[0], int(lines[1]), root, signers)
+
+
+# --- records: the canonical form, 160 bytes each -------------------------------------------------
+
+RECORD = struct.Struct("<8q2ih4b16s16s16s16s16s2x")
+TEXTS = ("target", "guest_target", "target2")
+WORDS = ("call", "rule_id", "reason", "right", "errnos", "class_uid", "activity_id", "disposition")
+NUMBERS = {
+    **dict.fromkeys(("seq", "t_ns", "dur_ns", "flags", "bytes_in", "bytes_out", "n", "opener_seq"), "<i8"),
+    **dict.fromkeys(("fd", "fd2"), "<i4"),
+    "errno": "<i2",
+    **dict.fromkeys(("stage", "decision", "target_kind", "masked"), "i1"),
+}
+DIGESTS = ("words", *TEXTS, "payload")
+OWNER = ("exec_id", "tenant_id", "module_id", "policy_id")
+COLUMNS = (*OWNER, *NUMBERS, *WORDS, *TEXTS, "t_last_ns", "dur_max_ns", "payload", "payload_sha256")
+NO_TIME = -(1 << 63)
+
+
+def digest_text(value: str | None) -> bytes:
+    """Digest of a text in a record."""
+    return bytes(16) if value is None else sha256(value.encode())[:16]
+
+
+def digest_words(words: Sequence[object], n: int, last: int, longest: int | None) -> bytes:
+    """Digest of the words of a record; `last` and `longest` count for rows of several calls."""
+    more = [str(last), None if longest is None else str(longest)] if n > 1 else [None, None]
+    return sha256(dumps([*words, *more]))[:16]
+
+
+def digest_payload(payload: bytes | None, digest: bytes | None) -> bytes:
+    """Digest of what was kept of the bytes that a call moved."""
+    if payload is None and digest is None:
+        return bytes(16)
+    return sha256((digest or bytes(32)) + (payload or b""))[:16]
+
+
+def records_slowly(table) -> bytes:  # type: ignore[no-untyped-def]  # noqa: ANN001  # pyarrow ships no types
+    """Canonical records of rows, one after the other."""
+    made = []
+    for row in table.to_pylist():
+        row["dur_ns"] = NO_TIME if row["dur_ns"] is None else row["dur_ns"]
+        words = digest_words([row[w] for w in WORDS], row["n"], row["t_last_ns"], row["dur_max_ns"])
+        digests = [words, *(digest_text(row[name]) for name in TEXTS)]
+        digests.append(digest_payload(row["payload"], row["payload_sha256"]))
+        made.append(RECORD.pack(*(row[name] for name in NUMBERS), *digests))
+    return b"".join(made)
+
+
+def coded(table, name: str):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201  # pyarrow ships no types
+    """A column as numbers (-1 for null) of distinct values, and those values."""
+    column = table.column(name)
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    column = column.unify_dictionaries().combine_chunks()
+    at = column.indices.fill_null(-1)
+    at = at.to_numpy(zero_copy_only=False).astype("<i8") if np else at.to_pylist()
+    return at, [*column.dictionary.to_pylist(), None]  # -1 finds the last
+
+
+def records_fast(table) -> bytes:  # type: ignore[no-untyped-def]  # noqa: ANN001  # pyarrow ships no types
+    """The same with numpy: each distinct text, and each distinct set of words, is hashed once."""
+    kinds = [*NUMBERS.items(), *((name, ("u1", 16)) for name in DIGESTS), ("zero", "V2")]
+    made = np.zeros(table.num_rows, [(name, *([k] if isinstance(k, str) else k)) for name, k in kinds])
+    for name in NUMBERS:
+        column = table.column(name)
+        made[name] = (pc.fill_null(column, NO_TIME) if name == "dur_ns" else column).to_numpy()
+    for name in TEXTS:
+        at, values = coded(table, name)
+        digests = b"".join(digest_text(value) for value in values)
+        made[name] = np.frombuffer(digests, "u1").reshape(-1, 16)[at]
+    parts = [coded(table, name) for name in WORDS]
+    mixed, span = np.zeros(table.num_rows, "<i8"), 1
+    for at, values in parts:
+        if span * len(values) > 1 << 62:
+            mixed = np.unique(mixed, return_inverse=True)[1]
+            span = len(mixed) + 1
+        mixed, span = mixed * len(values) + at + 1, span * len(values)
+    _, first, which = np.unique(mixed, return_index=True, return_inverse=True)
+    digests = b"".join(digest_words([v[at[row]] for at, v in parts], 1, 0, None) for row in first)
+    made["words"] = np.frombuffer(digests, "u1").reshape(-1, 16)[which]
+    several = np.flatnonzero(made["n"] > 1)
+    times = table.select(["n", "t_last_ns", "dur_max_ns"]).take(several).to_pylist()
+    for row, more in zip(several, times, strict=True):
+        digest = digest_words([v[at[row]] for at, v in parts], *more.values())
+        made["words"][row] = np.frombuffer(digest, "u1")
+    kept = pc.or_(pc.is_valid(table.column("payload")), pc.is_valid(table.column("payload_sha256")))
+    some = np.flatnonzero(kept.to_numpy())
+    for row, one in zip(some, table.select(["payload", "payload_sha256"]).take(some).to_pylist(), strict=True):
+        made["payload"][row] = np.frombuffer(digest_payload(*one.values()), "u1")
+    return bytes(made.tobytes())
+
+
+def records(table) -> bytes:  # type: ignore[no-untyped-def]  # noqa: ANN001  # pyarrow ships no types
+    """Canonical records of rows."""
+    return records_fast(table) if np else records_slowly(table)
+
+
+@dataclass(slots=True)
+class Span:
+    """The rows of one execution in a file, taken in as they come."""
+
+    exec_id: str
+    owner: tuple[str, str, str]  # tenant, module, policy
+    leaves: list[bytes] = field(default_factory=list)
+    firsts: list[int] = field(default_factory=list)  # sequence number of the first row of each chunk
+    pending: bytes = b""
+    rows: int = 0
+    calls: int = 0
+    first: int = 0
+    last: int = 0  # sequence number of the last row
+    last_ns: int = 0
+    is_condensed: bool = False  # some row stands for several calls
+    holes: list[tuple[int, int]] = field(default_factory=list)
+    counts: Counter[tuple[str, int]] = field(default_factory=Counter)  # by call and decision
+    bytes: list[int] = field(default_factory=lambda: [0, 0])
+    refused: list[bytes] = field(default_factory=list)
+    wrong: list[tuple[int, str]] = field(default_factory=list)
+
+    def add(self, rows: bytes, calls: Sequence[str]) -> None:
+        """Take in canonical records that follow, and the names of their calls."""
+        for at, (values, call) in enumerate(zip(RECORD.iter_unpack(rows), calls, strict=True)):
+            seq, t_ns, n, stage, decision = values[0], values[1], values[6], values[11], values[12]
+            if self.rows and seq <= self.last:
+                self.wrong.append((seq, f"sequence number {seq} follows {self.last}"))
+            elif self.rows and seq > self.last + 1:
+                self.holes.append((self.last + 1, seq - 1))
+            if t_ns < self.last_ns:
+                self.wrong.append((seq, "the time goes back"))
+            self.first = self.first if self.rows else seq
+            self.is_condensed |= n != 1
+            self.rows, self.last, self.last_ns, self.calls = self.rows + 1, seq, t_ns, self.calls + n
+            self.counts[call, decision] += n
+            self.bytes = [self.bytes[0] + values[4], self.bytes[1] + values[5]]
+            if decision in REFUSING or stage == TRAP:
+                self.refused.append(rows[at * 160 : at * 160 + 160])
+        self.hash(rows)
+
+    def add_fast(self, rows: bytes, at, names: Sequence[str]) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        """The same with numpy, for many rows; `at` numbers the names of the calls."""
+        made = np.frombuffer(rows, [*NUMBERS.items(), ("rest", "V82")])
+        seq, t_ns, n = made["seq"], made["t_ns"], made["n"]
+        steps = np.diff(seq, prepend=self.last if self.rows else seq[0] - 1)
+        back = np.diff(t_ns, prepend=self.last_ns) < 0
+        odd = np.flatnonzero((steps <= 0) | back)
+        self.wrong += [(int(seq[i]), "a sequence number or the time goes back") for i in odd[:MAX_FINDINGS]]
+        if (n != 1).any():
+            self.is_condensed = True
+        else:
+            self.holes += [(int(seq[i] - steps[i] + 1), int(seq[i] - 1)) for i in np.flatnonzero(steps > 1)]
+        self.first = self.first if self.rows else int(seq[0])
+        self.rows, self.last, self.last_ns = self.rows + len(made), int(seq[-1]), int(t_ns[-1])
+        self.calls += int(n.sum())
+        kinds, which = np.unique(at * 256 + made["decision"], return_inverse=True)
+        for kind, count in zip(kinds, np.bincount(which, weights=n), strict=True):
+            self.counts[names[kind // 256], int(kind % 256)] += int(count)
+        self.bytes = [self.bytes[0] + int(made["bytes_in"].sum()), self.bytes[1] + int(made["bytes_out"].sum())]
+        refused = np.isin(made["decision"], REFUSING) | (made["stage"] == TRAP)
+        self.refused += [rows[i * 160 : i * 160 + 160] for i in np.flatnonzero(refused)]
+        self.hash(rows)
+
+    def hash(self, rows: bytes = b"", *, is_last: bool = False) -> None:
+        """Hash the chunks that are full, and the last one whatever it has."""
+        rows = self.pending + rows
+        names = ("exec_id", "tenant_id", "module_id", "policy_id")
+        context = sha256(dumps(dict(zip(names, (self.exec_id, *self.owner), strict=True))))
+        full = len(rows) if is_last else len(rows) - len(rows) % (128 * 160)
+        for at in range(0, full, 128 * 160):
+            chunk = rows[at : at + 128 * 160]
+            self.firsts.append(struct.unpack_from("<q", chunk)[0])
+            head = struct.pack("<16sqI", uuid.UUID(self.exec_id).bytes, self.firsts[-1], len(chunk) // 160)
+            self.leaves.append(sha256(b"\x00" + head + context + chunk))
+        self.pending = rows[full:]
+
+
+def parquet(content: bytes):  # type: ignore[no-untyped-def]  # noqa: ANN201  # pyarrow ships no types
+    """The file, opened."""
+    texts = [*OWNER, *WORDS[:5], *TEXTS]
+    return pq.ParquetFile(pa.BufferReader(content), read_dictionary=texts)
+
+
+def spans_of(content: bytes, rows: int) -> list[Span]:
+    """The rows of a Parquet file by execution; Problem."""
+    found: dict[str, Span] = {}
+    last = ""
+    file = parquet(content)
+    if file.metadata.num_rows != rows:
+        raise Problem(f"it has {file.metadata.num_rows} rows instead of {rows}")
+    for group in range(file.num_row_groups):
+        table = file.read_row_group(group, columns=list(COLUMNS))
+        if table.num_rows:
+            check_single(table)
+            last = take(table, found, last)
+    for span in found.values():
+        span.hash(is_last=True)
+    return list(found.values())
+
+
+def check_single(table) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001  # pyarrow ships no types
+    """Problem where a row of one call has what only rows of several have: the hashes leave that out."""
+    same = pc.equal(table.column("t_last_ns"), table.column("t_ns"))
+    plain = pc.and_(same, pc.is_null(table.column("dur_max_ns")))
+    if not pc.all(pc.or_(plain, pc.greater(table.column("n"), 1))).as_py():
+        raise Problem("a row of one call has another last time than its time, or a longest duration")
+
+
+def take(table, found: dict[str, Span], last: str) -> str:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    """Sort rows into spans; gives the execution of the last row."""
+    rows = records(table)
+    owners = [coded(table, name) for name in OWNER]
+    at, names = coded(table, "call")
+    if np:
+        changed = np.zeros(table.num_rows, bool)
+        for column, _ in owners:
+            changed |= np.diff(column, prepend=-2) != 0
+        starts = [*np.flatnonzero(changed).tolist(), table.num_rows]
+    else:
+        keys = list(zip(*(column for column, _ in owners), strict=True))
+        starts = [i for i in range(len(keys)) if not i or keys[i] != keys[i - 1]] + [len(keys)]
+    for start, end in zip(starts, starts[1:], strict=False):
+        exec_id, *owner = (values[column[start]] for column, values in owners)
+        if not EXEC_ID.match(exec_id or "") or exec_id < last:
+            raise Problem("the rows are not in the order of executions")
+        span = found.setdefault(exec_id, Span(exec_id, tuple(owner)))
+        if span.owner != tuple(owner):
+            raise Problem(f"the rows of {exec_id} name more than one tenant, module or policy")
+        part, last = rows[start * 160 : end * 160], exec_id
+        if np and end - start > 50:
+            span.add_fast(part, at[start:end], names)
+        else:
+            span.add(part, [names[i] for i in at[start:end]])
+    return last
+
+
+def counted(content: bytes) -> tuple[Counter[tuple[str, int]], list[int]]:
+    """What a roll-up file adds up to: calls by call and decision, and rows, calls, bytes in and out."""
+    rows = parquet(content).read(columns=["call", "decision", "rows", "n", "bytes_in", "bytes_out"]).to_pylist()
+    counts: Counter[tuple[str, int]] = Counter()
+    for row in rows:
+        counts[row["call"], row["decision"]] += row["n"]
+    return counts, [sum(row[name] for row in rows) for name in ("rows", "n", "bytes_in", "bytes_out")]
+
+
+# --- the log -------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Part:
+    """What one segment holds of one execution."""
+
+    path: str
+    leaf: int
+    first: int
+    last: int  # sequence number of the last call covered
+    calls: int
+    gaps: list[tuple[int, int]]
+    chunks: int
+    leaves: list[bytes] | None = None
+    span: Span | None = None
+
+
+class Audit:
+    """One verification: the steps are called in their order by `run`."""
+
+    def __init__(self, files: Files, keys: Sequence[Key], report: Report, *, locate: bool = False) -> None:
+        """`keys` are trusted; nothing below `files` is."""
+        self.files, self.report, self.locate = files, report, locate
+        self.keys = [key for key in keys if key.algorithm == 1]
+        self.witnesses = [key for key in keys if key.algorithm == 4]
+        self.known: list[Key] = []  # the keys that ever signed this log
+        self.checkpoint: Checkpoint | None = None
+        self.tree = Tree([])
+        self.entries: list[Object | None] = []
+        self.pruned: dict[str, int] = {}
+        self.segments: dict[str, int] = {}
+        self.parts: dict[str, list[Part]] = defaultdict(list)
+        self.refusals: dict[tuple[str, int], int] = {}
+        self.gap_leaves: set[tuple[str | None, int | None, int | None]] = set()
+        self.is_whole: dict[str, bool] = defaultdict(lambda: True)  # executions all of whose rows are here
+
+    def run(self, remember: str | None = None) -> None:
+        """Every check, and then the memory of the checkpoint if nothing FAILED."""
+        for path in self.files.odd:
+            self.report.add("odd-file", "a link, device or pipe has no place in a log", file=path)
+        note = self.open_checkpoint()
+        self.read_tree()
+        self.walk_keys(note)
+        self.check_memory(remember)
+        self.sort_entries()
+        self.each("segment", self.check_segment)
+        self.each("receipt", self.check_receipt)
+        for (exec_id, seq), leaf in self.refusals.items():
+            if pq and self.is_whole[exec_id]:
+                self.report.add("refusal", "no row is like it", leaf=leaf, execution=exec_id, seq=seq)
+        self.check_wal()
+        self.check_unnamed()
+        if remember and note and not self.report.status == 1:
+            store(remember, note)
+
+    # --- checkpoint, tree, keys ---
+
+    def open_checkpoint(self) -> bytes | None:
+        """The published checkpoint; its signature is checked in `walk_keys`."""
+        path = "tlog/checkpoint"
+        try:
+            note = self.files.read(path, MAX_NOTE)
+            self.checkpoint = Checkpoint.open(note, [])
+        except Problem as err:
+            self.report.add("checkpoint", err, file=path)
+            return None
+        return note
+
+    def read_tree(self) -> None:
+        """Entries and tiles, each against the other, and both against the root that is signed."""
+        signed = self.checkpoint.size if self.checkpoint else 0
+        head, head_root = self.read_head()
+        size = max(signed, head)
+        entries = list(self.read_bundles(size))
+        hashes = [None if one is None else sha256(b"\x00" + one[0]) for one in entries]
+        tiles = list(self.read_level_0(size))
+        there = next((i for i, (h, t) in enumerate(zip(hashes, tiles, strict=True)) if not h and not t), size)
+        if there < size:
+            self.report.add("cut", f"there are {there} of {size} leaves", file="tlog/tile/entries", leaf=there)
+        from_entries, from_tiles = (
+            Tree([mine or other or bytes(32) for mine, other in zip(a, b, strict=True)])
+            for a, b in ((hashes, tiles), (tiles, hashes))
+        )
+        root = self.checkpoint.root if self.checkpoint else head_root
+        want = signed if self.checkpoint else head
+        right = [tree for tree in (from_entries, from_tiles) if tree.root(want) == root]
+        if not right and there >= size:
+            self.report.add("root", f"the {want} leaves have another root than is signed", file="tlog/tile")
+        self.tree = right[0] if right else from_entries
+        if signed <= head <= there and self.tree.root(head) != head_root:
+            self.report.add("head", "the leaves have another root than the head says", file="tlog/head")
+        self.keep_entries(entries, hashes)
+        self.check_tiles(size)
+        self.report.checked["leaves"] = size
+        if self.checkpoint and size > signed:
+            self.report.add("unsigned", f"{size - signed} leaves are not signed yet", severity="note", leaf=signed)
+
+    def read_head(self) -> tuple[int, bytes]:
+        """Size and root that the log itself goes by; they are not signed."""
+        try:
+            head = loads(self.files.read("tlog/head", 1000).removesuffix(b"\n"))
+            size, root = number(head, "size"), bytes.fromhex(text(head, "root"))
+        except (Problem, ValueError) as err:
+            self.report.add("head", err, file="tlog/head")
+            return 0, b""
+        if self.checkpoint and size < self.checkpoint.size:
+            self.report.add(
+                "cut", f"the log has {size} leaves, {self.checkpoint.size} are signed", file="tlog/head", leaf=size
+            )
+        # A size that the files cannot have is not believed: it would cost memory.
+        most = 256 * sum(path.startswith("tlog/tile/entries/") for path in self.files.sizes)
+        return min(size, most), root
+
+    def tile(self, kind: str, index: int, width: int, most: int) -> tuple[str, bytes]:
+        """A tile or bundle of at least `width`, whole or partial, and its path; Problem."""
+        path = tile_path(kind, index, 256)
+        if path in self.files.sizes or width == 256:
+            return path, self.files.read(path, most)
+        return tile_path(kind, index, width), self.files.read(tile_path(kind, index, width), most)
+
+    def read_bundles(self, size: int) -> Iterator[tuple[bytes, str, int] | None]:
+        """Each entry with its file and the offset in it; None where it cannot be read."""
+        for index, width in tiles_of(size):
+            given = 0
+            try:
+                path, content = self.tile("entries", index, width, MAX_BUNDLE)
+                at = 0
+                while at < len(content):
+                    end = at + 2 + int.from_bytes(content[at : at + 2], "big")
+                    if end > len(content) or at + 2 > len(content) or given == 256:
+                        raise Problem("bytes after the last entry, or an entry that is cut")
+                    if given < width:
+                        yield content[at + 2 : end], path, at
+                    given, at = given + 1, end
+                if given < width:
+                    raise Problem(f"it has {given} entries instead of {width}")
+            except Problem as err:
+                path = tile_path("entries", index, width)
+                self.report.add("entries", err, file=path, leaf=index * 256 + given)
+            for _ in range(given, width):
+                yield None
+
+    def read_level_0(self, size: int) -> Iterator[bytes | None]:
+        """Each leaf hash as the tiles have it; None where there is none (`check_tiles` tells)."""
+        for index, width in tiles_of(size):
+            try:
+                content = self.tile("0", index, width, 8192)[1]
+            except Problem:
+                content = b""
+            for at in range(width):
+                yield content[at * 32 : at * 32 + 32] if len(content) >= at * 32 + 32 else None
+
+    def keep_entries(self, entries: Sequence[tuple[bytes, str, int] | None], hashes: Sequence[bytes | None]) -> None:
+        """Parse the entries that are what the tree says."""
+        for leaf, (entry, digest) in enumerate(zip(entries, hashes, strict=True)):
+            self.entries.append(None)
+            if entry is None:
+                continue
+            content, path, offset = entry
+            if digest != self.tree.rows[0][leaf]:
+                self.report.add("entry", "it is not what was logged", file=path, leaf=leaf, offset=offset)
+                continue
+            try:
+                self.entries[leaf] = loads(content)
+            except Problem as err:
+                self.report.add("entry", err, file=path, leaf=leaf, offset=offset)
+
+    def check_tiles(self, size: int) -> None:
+        """Every tile, of every level, against the hashes over the leaves; and that those needed are there."""
+        for path in [path for path in self.files.sizes if path.startswith("tlog/tile/")]:
+            match = re.fullmatch(r"tlog/tile/(entries|[0-9])/((?:x\d{3}/)*\d{3})(?:\.p/([1-9]\d{0,2}))?", path)
+            if not match or match[1] == "entries":
+                continue
+            index, width = int(re.sub("[x/]", "", match[2])), int(match[3] or 256)
+            row = self.tree.rows[int(match[1]) * 8] if int(match[1]) * 8 < len(self.tree.rows) else []
+            if width > 256 or index * 256 + width > len(row):
+                continue  # not of this tree: `check_unnamed` tells
+            try:
+                content = self.files.read(path, 8192)
+                if len(content) != width * 32:
+                    raise Problem(f"it has {len(content)} bytes instead of {width * 32}")
+            except Problem as err:
+                self.report.add("tile", err, file=path)
+                continue
+            for at in range(width):
+                if content[at * 32 : at * 32 + 32] != row[index * 256 + at]:
+                    self.report.add("tile", f"hash {at} is not that over the leaves", file=path, offset=at * 32)
+        for level in range(8):
+            for index, width in tiles_of(size >> 8 * level):
+                some = {tile_path(str(level), index, w) for w in (256, width)}
+                if not some & set(self.files.sizes):
+                    self.report.add("tile", "the file is missing", file=tile_path(str(level), index, width))
+
+    def walk_keys(self, note: bytes | None) -> None:
+        """From the given key to the one that signs now: each old key signed, last of all, who follows it.
+
+        `tlog/keys/<n>.checkpoint` is the last that key n signed; its last leaf names the next key.
+        """
+        kept, numbers = self.read_kept()
+        for key in self.keys:
+            self.known, number_ = [key], numbers.get(key.vkey)
+            while number_ is not None and number_ in kept:
+                following = self.follow(self.known[-1], number_, kept[number_])
+                if following is None:
+                    break
+                self.known.append(following)
+                number_ += 1
+            if note is not None:
+                self.check_signature(note)
+        for leaf, entry in enumerate(self.entries):
+            if entry and entry.get("type") == "key":
+                self.check_key_leaf(leaf, entry)
+
+    def read_kept(self) -> tuple[dict[int, bytes], dict[str, int]]:
+        """The checkpoints that old keys signed last, and the number of each key."""
+        kept, numbers = {}, {}
+        for path in sorted(self.files.sizes):
+            match = re.fullmatch(r"tlog/keys/(0|[1-9]\d{0,5})\.(vkey|checkpoint)", path)
+            if not match:
+                continue
+            try:
+                content = self.files.read(path, MAX_NOTE)
+                if match[2] == "checkpoint":
+                    kept[int(match[1])] = content
+                else:
+                    key = Key.parse(content.decode("utf-8", "replace"))
+                    if content != f"{key.vkey}\n".encode():
+                        raise Problem("the key is spelt in another way")
+                    numbers[key.vkey] = int(match[1])
+            except Problem as err:
+                self.report.add("key", err, file=path)
+        return kept, numbers
+
+    def follow(self, key: Key, number_: int, content: bytes) -> Key | None:
+        """The key that follows, as vouched for by `key`."""
+        path = f"tlog/keys/{number_}.checkpoint"
+        try:
+            old = Checkpoint.open(content, [key])
+            if key not in old.signers or old.origin != key.name:
+                raise Problem(f"it is not signed by {key.vkey}")
+            if not 0 < old.size <= len(self.tree.rows[0]) or self.tree.root(old.size) != old.root:
+                raise Problem("the log does not begin with the tree that an old key signed")
+            entry = self.entries[old.size - 1] or {}
+            if entry.get("type") != "key" or entry.get("old") != key.vkey:
+                raise Problem("its last leaf names no key that follows")
+            return Key.parse(text(entry, "new"))
+        except Problem as err:
+            self.report.add("key", err, file=path)
+            return None
+
+    def check_signature(self, note: bytes) -> None:
+        """Is the checkpoint signed by the key that is in force now?"""
+        path, key = "tlog/checkpoint", self.known[-1]
+        try:
+            found = Checkpoint.open(note, [*self.known, *self.witnesses])
+            retired = [old for old in self.known[:-1] if old in found.signers]
+            if key not in found.signers:
+                says = f"only by {retired[0].vkey}, which another key follows" if retired else "not by the key"
+                raise Problem(f"it is signed {says}: {key.vkey}")
+            if found.origin != key.name:
+                raise Problem(f"it is of another log: {found.origin}")
+            for witness in self.witnesses:
+                if witness not in found.signers:
+                    raise Problem(f"the witness {witness.name} has not signed it")
+        except Problem as err:
+            self.report.add("signature", err, file=path)
+        else:
+            self.report.checked["signatures"] += len(found.signers)
+
+    def check_key_leaf(self, leaf: int, entry: Object) -> None:
+        """After a leaf that says who follows a key, that key signs nothing."""
+        size = self.checkpoint.size if self.checkpoint else 0
+        if entry.get("old") == self.known[-1].vkey and size > leaf + 1:
+            self.report.add("key", "a key still signs that another has followed", file="tlog/checkpoint", leaf=leaf)
+
+    def check_memory(self, remember: str | None) -> None:
+        """Rollback and fork: the tree that was seen last must be the beginning of this one."""
+        if not remember or not os.path.lexists(remember) or not self.checkpoint:
+            return
+        try:
+            seen = Checkpoint.open(Path(remember).read_bytes()[:MAX_NOTE], [])
+            if seen.origin != self.checkpoint.origin:
+                raise Problem(f"the checkpoint that was remembered is of another log: {seen.origin}")
+            if seen.size > self.checkpoint.size:
+                raise Problem(f"rolled back: {self.checkpoint.size} leaves, {seen.size} were seen before")
+            if self.tree.root(seen.size) != seen.root:
+                raise Problem(f"forked: its first {seen.size} leaves are not those that were seen before")
+        except Problem as err:
+            self.report.add("memory", err, file="tlog/checkpoint")
+        except OSError as err:
+            self.report.add("memory", f"cannot be read: {err.strerror}", file=remember)
+        else:
+            self.report.checked["remembered leaves"] = seen.size
+
+    # --- entries ---
+
+    def sort_entries(self) -> None:
+        """Note what prunes and gaps say; and no thing has two leaves."""
+        keys = {"segment": "segment", "receipt": "exec_id", "event": "id"}
+        known = {*keys, "refusal", "gap", "key"}
+        seen: dict[tuple[object, ...], int] = {}
+        for leaf, entry in enumerate(self.entries):
+            if entry is None:
+                continue
+            kind = entry.get("type")
+            self.report.checked[f"{kind if kind in known else 'other'} leaves"] += 1
+            if kind not in known or entry.get("v") != 1:
+                self.report.add("entry", "a kind of leaf that this verifier does not know", severity="unchecked", leaf=leaf)
+            about = [entry.get(keys[kind])] if kind in keys else [entry.get("exec_id"), entry.get("seq"), entry.get("first")]
+            if kind != "key" and (first := seen.setdefault((kind, *map(str, about)), leaf)) != leaf:
+                self.report.add("twice", f"leaf {first} is of the same thing", leaf=leaf)
+            if kind == "gap":
+                first_, last = entry.get("first"), entry.get("last")
+                self.gap_leaves.add((entry.get("exec_id"), first_, last))  # type: ignore[arg-type]
+                self.report.add("gap", f"records are missing, on record: {entry.get('reason')}", severity="note", leaf=leaf, execution=entry.get("exec_id"), seq=first_ if isinstance(first_, int) else None)  # type: ignore[arg-type]
+            elif kind == "refusal":
+                self.refusals[str(entry.get("exec_id")), int(str(entry.get("seq")))] = leaf
+            elif kind == "event" and entry.get("event") == "prune":
+                for path in pruned_in(entry):
+                    self.pruned[path] = leaf
+
+    def each(self, kind: str, check) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001  # a method of this class
+        """Run a check on the leaves of one kind."""
+        for leaf, entry in enumerate(self.entries):
+            if entry and entry.get("type") == kind:
+                try:
+                    check(leaf, entry)
+                except Problem as err:
+                    self.report.add(kind, err, leaf=leaf, execution=str(entry["exec_id"]) if "exec_id" in entry else None)
+
+    # --- segments ---
+
+    def check_segment(self, leaf: int, entry: Object) -> None:
+        """A segment: manifest, files, hashes, rows."""
+        path = text(entry, "segment")
+        stem = path.removesuffix(".parquet")
+        name = f"{stem}.manifest.json"
+        if not SEGMENT_PATH.match(path) or entry.get("manifest") != name:
+            raise Problem(f"no path of a segment: {path!r}")
+        self.segments[path] = leaf
+        if self.pruned.get(path, -1) > leaf and name not in self.files.sizes:
+            self.report.checked["segments pruned on record"] += 1
+            self.report.add("pruned", f"pruned on record, by leaf {self.pruned[path]}", severity="note", file=path, leaf=leaf)
+            return
+        try:
+            content = self.files.read(name, MAX_MANIFEST)
+            if sha256(content).hex() != entry.get("sha256"):
+                raise Problem("it is not the manifest that was logged")
+            manifest = loads(content.removesuffix(b"\n"))
+            for key in ("segment", "root", "rows", "calls", "tenant"):
+                if manifest.get(key) != entry.get(key):
+                    raise Problem(f"`{key}` is not that of the leaf")
+        except Problem as err:
+            self.report.add("manifest", err, file=name, leaf=leaf)
+            return
+        self.check_files(leaf, path, manifest)
+        self.report.checked["segments"] += 1
+
+    def check_files(self, leaf: int, path: str, manifest: Object) -> None:
+        """The files that a manifest names, and what is in them."""
+        found: dict[str, bytes] = {}
+        good: dict[str, bool] = {}
+        for kind, suffix in SUFFIX.items():
+            if kind == "refusals" and child(manifest, "files").get(kind) is None:
+                continue
+            one = child(child(manifest, "files"), kind)
+            name = path.removesuffix(".parquet") + suffix
+            try:
+                if one.get("name") not in {name, name.rpartition("/")[2]}:
+                    raise Problem(f"the manifest names it {one.get('name')}")
+                if self.pruned.get(path, -1) > leaf and name not in self.files.sizes:
+                    continue
+                size = number(one, "bytes")
+                found[kind] = self.files.read(name, max(size, 0))
+                if len(found[kind]) < size:
+                    raise Problem(f"it is cut: {len(found[kind])} of {size} bytes")
+                if sha256(found[kind]).hex() != one.get("sha256"):
+                    raise Problem("it is not the file that was logged")
+                good[kind] = True
+                self.report.checked["bytes of segments"] += size
+            except Problem as err:
+                self.report.add("file", err, file=name, leaf=leaf)
+        parts = self.parts_of(leaf, path, manifest)
+        chunks = found.get("chunks", b"")
+        if good.get("chunks"):
+            self.check_chunks(leaf, path, manifest, chunks, parts)
+        if pq is None:
+            return
+        if good.get("records") or (self.locate and "records" in found and good.get("chunks")):
+            self.check_rows(leaf, path, manifest, found, parts, is_good=bool(good.get("records")))
+

@@ -1,0 +1,249 @@
+"""What a policy blots out is nowhere in the rows, and the rows say that something was."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audit.columns import OPENED, SCHEMA, Masked
+from audit.json_mask import BLOT, blot_out
+from audit.masks import NoKeys, candidate, hashed, mask, shortened
+from audit.start import ExecutionStart
+from audit.terms import AuditTerms, CallTerms, Level, Mask, Payload, Veil
+from sandbox.monitor.decode import decode
+from tests.records import IN, OUT, call, frame, start
+
+BOB = r"\A/in/customers(?:/[^/]+)*\z"
+
+
+class Keys:
+    def key(self, tenant: str) -> bytes:
+        return tenant.encode() * 4
+
+
+def path(veil: Veil, **more: Any) -> Mask:
+    return Mask(column="path", veil=veil, **more)
+
+
+def masked(calls: list[Any], *masks: Mask, keys: Any = None, **columns: list[Any]) -> list[dict[str, Any]]:
+    began = start(audit=AuditTerms(mask=masks))
+    rows = decode(began, [frame(calls)], OPENED.empty_table())
+    for name, values in columns.items():
+        place = SCHEMA.get_field_index(name)
+        rows = rows.set_column(place, SCHEMA.field(name), pa.array(values, SCHEMA.field(name).type))
+    made = mask(rows, began, keys or Keys())
+    assert made.schema == SCHEMA
+    return made.to_pylist()
+
+
+OPEN_BOB = call("path_open", b"customers/bob", opener=IN, fd=3, fd2=5)
+OPEN_ANN = call("path_open", b"public/ann", opener=IN, fd=3, fd2=5)
+
+
+def test_a_dropped_path_leaves_nothing_and_says_so():
+    (row,) = masked([OPEN_BOB], path(Veil.DROP))
+    assert (row["target"], row["guest_target"], row["masked"]) == (
+        None,
+        None,
+        Masked.TARGET | Masked.GUEST_TARGET,
+    )
+
+
+def test_without_masks_rows_are_the_same():
+    (row,) = masked([OPEN_BOB])
+    assert (row["target"], row["masked"]) == ("/srv/in/customers/bob", 0)
+
+
+def test_a_prefix_keeps_the_first_names():
+    (row,) = masked([OPEN_BOB], path(Veil.PREFIX, names=2))
+    assert (row["target"], row["guest_target"]) == ("/srv/in/…", "/in/customers/…")
+
+
+def test_a_short_path_is_left_and_not_called_masked():
+    (row,) = masked([OPEN_BOB], path(Veil.PREFIX, names=4))
+    assert (row["target"], row["masked"]) == ("/srv/in/customers/bob", 0)
+
+
+def test_a_hash_can_be_found_by_whoever_has_the_key():
+    (row,) = masked([OPEN_BOB], path(Veil.HMAC))
+    expected = hmac.new(b"default" * 4, b"/srv/in/customers/bob", hashlib.sha256).hexdigest()[:32]
+    assert row["target"] == f"hmac:{expected}" == candidate(Keys(), "default", "/srv/in/customers/bob")
+    assert row["target"] != candidate(Keys(), "acme", "/srv/in/customers/bob")
+
+
+def test_without_a_key_nothing_is_stored_in_place_of_a_hash():
+    (row,) = masked([OPEN_BOB], path(Veil.HMAC), keys=NoKeys())
+    assert (row["target"], row["masked"] & Masked.TARGET) == (None, Masked.TARGET)
+
+
+def test_a_mask_is_for_the_paths_of_its_glob_and_no_others():
+    bob, ann = masked([OPEN_BOB, OPEN_ANN], path(Veil.DROP, pattern=BOB))
+    assert (bob["target"], ann["target"]) == (None, "/srv/in/public/ann")
+    assert (bob["guest_target"], ann["masked"]) == (None, 0)
+
+
+def test_the_first_mask_that_fits_counts():
+    masks = path(Veil.DROP, pattern=BOB), path(Veil.PREFIX, names=1)
+    bob, ann = masked([OPEN_BOB, OPEN_ANN], *masks)
+    assert (bob["target"], ann["target"]) == (None, "/srv/…")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"public/../customers/bob", b"customers//bob", b"./customers/bob", b"/in/./customers/bob",
+     b"/in/x/../customers//bob"],
+)  # fmt: skip
+def test_no_spelling_of_a_path_gets_round_a_glob(raw):
+    (row,) = masked([call("path_open", raw, opener=IN, fd=3, decision=1)], path(Veil.DROP, pattern=BOB))
+    assert (row["target"], row["guest_target"]) == (None, None)
+
+
+def test_a_new_name_below_the_glob_is_masked_whatever_the_old_one_was():
+    moved = call("path_rename", b"public/a", b"customers/bob", opener=IN, aux=IN, fd=3, fd2=3)
+    (row,) = masked([moved], path(Veil.DROP, pattern=BOB))
+    assert (row["target"], row["guest_target"], row["target2"]) == (None, None, None)
+
+
+def test_refusals_are_masked_too():
+    refused = call("path_open", b"customers/bob", opener=IN, fd=3, decision=1, errno=76, reason=1)
+    (row,) = masked([refused], path(Veil.DROP))
+    assert (row["target"], row["reason"]) == (None, "rule")
+
+
+def test_standard_streams_are_no_paths():
+    (row,) = masked([call("fd_write", fd=1, aux=3)], path(Veil.DROP))
+    assert (row["target"], row["masked"]) == ("stdout", 0)
+
+
+def test_scratch_directories_are_named_by_the_guest():
+    opened = call("path_open", b"a", opener=OUT, fd=4, fd2=6)
+    (row,) = masked([opened], path(Veil.DROP, pattern=r"\A/out(?:/[^/]+)*\z"))
+    assert row["target"] is None
+
+
+def test_a_dropped_payload_leaves_no_digest_either():
+    (row,) = masked(
+        [call("fd_read", fd=0, aux=3)],
+        Mask(column="payload", veil=Veil.DROP),
+        payload=[b"abc"],
+        payload_sha256=[b"\1" * 32],
+    )
+    assert (row["payload"], row["payload_sha256"], row["masked"]) == (None, None, Masked.PAYLOAD)
+
+
+def test_a_payload_can_be_cut_down_to_its_digest():
+    (row,) = masked(
+        [call("fd_read", fd=0, aux=3)],
+        Mask(column="payload", veil=Veil.DIGEST),
+        payload=[b"abc"],
+        payload_sha256=[b"\1" * 32],
+    )
+    assert (row["payload"], row["payload_sha256"], row["masked"]) == (None, b"\1" * 32, Masked.PAYLOAD)
+
+
+def json_row(raw: bytes) -> dict[str, Any]:
+    pointer = Mask(column="payload", veil=Veil.JSON, pointer="/email")
+    return masked(
+        [call("fd_write", fd=1, aux=len(raw))], pointer, payload=[raw], payload_sha256=[b"\1" * 32]
+    )[0]
+
+
+def test_a_blotted_value_takes_the_digest_with_it():
+    row = json_row(b'{"email":"a@b.c","n":1}')
+    assert json.loads(row["payload"]) == {"email": BLOT, "n": 1}
+    assert (row["payload_sha256"], row["masked"]) == (None, Masked.PAYLOAD)
+
+
+def test_json_without_the_value_is_left_as_it_was():
+    row = json_row(b'{"n": 1}')
+    assert (row["payload"], row["payload_sha256"], row["masked"]) == (b'{"n": 1}', b"\1" * 32, 0)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b'{"email":"a@', b"plain text", b'"a@b.c"', b"\xff\xfe", b'{"x":{"email":"a@b.c"},"x":1}', b"[" * 9000,
+     b'{"email":"a@b.c","email":"b"}', b'{"n":1}\nemail=a@b.c', b'{"email":"\\ud800"'],
+)  # fmt: skip
+def test_what_cannot_be_read_in_one_way_is_dropped_and_its_digest_kept(raw):
+    row = json_row(raw)
+    assert (row["payload"], row["payload_sha256"], row["masked"]) == (None, b"\1" * 32, Masked.PAYLOAD)
+
+
+def test_each_line_of_json_is_masked():
+    found = blot_out(b'{"email":"a"}\n\n{"n":1}\n{"email":"b"}\n', ["/email"])
+    assert found.text == b'{"email":"***"}\n\n{"n":1}\n{"email":"***"}\n'
+
+
+@pytest.mark.parametrize(
+    ("pointer", "raw"),
+    [("/a/b", {"a": {"b": "SECRET"}}), ("/a/1", {"a": [0, "SECRET"]}), ("/a~1b", {"a/b": "SECRET"}),
+     ("/m~0n", {"m~n": "SECRET"}), ("/", {"": "SECRET"}), ("/0", ["SECRET"]), ("/é", {"é": "SECRET"})],
+)  # fmt: skip
+def test_a_pointer_finds_its_value_however_it_is_spelt(pointer, raw):
+    for text in (json.dumps(raw), json.dumps(raw, ensure_ascii=False), json.dumps(raw, indent=2)):
+        found = blot_out(text.encode(), [pointer])
+        assert found.is_changed
+        assert b"SECRET" not in (found.text or b"")
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abé"), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.sampled_from("abé"), VALUES, max_size=3), st.lists(st.sampled_from("ab01"), min_size=1))
+def test_masked_json_differs_from_the_whole_in_nothing_but_the_value(value, steps):
+    found = blot_out(json.dumps(value).encode(), ["/" + "/".join(steps)])
+    at: Any = value
+    for step in steps[:-1]:
+        if isinstance(at, list):
+            at = at[int(step)] if step.isdigit() and int(step) < len(at) else None
+        else:
+            at = at.get(step) if isinstance(at, dict) else None
+    last = steps[-1]
+    if isinstance(at, dict) and last in at:
+        at[last] = BLOT
+    elif isinstance(at, list) and last.isdigit() and int(last) < len(at):
+        at[int(last)] = BLOT
+    assert json.loads(found.text or b"") == value
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "expected"),
+    [("/a/b/c", 2, "/a/b/…"), ("/a/b", 2, "/a/b"), ("tmp://out/a/b", 2, "tmp://out/a/…"), ("/", 1, "/"),
+     ("/in/../secret", 2, "/in/../…"), ("a/b/c", 1, "a/…")],
+)  # fmt: skip
+def test_a_path_is_shortened_at_its_names(text, names, expected):
+    assert shortened(text, names) == expected
+
+
+NAMES = st.text("ab/.…é", min_size=0, max_size=12)
+
+
+@given(NAMES, st.integers(1, 4))
+def test_no_more_than_the_first_names_are_kept(text, names):
+    short = shortened("/" + text, names)
+    assert short == "/" + text or short == "/" + "/".join(text.split("/")[:names]) + "/…"
+
+
+def test_terms_come_back_from_json_as_they_were():
+    terms = AuditTerms(
+        level=Level.SUMMARY,
+        payload=Payload.parse("head:256"),
+        mask=(path(Veil.HMAC, glob="/in/**", pattern=BOB), Mask(column="payload", veil=Veil.JSON, pointer="/a")),
+        rules=(CallTerms("wasi_snapshot_preview1.fd_read", Level.CALLS, Payload.parse("full")),),
+    )
+    began = start(audit=terms)
+    assert ExecutionStart.from_json(began.to_json()) == began
+    assert hashed(b"k", "a") != hashed(b"k", "b")
