@@ -64,7 +64,12 @@ DECISIONS = {0: "none", 1: "allow", 2: "deny", 3: "would_deny", 4: "modified", 5
 REFUSING, TRAP = (2, 3, 5), 2
 SEGMENT_PATH = re.compile(r"seg/tenant=[A-Za-z0-9_%~-]+/day=[0-9-]+/[A-Za-z0-9_-][A-Za-z0-9._-]*\.parquet\Z")
 EXEC_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
-SUFFIX = {"records": ".parquet", "refusals": ".deny.parquet", "rollup": ".rollup.parquet", "chunks": ".chunks"}
+SUFFIX = {
+    "records": ".parquet",
+    "refusals": ".deny.parquet",
+    "rollup": ".rollup.parquet",
+    "chunks": ".chunks",
+}
 
 
 class Problem(Exception):
@@ -89,7 +94,12 @@ class Finding:
 
     def line(self) -> str:
         """The finding as one line, in which no byte of the log can drive a terminal."""
-        places = (("leaf", self.leaf), ("execution", self.execution), ("seq", self.seq), ("byte", self.offset))
+        places = (
+            ("leaf", self.leaf),
+            ("execution", self.execution),
+            ("seq", self.seq),
+            ("byte", self.offset),
+        )
         where = "".join(f", {name} {value}" for name, value in places if value is not None)
         return shown(f"{self.severity}: {self.what}: {self.message} [{self.file or 'log'}{where}]", 600)
 
@@ -490,7 +500,9 @@ def records_fast(table) -> bytes:  # type: ignore[no-untyped-def]  # noqa: ANN00
         made["words"][row] = np.frombuffer(digest, "u1")
     kept = pc.or_(pc.is_valid(table.column("payload")), pc.is_valid(table.column("payload_sha256")))
     some = np.flatnonzero(kept.to_numpy())
-    for row, one in zip(some, table.select(["payload", "payload_sha256"]).take(some).to_pylist(), strict=True):
+    for row, one in zip(
+        some, table.select(["payload", "payload_sha256"]).take(some).to_pylist(), strict=True
+    ):
         made["payload"][row] = np.frombuffer(digest_payload(*one.values()), "u1")
     return bytes(made.tobytes())
 
@@ -558,7 +570,10 @@ class Span:
         kinds, which = np.unique(at * 256 + made["decision"], return_inverse=True)
         for kind, count in zip(kinds, np.bincount(which, weights=n), strict=True):
             self.counts[names[kind // 256], int(kind % 256)] += int(count)
-        self.bytes = [self.bytes[0] + int(made["bytes_in"].sum()), self.bytes[1] + int(made["bytes_out"].sum())]
+        self.bytes = [
+            self.bytes[0] + int(made["bytes_in"].sum()),
+            self.bytes[1] + int(made["bytes_out"].sum()),
+        ]
         refused = np.isin(made["decision"], REFUSING) | (made["stage"] == TRAP)
         self.refused += [rows[i * 160 : i * 160 + 160] for i in np.flatnonzero(refused)]
         self.hash(rows)
@@ -638,7 +653,9 @@ def take(table, found: dict[str, Span], last: str) -> str:  # type: ignore[no-un
 
 def counted(content: bytes) -> tuple[Counter[tuple[str, int]], list[int]]:
     """What a roll-up file adds up to: calls by call and decision, and rows, calls, bytes in and out."""
-    rows = parquet(content).read(columns=["call", "decision", "rows", "n", "bytes_in", "bytes_out"]).to_pylist()
+    rows = (
+        parquet(content).read(columns=["call", "decision", "rows", "n", "bytes_in", "bytes_out"]).to_pylist()
+    )
     counts: Counter[tuple[str, int]] = Counter()
     for row in rows:
         counts[row["call"], row["decision"]] += row["n"]
@@ -724,7 +741,9 @@ class Audit:
         tiles = list(self.read_level_0(size))
         there = next((i for i, (h, t) in enumerate(zip(hashes, tiles, strict=True)) if not h and not t), size)
         if there < size:
-            self.report.add("cut", f"there are {there} of {size} leaves", file="tlog/tile/entries", leaf=there)
+            self.report.add(
+                "cut", f"there are {there} of {size} leaves", file="tlog/tile/entries", leaf=there
+            )
         from_entries, from_tiles = (
             Tree([mine or other or bytes(32) for mine, other in zip(a, b, strict=True)])
             for a, b in ((hashes, tiles), (tiles, hashes))
@@ -741,7 +760,9 @@ class Audit:
         self.check_tiles(size)
         self.report.checked["leaves"] = size
         if self.checkpoint and size > signed:
-            self.report.add("unsigned", f"{size - signed} leaves are not signed yet", severity="note", leaf=signed)
+            self.report.add(
+                "unsigned", f"{size - signed} leaves are not signed yet", severity="note", leaf=signed
+            )
 
     def read_head(self) -> tuple[int, bytes]:
         """Size and root that the log itself goes by; they are not signed."""
@@ -753,7 +774,10 @@ class Audit:
             return 0, b""
         if self.checkpoint and size < self.checkpoint.size:
             self.report.add(
-                "cut", f"the log has {size} leaves, {self.checkpoint.size} are signed", file="tlog/head", leaf=size
+                "cut",
+                f"the log has {size} leaves, {self.checkpoint.size} are signed",
+                file="tlog/head",
+                leaf=size,
             )
         # A size that the files cannot have is not believed: it would cost memory.
         most = 256 * sum(path.startswith("tlog/tile/entries/") for path in self.files.sizes)
@@ -798,7 +822,9 @@ class Audit:
             for at in range(width):
                 yield content[at * 32 : at * 32 + 32] if len(content) >= at * 32 + 32 else None
 
-    def keep_entries(self, entries: Sequence[tuple[bytes, str, int] | None], hashes: Sequence[bytes | None]) -> None:
+    def keep_entries(
+        self, entries: Sequence[tuple[bytes, str, int] | None], hashes: Sequence[bytes | None]
+    ) -> None:
         """Parse the entries that are what the tree says."""
         for leaf, (entry, digest) in enumerate(zip(entries, hashes, strict=True)):
             self.entries.append(None)
@@ -816,7 +842,9 @@ class Audit:
     def check_tiles(self, size: int) -> None:
         """Every tile, of every level, against the hashes over the leaves; and that those needed are there."""
         for path in [path for path in self.files.sizes if path.startswith("tlog/tile/")]:
-            match = re.fullmatch(r"tlog/tile/(entries|[0-9])/((?:x\d{3}/)*\d{3})(?:\.p/([1-9]\d{0,2}))?", path)
+            match = re.fullmatch(
+                r"tlog/tile/(entries|[0-9])/((?:x\d{3}/)*\d{3})(?:\.p/([1-9]\d{0,2}))?", path
+            )
             if not match or match[1] == "entries":
                 continue
             index, width = int(re.sub("[x/]", "", match[2])), int(match[3] or 256)
@@ -832,7 +860,9 @@ class Audit:
                 continue
             for at in range(width):
                 if content[at * 32 : at * 32 + 32] != row[index * 256 + at]:
-                    self.report.add("tile", f"hash {at} is not that over the leaves", file=path, offset=at * 32)
+                    self.report.add(
+                        "tile", f"hash {at} is not that over the leaves", file=path, offset=at * 32
+                    )
         for level in range(8):
             for index, width in tiles_of(size >> 8 * level):
                 some = {tile_path(str(level), index, w) for w in (256, width)}
@@ -903,7 +933,9 @@ class Audit:
             found = Checkpoint.open(note, [*self.known, *self.witnesses])
             retired = [old for old in self.known[:-1] if old in found.signers]
             if key not in found.signers:
-                says = f"only by {retired[0].vkey}, which another key follows" if retired else "not by the key"
+                says = (
+                    f"only by {retired[0].vkey}, which another key follows" if retired else "not by the key"
+                )
                 raise Problem(f"it is signed {says}: {key.vkey}")
             if found.origin != key.name:
                 raise Problem(f"it is of another log: {found.origin}")
@@ -919,7 +951,9 @@ class Audit:
         """After a leaf that says who follows a key, that key signs nothing."""
         size = self.checkpoint.size if self.checkpoint else 0
         if entry.get("old") == self.known[-1].vkey and size > leaf + 1:
-            self.report.add("key", "a key still signs that another has followed", file="tlog/checkpoint", leaf=leaf)
+            self.report.add(
+                "key", "a key still signs that another has followed", file="tlog/checkpoint", leaf=leaf
+            )
 
     def check_memory(self, remember: str | None) -> None:
         """Rollback and fork: the tree that was seen last must be the beginning of this one."""
@@ -953,14 +987,30 @@ class Audit:
             kind = entry.get("type")
             self.report.checked[f"{kind if kind in known else 'other'} leaves"] += 1
             if kind not in known or entry.get("v") != 1:
-                self.report.add("entry", "a kind of leaf that this verifier does not know", severity="unchecked", leaf=leaf)
-            about = [entry.get(keys[kind])] if kind in keys else [entry.get("exec_id"), entry.get("seq"), entry.get("first")]
+                self.report.add(
+                    "entry",
+                    "a kind of leaf that this verifier does not know",
+                    severity="unchecked",
+                    leaf=leaf,
+                )
+            about = (
+                [entry.get(keys[kind])]
+                if kind in keys
+                else [entry.get("exec_id"), entry.get("seq"), entry.get("first")]
+            )
             if kind != "key" and (first := seen.setdefault((kind, *map(str, about)), leaf)) != leaf:
                 self.report.add("twice", f"leaf {first} is of the same thing", leaf=leaf)
             if kind == "gap":
                 first_, last = entry.get("first"), entry.get("last")
                 self.gap_leaves.add((entry.get("exec_id"), first_, last))  # type: ignore[arg-type]
-                self.report.add("gap", f"records are missing, on record: {entry.get('reason')}", severity="note", leaf=leaf, execution=entry.get("exec_id"), seq=first_ if isinstance(first_, int) else None)  # type: ignore[arg-type]
+                self.report.add(
+                    "gap",
+                    f"records are missing, on record: {entry.get('reason')}",
+                    severity="note",
+                    leaf=leaf,
+                    execution=entry.get("exec_id"),
+                    seq=first_ if isinstance(first_, int) else None,
+                )  # type: ignore[arg-type]
             elif kind == "refusal":
                 self.refusals[str(entry.get("exec_id")), int(str(entry.get("seq")))] = leaf
             elif kind == "event" and entry.get("event") == "prune":
@@ -974,7 +1024,9 @@ class Audit:
                 try:
                     check(leaf, entry)
                 except Problem as err:
-                    self.report.add(kind, err, leaf=leaf, execution=str(entry["exec_id"]) if "exec_id" in entry else None)
+                    self.report.add(
+                        kind, err, leaf=leaf, execution=str(entry["exec_id"]) if "exec_id" in entry else None
+                    )
 
     # --- segments ---
 
@@ -988,7 +1040,13 @@ class Audit:
         self.segments[path] = leaf
         if self.pruned.get(path, -1) > leaf and name not in self.files.sizes:
             self.report.checked["segments pruned on record"] += 1
-            self.report.add("pruned", f"pruned on record, by leaf {self.pruned[path]}", severity="note", file=path, leaf=leaf)
+            self.report.add(
+                "pruned",
+                f"pruned on record, by leaf {self.pruned[path]}",
+                severity="note",
+                file=path,
+                leaf=leaf,
+            )
             return
         try:
             content = self.files.read(name, MAX_MANIFEST)
@@ -1037,3 +1095,538 @@ class Audit:
         if good.get("records") or (self.locate and "records" in found and good.get("chunks")):
             self.check_rows(leaf, path, manifest, found, parts, is_good=bool(good.get("records")))
 
+    def parts_of(self, leaf: int, path: str, manifest: Object) -> list[Part]:
+        """What the manifest says of each execution."""
+        parts = []
+        for one in children(manifest, "executions"):
+            exec_id = text(one, "exec_id")
+            gaps = [(number(gap, "first"), number(gap, "last")) for gap in children(one, "gaps")]
+            first, last, calls = number(one, "first_seq"), number(one, "last_seq"), number(one, "calls")
+            part = Part(path, leaf, first, last, calls, gaps, number(one, "chunks"))
+            if calls + missing(gaps) != last - first + 1:
+                self.report.add(
+                    "sequence",
+                    "calls and gaps do not fill the sequence numbers",
+                    file=path,
+                    leaf=leaf,
+                    execution=exec_id,
+                    seq=first,
+                )
+            self.parts[exec_id].append(part)
+            parts.append(part)
+        totals = [sum(part.calls for part in parts), sum(part.chunks for part in parts)]
+        if totals != [number(manifest, "calls"), number(manifest, "chunks")]:
+            raise Problem("the executions of the manifest do not add up to its calls and chunks")
+        return parts
+
+    def check_chunks(self, leaf: int, path: str, manifest: Object, content: bytes, parts: list[Part]) -> None:
+        """The hashes of the chunks lead to the root of the segment."""
+        leaves = [content[at : at + 32] for at in range(0, len(content), 32)]
+        if len(content) != number(manifest, "chunks") * 32 or root_of(leaves).hex() != manifest.get("root"):
+            self.report.add("chunks", "they have another root than the segment", file=path, leaf=leaf)
+            return
+        at = 0
+        for part in parts:
+            part.leaves, at = leaves[at : at + part.chunks], at + part.chunks
+
+    def check_rows(self, leaf: int, path: str, manifest: Object, found: dict[str, bytes], parts: list[Part], *, is_good: bool) -> None:  # fmt: skip
+        """The rows hash to those chunks, and are what manifest, sidecar and roll-up say."""
+        ids = [text(one, "exec_id") for one in children(manifest, "executions")]
+        where = {"file": path, "leaf": leaf}
+        try:
+            spans = spans_of(found["records"], number(manifest, "rows"))
+            if [span.exec_id for span in spans] != ids:
+                raise Problem("it has rows of other executions than its manifest says")
+        except Problem as err:
+            self.report.add("rows", err, **where)
+            return
+        except Exception as err:  # noqa: BLE001  # whatever a library says of a file: it does not verify
+            self.report.add("rows", f"cannot be read: {err!r}", **where)
+            return
+        for span, part, one in zip(spans, parts, children(manifest, "executions"), strict=True):
+            self.check_span(span, part, one, manifest)
+            part.span = span if is_good else None
+        roots = root_of([hash_ for span in spans for hash_ in span.leaves])
+        if roots.hex() != manifest.get("root"):
+            self.report.add("rows", "they have another root than the segment", **where)
+        if is_good:
+            self.report.checked["rows"] += sum(span.rows for span in spans)
+            self.check_sidecars(leaf, path, manifest, found, spans)
+
+    def check_span(self, span: Span, part: Part, one: Object, manifest: Object) -> None:
+        """The rows of one execution in one segment."""
+        where = {"file": part.path, "leaf": part.leaf, "execution": span.exec_id}
+        for at, (mine, logged) in enumerate(zip(span.leaves, part.leaves or [], strict=False)):
+            if mine != logged:
+                last = f"{span.firsts[at + 1] - 1}" if at + 1 < len(span.firsts) else f"{span.last}"
+                self.report.add(
+                    "chunk",
+                    f"calls {span.firsts[at]} to {last} are not those that were logged",
+                    seq=span.firsts[at],
+                    **where,
+                )  # type: ignore[arg-type]
+        for seq, wrong in span.wrong:
+            self.report.add("order", wrong, seq=seq, **where)  # type: ignore[arg-type]
+        says = (number(one, "rows"), part.calls, part.chunks, part.first, manifest.get("tenant"))
+        if says != (span.rows, span.calls, len(span.leaves), span.first, span.owner[0]):
+            self.report.add(
+                "rows", "rows, calls, chunks, first number or tenant are not as the manifest says", **where
+            )  # type: ignore[arg-type]
+        if not span.is_condensed and (span.holes != part.gaps or span.last != part.last):
+            hole = next(iter({*span.holes} ^ {*part.gaps}), (span.last, 0))
+            self.report.add(
+                "sequence", "records are missing, and the manifest does not say so", seq=hole[0], **where
+            )  # type: ignore[arg-type]
+        if span.owner[1] not in list(manifest.get("modules") or []) or span.owner[2] not in list(
+            manifest.get("policies") or []
+        ):  # type: ignore[call-overload]
+            self.report.add("rows", "the manifest does not name their module or policy", **where)  # type: ignore[arg-type]
+
+    def check_sidecars(
+        self, leaf: int, path: str, manifest: Object, found: dict[str, bytes], spans: list[Span]
+    ) -> None:
+        """The refusals beside the segment, the roll-up, and the leaves of refusals say what the rows say."""
+        stem = path.removesuffix(".parquet")
+        try:
+            refused = [(span.exec_id, one) for span in spans for one in span.refused]
+            if len(refused) != number(manifest, "refusals"):
+                raise Problem(
+                    f"{len(refused)} rows are refusals, the manifest has {manifest.get('refusals')}"
+                )
+            if refused and "refusals" in found:
+                table = parquet(found["refusals"]).read()
+                rows, ids = records(table), table.column("exec_id").to_pylist()
+                if [(name, rows[at * 160 : at * 160 + 160]) for at, name in enumerate(ids)] != refused:
+                    raise Problem("the rows are not the refusals of the segment")
+                self.check_refusals(leaf, path, table)
+            elif refused and not self.pruned.get(path):
+                raise Problem("there are refusals, and no file of them")
+        except Exception as err:  # noqa: BLE001  # whatever a library says of a file: it does not verify
+            self.report.add("refusals", err, file=f"{stem}.deny.parquet", leaf=leaf)
+        try:
+            counts: Counter[tuple[str, int]] = Counter()
+            totals = [0, 0, 0, 0]
+            for span in spans:
+                counts.update(span.counts)
+                totals = [a + b for a, b in zip(totals, (span.rows, span.calls, *span.bytes), strict=True)]
+            if "rollup" in found and counted(found["rollup"]) != (counts, totals):
+                raise Problem("it does not add up to the rows of the segment")
+        except Exception as err:  # noqa: BLE001  # as above
+            self.report.add("rollup", err, file=f"{stem}.rollup.parquet", leaf=leaf)
+
+    def check_refusals(self, leaf: int, path: str, table) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        """Each of the first 100 refusals of an execution in a segment has its own leaf, and it is true."""
+        given: Counter[str] = Counter()
+        for row in table.to_pylist():
+            exec_id, seq = row["exec_id"], row["seq"]
+            given[exec_id] += row["decision"] in REFUSING
+            if row["decision"] not in REFUSING or given[exec_id] > 100:
+                continue
+            at = self.refusals.pop((exec_id, seq), None)
+            entry = (self.entries[at] or {}) if at is not None else {}
+            names = {"tenant": "tenant_id", "module": "module_id", "policy": "policy_id", "rule": "rule_id"}
+            same = ("call", "reason", "right", "target", "guest_target", "target2", "errno")
+            wrong = [key for key in same if entry.get(key) != row[key]]
+            wrong += [key for key, column in names.items() if entry.get(key) != row[column]]
+            wrong += ["decision"] if entry.get("decision") != DECISIONS.get(row["decision"]) else []
+            if at is None or wrong:
+                says = (
+                    f"its leaf says other things: {', '.join(wrong)}" if at is not None else "it has no leaf"
+                )
+                self.report.add(
+                    "refusal", says, file=path, leaf=leaf if at is None else at, execution=exec_id, seq=seq
+                )
+
+    # --- executions ---
+
+    def check_receipt(self, leaf: int, entry: Object) -> None:
+        """A receipt: its file, the chunks of its execution, and that the rows add up to its counters."""
+        exec_id = text(entry, "exec_id")
+        if not EXEC_ID.match(exec_id):
+            raise Problem("no id of an execution")
+        path = f"exec/{exec_id}.receipt.json"
+        parts = sorted(self.parts.get(exec_id, []), key=lambda part: part.first)
+        self.check_tree(leaf, entry, parts)
+        self.report.checked["executions"] += 1
+        if path not in self.files.sizes and self.pruned.get(path, -1) > leaf:
+            self.report.add(
+                "pruned",
+                f"pruned on record, by leaf {self.pruned[path]}",
+                severity="note",
+                file=path,
+                leaf=leaf,
+            )
+            return
+        try:
+            content = self.files.read(path, MAX_RECEIPT)
+            if sha256(content).hex() != entry.get("sha256"):
+                raise Problem("it is not the receipt that was logged")
+            receipt = loads(content.removesuffix(b"\n"))
+            if (receipt.get("execution_id"), receipt.get("tenant")) != (exec_id, entry.get("tenant")):
+                raise Problem("it is of another execution or tenant than its leaf")
+            self.check_note(exec_id, sha256(content).hex(), leaf)
+            self.check_counters(leaf, entry, receipt, parts)
+        except Problem as err:
+            self.report.add("receipt", err, file=path, leaf=leaf, execution=exec_id)
+
+    def check_tree(self, leaf: int, entry: Object, parts: list[Part]) -> None:
+        """The chunks of all segments lead to the root of the execution; they were logged before it."""
+        exec_id = str(entry.get("exec_id"))
+        names = [part.path for part in parts]
+        listed = entry.get("segments")
+        gone = [name for name in (listed if isinstance(listed, list) else []) if name not in names]
+        self.is_whole[exec_id] = not gone and all(part.span for part in parts)
+        if any(self.pruned.get(str(name), -1) < self.segments.get(str(name), leaf) for name in gone):
+            raise Problem(f"a segment that it names is missing: {gone[0]}")
+        if gone:
+            return
+        if names != listed:
+            raise Problem("it names other segments, or in another order, than those that hold its rows")
+        late = [part.path for part in parts if part.leaf > leaf]
+        if late:
+            raise Problem(f"a segment was logged after the receipt: {late[0]}")
+        leaves = [
+            one for part in parts for one in (part.leaves or (part.span.leaves if part.span else [None]))
+        ]
+        if None not in leaves:
+            if len(leaves) != number(entry, "chunks") or root_of(leaves).hex() != entry.get("root"):  # type: ignore[arg-type]
+                raise Problem("the chunks have another root than the execution")
+            self.report.checked["execution trees"] += 1
+
+    def check_note(self, exec_id: str, digest: str, leaf: int) -> None:
+        """The receipt's own signed note, where there is one."""
+        path = f"exec/{exec_id}.receipt.note"
+        if path not in self.files.sizes:
+            if leaf < (self.checkpoint.size if self.checkpoint else 0):
+                self.report.checked["receipts without a note"] += 1
+            return
+        try:
+            lines, signers = open_note(self.files.read(path, MAX_NOTE), [*self.known, *self.keys])
+            if not signers or lines != ["wasmgate.receipt/v1", exec_id, digest]:
+                raise Problem("the note is not signed by the log, or is of another receipt")
+            self.report.checked["receipt notes"] += 1
+        except Problem as err:
+            self.report.add("note", err, file=path, leaf=leaf, execution=exec_id)
+
+    def check_counters(self, leaf: int, entry: Object, receipt: Object, parts: list[Part]) -> None:
+        """Completeness: no number is missing, and the rows add up to what the monitor counted."""
+        where = {"file": f"exec/{entry['exec_id']}.receipt.json", "leaf": leaf, "execution": entry["exec_id"]}
+        says = {
+            (call, word): number(counts, word)
+            for call in (calls := child(receipt, "calls"))
+            for counts in [child(calls, call)]
+            for word in counts
+        }
+        refused = sum(count for (_, word), count in says.items() if word in {DECISIONS[d] for d in REFUSING})
+        total = number(receipt, "records")
+        if (total, refused) != (entry.get("records"), entry.get("refusals")):
+            raise Problem("records or refusals are not as the leaf says")
+        if entry.get("outcome") not in {child(receipt, "outcome").get("kind"), None}:
+            raise Problem("the outcome is not as the leaf says")
+        if sum(says.values()) != total:
+            self.report.add("counters", f"the calls add up to {sum(says.values())}, not to {total}", **where)  # type: ignore[arg-type]
+        gaps = [(number(gap, "first"), number(gap, "last")) for gap in children(receipt, "gaps")]
+        holes = [gap for part in parts for gap in part.gaps]
+        for part, after in zip([None, *parts], parts, strict=False):
+            begin = part.last + 1 if part else 0
+            if after.first < begin:
+                self.report.add("sequence", f"two segments have call {after.first}", seq=after.first, **where)  # type: ignore[arg-type]
+            elif after.first > begin and self.is_whole[str(entry["exec_id"])]:
+                holes.append((begin, after.first - 1))
+        for gap in holes:
+            if gap not in gaps or not self.has_gap_leaf(str(entry["exec_id"]), gap):
+                self.report.add(
+                    "sequence", f"calls {gap[0]} to {gap[1]} are missing, not on record", seq=gap[0], **where
+                )  # type: ignore[arg-type]
+        if not self.is_whole[str(entry["exec_id"])]:
+            return
+        rows: Counter[tuple[str, str]] = Counter()
+        for part in parts:
+            for (call, decision), count in (part.span.counts if part.span else Counter()).items():
+                rows[call.rpartition(".")[2], DECISIONS.get(decision, str(decision))] += count
+        if sum(rows.values()) != total and sum(rows.values()) + missing(gaps) != total:
+            self.report.add(
+                "counters", f"{sum(rows.values())} calls are in the rows, {total} were counted", **where
+            )  # type: ignore[arg-type]
+        elif not gaps:
+            for call, word in sorted({*rows, *says}):
+                if rows[call, word] != says.get((call, word), 0):
+                    self.report.add(
+                        "counters",
+                        f"{call} {word}: {rows[call, word]} in the rows, {says.get((call, word), 0)} counted",
+                        **where,
+                    )  # type: ignore[arg-type]
+        self.report.checked["receipts that add up"] += 1
+
+    def has_gap_leaf(self, exec_id: str, gap: tuple[int, int]) -> bool:
+        """Is there a leaf that tells of these missing numbers?"""
+        return any(
+            name in {exec_id, None}
+            and (first is None or first <= gap[0])
+            and (last is None or last >= gap[1])
+            for name, first, last in self.gap_leaves
+        )
+
+    # --- what is not sealed, and what nobody names ---
+
+    def check_wal(self) -> None:
+        """Frames that are not sealed yet: their chain and, with `blake3`, their checksums."""
+        paths = [path for path in self.files.sizes if re.fullmatch(r"wal/[^/.][^/]*\.wal", path)]
+        for path in paths:
+            try:
+                content = self.files.read(path, 1 << 33)
+            except Problem as err:
+                self.report.add("wal", err, file=path)
+                continue
+            at, wrong = read_frames(content)
+            self.report.checked["unsealed bytes"] += at
+            if wrong:
+                severity = "note" if wrong.startswith("torn") else "error"
+                self.report.add("wal", wrong, severity=severity, file=path, offset=at)
+        if paths and b3 is None:
+            self.report.add(
+                "wal", "without `blake3`, checksums of unsealed files were not checked", severity="unchecked"
+            )
+
+    def check_unnamed(self) -> None:
+        """Files that no leaf names: in the places of evidence they are wrong, elsewhere worth a note."""
+        ours = re.compile(
+            r"catalog\.sqlite(-wal|-shm)?|(catalog|seal)\.lock|wal/.*|tlog/head|(.*/)?\.[^/]*"
+            r"|tlog/tile/.*|tlog/keys/[0-9]+\.(vkey|checkpoint)"
+        )
+        fresh = {path[4:].rpartition(".")[0] for path in self.files.sizes if path.startswith("wal/")}
+        for path in sorted(set(self.files.sizes) - self.files.named):
+            if path.startswith("tlog/tile/"):
+                self.report.add("unnamed", "a tile that is not part of the tree", severity="note", file=path)
+            elif not ours.fullmatch(path):
+                is_evidence = path.startswith(("seg/", "exec/"))
+                is_new = bool(fresh) and (
+                    path.startswith("exec/") or path.rpartition("/")[2].split(".")[0] in fresh
+                )
+                severity = "error" if is_evidence and not is_new else "note"
+                self.report.add("unnamed", "no leaf names this file", severity=severity, file=path)
+
+
+def missing(gaps: Sequence[tuple[int, int]]) -> int:
+    """How many sequence numbers gaps leave out."""
+    return sum(last - first + 1 for first, last in gaps)
+
+
+def tiles_of(size: int) -> Iterator[tuple[int, int]]:
+    """Number and width of each tile of a row of `size` hashes."""
+    for index in range(-(-size // 256)):
+        yield index, min(256, size - index * 256)
+
+
+def tile_path(kind: str, index: int, width: int) -> str:
+    """Path of a tile."""
+    parts = [f"{index % 1000:03d}"]
+    while index := index // 1000:
+        parts.append(f"x{index % 1000:03d}")
+    return f"tlog/tile/{kind}/{'/'.join(reversed(parts))}" + ("" if width == 256 else f".p/{width}")
+
+
+def pruned_in(entry: Object) -> Iterator[str]:
+    """The paths of segments and receipts that a `prune` event says it removed."""
+    details = entry.get("details")
+    for key in ("segment", "segments", "receipt", "receipts"):
+        named = details.get(key) if isinstance(details, dict) else None
+        for one in named.split("\n") if isinstance(named, str) else []:
+            yield f"exec/{one}.receipt.json" if EXEC_ID.match(one) else one
+
+
+FRAME = struct.Struct("<4sHHQIIQII16s16s16s")
+
+
+def read_frames(content: bytes) -> tuple[int, str]:
+    """How many bytes are good frames, and what is wrong after them."""
+    at, count, before = 0, 0, bytes(16)
+    while at < len(content):
+        if len(content) - at < FRAME.size or not any(content[at : at + FRAME.size]):
+            return at, "torn: the last frame is not all there"
+        magic, _, kind, number_, length, _, _, _, arena, _, chain, checksum = FRAME.unpack_from(content, at)
+        if (magic, number_, chain) != (b"WGWL", count, before) or not 1 <= kind <= 6 or arena > length:
+            return at, "not a frame that follows the one before it"
+        end = at + FRAME.size + length
+        if end > len(content):
+            return at, "torn: the last frame is not all there"
+        if b3 is not None:
+            parts = content[at : at + FRAME.size - 16] + content[at + FRAME.size : end]
+            if b3.blake3(parts).digest(length=16) != checksum:
+                return at, "the checksum of a frame is wrong"
+        at, count, before = end, count + 1, checksum
+    return at, ""
+
+
+# --- proofs: files that need nothing beside them but the key ---------------------------------------
+
+
+def check_proof(content: bytes, keys: Sequence[Key]) -> Object:
+    """What a proof file proves, of a leaf or of one record; Problem."""
+    if content.startswith(b"{"):
+        return check_record_proof(loads(content.removesuffix(b"\n")), keys)
+    index, size, entry = check_leaf_proof(content, keys)
+    return {"index": index, "size": size, "entry": loads(entry)}
+
+
+def check_leaf_proof(content: bytes, keys: Sequence[Key]) -> tuple[int, int, bytes]:
+    """Index, size and entry that a C2SP tlog-proof with its entry as `extra` proves; Problem."""
+    head, blank, note = content.partition(b"\n\n")
+    lines = head.decode("utf-8", "replace").split("\n")
+    if (
+        not blank
+        or lines.pop(0) != "c2sp.org/tlog-proof@v1"
+        or not lines
+        or not lines[0].startswith("extra ")
+    ):
+        raise Problem("not a tlog-proof with the entry in its `extra` line")
+    entry = unbase64(lines.pop(0).removeprefix("extra "))
+    match = re.fullmatch(r"index (0|[1-9][0-9]{0,18})", lines.pop(0) if lines else "")
+    if not match or len(lines) > 63:
+        raise Problem("not a tlog-proof")
+    found = Checkpoint.open(note, keys)
+    log = [key for key in found.signers if key.algorithm == 1]
+    if not log or found.origin != log[0].name:
+        raise Problem("the checkpoint in the proof is not signed by the key")
+    if any(key not in found.signers for key in keys if key.algorithm == 4):
+        raise Problem("a witness has not signed the checkpoint in the proof")
+    path = [unbase64(line) for line in lines]
+    if root_by_path(sha256(b"\x00" + entry), int(match[1]), found.size, path) != found.root:
+        raise Problem("the path leads to another root than is signed")
+    return int(match[1]), found.size, entry
+
+
+def check_record_proof(proof: Object, keys: Sequence[Key]) -> Object:
+    """What a record proof proves: record -> chunk -> execution -> receipt's leaf -> checkpoint; Problem."""
+    if proof.get("schema") != "wasmgate.record-proof.v1":
+        raise Problem("not a record proof that this verifier knows")
+    rows, at, exec_id = unbase64(text(proof, "records")), number(proof, "position"), text(proof, "exec_id")
+    if not EXEC_ID.match(exec_id) or len(rows) % 160 or not 0 <= at < len(rows) // 160 <= 128:
+        raise Problem("the chunk has not 1 to 128 records, or not this one")
+    row = child(proof, "row")
+    raw = dict(row)
+    for name in ("payload", "payload_sha256"):
+        raw[name] = unbase64(text(row, name)) if row.get(name) is not None else None
+    numbers = {name: number(raw, name) for name in NUMBERS if name != "dur_ns"}
+    numbers["dur_ns"] = NO_TIME if raw.get("dur_ns") is None else number(raw, "dur_ns")
+    longest = None if raw.get("dur_max_ns") is None else number(raw, "dur_max_ns")
+    words = digest_words([raw.get(w) for w in WORDS], numbers["n"], number(raw, "t_last_ns"), longest)
+    digests = [words, *(digest_text(raw.get(name)) for name in TEXTS)]  # type: ignore[arg-type]
+    digests.append(digest_payload(raw["payload"], raw["payload_sha256"]))  # type: ignore[arg-type]
+    if RECORD.pack(*(numbers[name] for name in NUMBERS), *digests) != rows[at * 160 : at * 160 + 160]:
+        raise Problem("the row is not the record that is proved")
+    if row.get("exec_id") != exec_id or numbers["seq"] != number(proof, "seq"):
+        raise Problem("the row is of another call than the proof")
+    owner = (text(proof, "tenant_id"), text(proof, "module_id"), text(proof, "policy_id"))
+    if owner != tuple(row.get(name) for name in OWNER[1:]):
+        raise Problem("the row names another tenant, module or policy than the proof")
+    span = Span(exec_id, owner)
+    span.hash(rows, is_last=True)
+    index, size, entry = check_leaf_proof(text(proof, "receipt_proof").encode(), keys)
+    leaf = loads(entry)
+    if (
+        leaf.get("type") != "receipt"
+        or leaf.get("exec_id") != exec_id
+        or leaf.get("chunks") != proof.get("chunks")
+    ):
+        raise Problem("the leaf is not that of the execution's receipt")
+    path = [unbase64(str(line)) for line in proof.get("path", [])]  # type: ignore[attr-defined]
+    root = root_by_path(span.leaves[0], number(proof, "chunk"), number(proof, "chunks"), path)
+    if span.firsts[0] != number(proof, "first_seq") or root.hex() != leaf.get("root"):
+        raise Problem("the chunk is not in the execution")
+    return {"index": index, "size": size, "entry": leaf, "row": row}
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+def store(path: str, content: bytes) -> None:
+    """Put a file in its place, whole."""
+    part = f"{path}.{os.getpid()}.part"
+    Path(part).write_bytes(content)
+    Path(part).replace(path)
+
+
+def key_of(argument: str) -> Key:
+    """A key, given as text or as the name of a file that holds it; Problem."""
+    try:
+        return Key.parse(argument if argument.count("+") >= 2 else Path(argument).read_text("utf-8")[:4096])
+    except (OSError, UnicodeDecodeError) as err:
+        raise Problem(f"cannot read a key from {argument}: {err}") from None
+
+
+def verify(
+    folder: str | None,
+    keys: Sequence[Key],
+    *,
+    remember: str | None = None,
+    proofs: Sequence[str] = (),
+    locate: bool = False,
+) -> tuple[Report, list[Object]]:
+    """Check a log, and proof files; gives what was found, and what the proofs prove. Raises OSError."""
+    report, proved = Report(), []
+    for path in proofs:
+        try:
+            proved.append(check_proof(Path(path).read_bytes()[: 4 * MIB], keys))
+            report.checked["proofs"] += 1
+        except (Problem, struct.error, ValueError, AttributeError, TypeError) as err:
+            report.add("proof", err, file=path)
+    if folder is not None:
+        files = Files(folder)
+        try:
+            Audit(files, keys, report, locate=locate).run(remember)
+        except Exception as err:  # noqa: BLE001  # fail closed: what stops the verifier is not verified
+            report.add("verifier", f"stopped, which is not to be believed a success: {err!r}")
+        finally:
+            files.close()
+        if pq is None:
+            report.add(
+                "rows", "without `pyarrow`, the records in segments were not read", severity="unchecked"
+            )
+    return report, proved
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; gives the exit status."""
+    parser = argparse.ArgumentParser(
+        description="Verify a wasmgate audit log from its files and a public key."
+    )
+    parser.add_argument(
+        "folder", metavar="LOGDIR", nargs="?", help="folder of the log; not needed for proofs"
+    )
+    parser.add_argument("--key", action="append", required=True, metavar="VKEY|FILE", help="key of the log")
+    parser.add_argument(
+        "--witness", action="append", default=[], metavar="VKEY|FILE", help="must have signed too"
+    )
+    parser.add_argument(
+        "--remember", metavar="FILE", help="the checkpoint seen last; is written when all is well"
+    )
+    parser.add_argument(
+        "--proof", action="append", default=[], metavar="FILE", help="a proof of a leaf or record"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--locate", action="store_true", help="parse altered Parquet files, to say what differs"
+    )
+    given = parser.parse_args(arguments)
+    if given.folder is None and not given.proof:
+        parser.error("name the folder of a log, or a proof")
+    try:
+        keys = [key_of(one) for one in (*given.key, *given.witness)]
+        kinds = (given.remember, given.proof, given.locate)
+        report, proved = verify(given.folder, keys, remember=kinds[0], proofs=kinds[1], locate=kinds[2])
+    except (Problem, OSError) as err:
+        parser.error(shown(str(err), 300))
+    if given.json:
+        lines = [json.dumps(report.as_json() | {"proved": proved}, indent=1)]
+    else:
+        lines = [shown(dumps(one).decode(), 10_000) for one in proved]
+        lines += [one.line() for one in report.findings]
+        lines += [f"{count:>12} {name}" for name, count in sorted(report.checked.items())]
+        lines.append(report.result)
+    sys.stdout.write("\n".join(lines) + "\n")
+    return report.status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
