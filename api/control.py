@@ -95,6 +95,7 @@ class Reading:
 
     rows: int = 0
     is_complete: bool = False
+    more: Mapping[str, Detail] = field(default_factory=dict)  # what else there is to say at its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +120,8 @@ class ReadLog:
         try:
             yield reading
         finally:
-            self.record(
-                question.event(of=first.event_id, rows=reading.rows, complete=int(reading.is_complete))
-            )
+            found = {"rows": reading.rows, "complete": int(reading.is_complete), **reading.more}
+            self.record(question.event(of=first.event_id, **found))
 
 
 @contextlib.contextmanager

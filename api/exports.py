@@ -103,7 +103,7 @@ class ExportJobs:
     def list(self, *, owner: str) -> tuple[Export, ...]:
         """Give those that `owner` asked for, newest first."""
         found = [export for export in list(self._known.values()) if export.owner == owner]
-        return tuple(sorted(found, key=lambda export: export.export_id, reverse=True))
+        return tuple(sorted(found, key=lambda export: (export.asked_at_ns, export.export_id), reverse=True))
 
     def file(self, export: Export) -> Path:
         """Give where the content is, once it is done."""
@@ -123,7 +123,7 @@ class ExportJobs:
         over = [export for export in self._known.values() if export.state is not ExportState.RUNNING]
         if not over:
             raise TooManyExportsError(f"{MAX_KEPT} exports are going on")
-        oldest = min(over, key=lambda export: export.export_id)
+        oldest = min(over, key=lambda export: (export.asked_at_ns, export.export_id))
         del self._known[oldest.export_id]
         shutil.rmtree(self._folder / oldest.export_id, ignore_errors=True)
 

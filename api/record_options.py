@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import click
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from audit.filters import RecordFilter
     from audit.query import AuditReader
 
+_READING = "wasmgate.reading"
 C = TypeVar("C", bound="Callable[..., object]")
 
 audit_dir_option = click.option(
@@ -93,13 +94,23 @@ def open_log(audit_dir: Path | None) -> Iterator[AuditReader]:
     from audit.errors import AuditError
 
     try:
-        root = load_settings(audit_dir=audit_dir).audit_dir
+        settings = load_settings(audit_dir=audit_dir)
+        root = settings.audit_dir
         with contextlib.suppress(AuditError, OSError):  # a log that can't be written can still be read
             seal_left(root)
-        with open_reader(root) as reader, recorded(root, _question(), on_failure=_tell):
+        with open_reader(root, keys_dir=settings.audit_keys_dir) as reader, recorded(root, _question(), on_failure=_tell) as begun:
+            click.get_current_context().meta[_READING] = begun
             yield reader
+            begun.is_complete = True
     except (SettingsError, AuditError) as err:
         raise click.ClickException(str(err)) from err
+
+
+def reading() -> Reading:
+    """What the log will say of the read that goes on; a command that knows it says how many rows it gave."""
+    from api.control import Reading
+
+    return cast("Reading", click.get_current_context().meta.get(_READING) or Reading())
 
 
 def _question() -> Question:

@@ -48,12 +48,32 @@ def seal_left(root: Path, *, on_damage: Callable[[str], None] = _tell_operator) 
     return done
 
 
-def open_reader(root: Path) -> AuditReader:
-    """Queries on a log, sealed or not; raises QueryError if there is none."""
+def open_reader(
+    root: Path,
+    *,
+    keys_dir: Path | None = None,
+    cursor_key: bytes | None = None,
+    memory_mb: int = 1024,
+    totals_seconds: float | None = 60.0,
+) -> AuditReader:
+    """Queries on a log, sealed or not; raises QueryError if there is none.
+
+    What is not sealed yet is masked with the keys in `keys_dir`; what would need a key is dropped without it.
+    """
+    from audit.mask_keys import FileMaskKeys
+    from audit.masks import NoKeys, mask
     from audit.query import AuditReader
     from sandbox.monitor.decode import decode
 
-    return AuditReader(root, decode)
+    keys = NoKeys() if keys_dir is None else FileMaskKeys(keys_dir / "mask")
+    return AuditReader(
+        root,
+        decode,
+        refine=lambda rows, start: mask(rows, start, keys),
+        cursor_key=cursor_key,
+        memory_mb=memory_mb,
+        totals_seconds=totals_seconds,
+    )
 
 
 def is_much_left(root: Path) -> bool:

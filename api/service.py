@@ -10,13 +10,17 @@ import contextlib
 import threading
 from typing import TYPE_CHECKING, Self
 
+from api.audit_desk import AuditDesk
+from api.control import control_event, local_actor
 from api.library import Folder
 from api.modules import ModuleStore
 from api.outputs import OutputStore
 from api.policies import PolicyStore
 from api.sealing import Sealing, is_much_left, open_reader, seal_left
+from api.secret_file import secret_of
 from api.settings import Settings, is_export_wanted
 from api.telemetry import open_telemetry
+from api.version import program_version
 from audit.errors import AuditError
 from audit.identity import ExecutionId
 from audit.store import make_directory
@@ -30,7 +34,7 @@ if TYPE_CHECKING:
 
     from audit.events import ControlEvent
     from audit.filters import RecordFilter
-    from audit.query import AuditReader, Page, Stats
+    from audit.query import AuditReader, Follower, Page, Stats
     from audit.query import Execution as KnownExecution
     from audit.receipt import Receipt
     from audit.sealer import Sealed
@@ -80,6 +84,7 @@ class Service:
         self._stack = contextlib.ExitStack()
         self._lock = threading.Lock()
         self._reader: AuditReader | None = None
+        self._follower: Follower | None = None
         self._slots = threading.BoundedSemaphore(settings.max_concurrent_runs)
         try:
             self._open(on_seal_failure, cells)
@@ -125,7 +130,7 @@ class Service:
 
     def _begin(self) -> None:
         """Open what only a service that goes on has, and put its beginning on record."""
-        self.desk = AuditDesk(self.settings, self._writer, lambda: self.audit)
+        self.desk = AuditDesk(self.settings, reader=lambda: self.audit, problems=self._problems)
         if self._is_brief:
             return
         self._stack.callback(self.desk.close)
@@ -210,8 +215,24 @@ class Service:
         """Queries on the log, the newest records included."""
         with self._lock:
             if self._reader is None:
-                self._reader = open_reader(self.settings.audit_dir)
+                settings = self.settings
+                self._reader = open_reader(
+                    settings.audit_dir,
+                    keys_dir=settings.audit_keys_dir,
+                    cursor_key=secret_of(settings.cursor_key_file),
+                    memory_mb=settings.audit_memory_bytes >> 20,
+                    totals_seconds=settings.audit_query_s,
+                )
             return self._reader
+
+    @property
+    def follower(self) -> Follower:
+        """Live tails of the log; one for all who follow."""
+        reader = self.audit
+        with self._lock:
+            if self._follower is None:
+                self._follower = reader.follow()
+            return self._follower
 
     def records(self, wanted: RecordFilter) -> Page:
         """Give one page of records; raises FilterError and QueryError."""

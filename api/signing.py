@@ -63,7 +63,10 @@ def ensure_key(settings: Settings) -> None:
     A log that was signed, and whose key is gone, gets none: the signer says so.
     """
     keys = KeyFolder(settings.audit_keys_dir)
-    if keys.has_key() or (settings.audit_dir / "tlog" / "checkpoint").exists():
+    if keys.has_key():
+        keys.load()
+        return
+    if (settings.audit_dir / "tlog" / "checkpoint").exists():
         return
     # another process may be quicker
     with contextlib.suppress(KeyFileError):

@@ -38,6 +38,9 @@ CODES: dict[str, int] = {word: code for code, word in WORDS.items()}
 REFUSING = (Decision.DENY, Decision.OBSERVE, Decision.LIMIT)
 """What the list of refusals in a receipt holds."""
 
+REFUSING_WORDS = frozenset(WORDS[code] for code in REFUSING)
+"""The same as words."""
+
 
 class Disposition(IntEnum):
     """OCSF `disposition_id`."""

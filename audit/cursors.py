@@ -44,7 +44,9 @@ class Snapshot:
     """What there was at the first page: nothing later than the horizon, and of what ran, so many records."""
 
     horizon_ns: int
-    live: tuple[tuple[str, int], ...] = ()  # executions that went on, and the last `seq` of each; -1: none yet
+    live: tuple[
+        tuple[str, int], ...
+    ] = ()  # executions that went on, and the last `seq` of each; -1: none yet
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,7 +217,9 @@ def _read(node: exp.Expr) -> Expression:
         case exp.Is() if isinstance(node.expression, exp.Null):
             return IsNull(_column(node.this))
         case _:
-            raise _wrong("comparisons, `in`, `like`, `glob`, `between`, `is null`, and, or, not", _shown(node))
+            raise _wrong(
+                "comparisons, `in`, `like`, `glob`, `between`, `is null`, and, or, not", _shown(node)
+            )
 
 
 _PARTS: Final = {

@@ -1,8 +1,9 @@
-"""Puts the frames of one write-ahead log back together, execution by execution.
+"""Puts the frames of one write-ahead log back together, execution by execution, and has them read.
 
-Reading frames is `wal.py`, turning records into columns is the decoder's work. A record that was
-written as an intent and again as complete counts once, as complete. INVARIANT: the frames of an
-execution come out in the order of their sequence numbers, and no number occurs twice.
+Reading frames is `wal.py`, turning records into columns is the decoder's work, and what is kept of them is
+said in `levels.py` and by whoever masks. A record that was written as an intent and again as complete counts
+once, as complete. INVARIANT: the frames of an execution come out in the order of their sequence numbers, no
+number occurs twice, and what joins later records to earlier ones is taken from rows before they are masked.
 """
 
 from __future__ import annotations
@@ -12,13 +13,22 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from audit.columns import OPENED
 from audit.errors import FormatError
 from audit.identity import ExecutionId
+from audit.levels import condense
+from audit.openers import closed, opened, still_open
 from audit.receipt import Receipt
 from audit.start import ExecutionStart
 from audit.wal import Frame, Kind, RecordFrame
+
+BLOCK_RECORDS = 131_072
+"""Rows that are decoded at a time, and of a row group: a few tens of MB in memory."""
 
 Decoder: TypeAlias = Callable[[ExecutionStart, Sequence[RecordFrame], pa.Table], pa.Table]
 """Gives the rows (`columns.SCHEMA`, ordered by `seq`) of some frames of an execution.
@@ -27,7 +37,32 @@ The last argument (`columns.OPENED`) holds what earlier frames opened. A decoder
 cell that was taken over may have written them.
 """
 
+Refiner: TypeAlias = Callable[[pa.Table, ExecutionStart], pa.Table]
+"""Gives decoded rows of an execution as they may be stored: the same rows, with what is masked blotted out."""
+
+
+def unrefined(rows: pa.Table, start: ExecutionStart) -> pa.Table:  # noqa: ARG001  # the shape is that of Refiner
+    """Give rows as they are."""
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How records become the rows that are stored."""
+
+    decoder: Decoder
+    refine: Refiner = unrefined
+
+    @staticmethod
+    def of(reading: Reading | Decoder) -> Reading:
+        """Give one of a decoder alone, which masks nothing."""
+        return reading if isinstance(reading, Reading) else Reading(reading)
+
 Gaps: TypeAlias = tuple[tuple[int, int], ...]
+
+
+CONTROL = frozenset({5, 6})
+"""Kinds of frames that belong to no execution, or tell of one what it did not write itself."""
 
 
 @dataclass(slots=True)
@@ -48,11 +83,48 @@ class Gathered:
         return (*self.records, *open_calls)
 
 
+@dataclass(slots=True)
+class Unrolled:
+    """The rows of some frames of one execution, and what later frames need to know of them."""
+
+    start: ExecutionStart
+    frames: Sequence[RecordFrame]
+    known: pa.Table = field(default_factory=OPENED.empty_table)
+    """What earlier frames opened (`columns.OPENED`); these here add to it while the tables are taken."""
+    _gone: list[npt.NDArray[np.int64]] = field(default_factory=list)
+
+    def tables(self, reading: Reading) -> Iterator[pa.Table]:
+        """Give the rows as they are stored, in order: decoded, then masked, then condensed.
+
+        Raises FormatError if there are not as many as records.
+        """
+        calls = 0
+        for table in condense(self._masked(reading), self.start):
+            calls += pc.sum(table.column("n"), min_count=0).as_py()
+            yield table
+        records = sum(frame.n_records for frame in self.frames)
+        if calls != records:
+            raise FormatError("decoded rows", f"{records} calls", calls)
+
+    def _masked(self, reading: Reading) -> Iterator[pa.Table]:
+        for block in blocks(self.frames, max_records=BLOCK_RECORDS):
+            table = reading.decoder(self.start, block, self.known)
+            self.known = pa.concat_tables([self.known, opened(table)])
+            self._gone.append(closed(table))
+            yield reading.refine(table, self.start)
+
+    def open_after(self) -> pa.Table:
+        """Give what later frames need to know, when all tables were taken."""
+        return still_open(self.known, self._gone)
+
+
 def gather(frames: Sequence[Frame]) -> dict[ExecutionId, Gathered]:
     """Sort the frames of one file, or of several files of one writer in their order."""
     starts = {frame.exec_id: frame.payload for frame in reversed(frames) if frame.kind is Kind.START}
     found = {name: Gathered(ExecutionStart.from_json(memoryview(text))) for name, text in starts.items()}
     for frame in frames:
+        if frame.kind in CONTROL:
+            continue
         owner = found.get(frame.exec_id)
         if owner is None:
             raise FormatError(f"frames of {frame.exec_id}", "a start frame in the same file", frame.kind.name)
@@ -63,7 +135,7 @@ def gather(frames: Sequence[Frame]) -> dict[ExecutionId, Gathered]:
                 owner.intents[frame.first_seq] = _records(frame)
             case Kind.END:
                 owner.receipt = Receipt.from_json(memoryview(frame.payload))
-            case Kind.START:
+            case _:
                 pass
     return dict(sorted(found.items()))
 

@@ -1,8 +1,8 @@
-"""What stands beside a segment: which rows it holds, and which log file they came from.
+"""What stands beside a segment: its files and their digests, whose rows it holds, and where they came from.
 
-The rows are in the Parquet file, the catalogue is made from manifests. Digests here find damage;
-they are not signed and prove nothing to somebody who distrusts this machine. INVARIANT:
-`Manifest.from_json(manifest.to_json()) == manifest`.
+The rows are in the Parquet file, the catalogue is made from manifests. The digest of a manifest is in an entry
+of the transparency log, and so is what it names. INVARIANT: `Manifest.from_json(manifest.to_json()) ==
+manifest`.
 """
 
 from __future__ import annotations
@@ -10,21 +10,73 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from audit import canonical
-from audit.canonical import Document
+from audit.canonical import Document, Json
 from audit.columns import SCHEMA_ID
+from audit.errors import FormatError
 from audit.gather import Gaps
 from audit.identity import ExecutionId, execution_id
+
+MANIFEST_ID = "wasmgate.segment.v1"
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """The rows of one execution in a segment; `gaps` are the sequence numbers missing in between."""
+    """The rows of one execution in a segment.
+
+    `last_seq` is the last call that they tell of; `gaps` are the sequence numbers missing in between.
+    """
 
     exec_id: ExecutionId
     first_seq: int
     last_seq: int
     rows: int
+    calls: int
+    chunks: int
     gaps: Gaps = ()
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of a segment, beside its manifest."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+
+    def to_json(self) -> dict[str, Json]:
+        """Give it as JSON values."""
+        return {"name": self.name, "bytes": self.size_bytes, "sha256": self.sha256}
+
+    @staticmethod
+    def from_json(read: Document) -> File:
+        """Read it back."""
+        return File(read.text("name"), read.integer("bytes"), read.text("sha256"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """The files of a segment; `refusals` is None where no call was refused."""
+
+    records: File
+    refusals: File | None
+    rollup: File
+    chunks: File
+
+    @property
+    def size_bytes(self) -> int:
+        """How large they are together."""
+        every = (self.records, self.refusals, self.rollup, self.chunks)
+        return sum(one.size_bytes for one in every if one is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """The log file that a segment was made from."""
+
+    wal: str  # its name
+    size_bytes: int  # the good part
+    lost_bytes: int = 0  # after the good part: torn by a crash, or damaged
+    problem: str | None = None  # `torn` or `corrupt`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,72 +84,123 @@ class Manifest:
     """One segment."""
 
     segment: str  # path below the root of the log
-    source_wal: str  # name of the file it was made from
+    tenant: str
+    files: Files
     rows: int
-    file_bytes: int
-    sha256: str  # of the Parquet file
+    calls: int  # what the rows stand for
+    refusals: int  # rows in the file of refusals
     t_min_ns: int
     t_max_ns: int
+    root: str  # of the tree over the chunks, in hex
+    chunks: int
+    modules: tuple[str, ...]
+    policies: tuple[str, ...]
     spans: tuple[Span, ...]
-    wal_bytes: int  # of the log file, the good part
-    wal_lost_bytes: int  # after the good part: torn by a crash, or damaged
-    wal_problem: str | None  # `torn` or `corrupt`
+    source: Source
+
+    @property
+    def path(self) -> str:
+        """Path of the manifest below the root of the log."""
+        return manifest_path(self.segment)
 
     def to_json(self) -> bytes:
         """Give the canonical JSON; times are text, because they do not fit a JSON number."""
+        files = self.files
         return canonical.dumps(
             {
-                "schema": SCHEMA_ID,
+                "schema": MANIFEST_ID,
+                "record_schema": SCHEMA_ID,
                 "segment": self.segment,
+                "tenant": self.tenant,
+                "files": {
+                    "records": files.records.to_json(),
+                    "refusals": None if files.refusals is None else files.refusals.to_json(),
+                    "rollup": files.rollup.to_json(),
+                    "chunks": files.chunks.to_json(),
+                },
                 "rows": self.rows,
-                "bytes": self.file_bytes,
-                "sha256": self.sha256,
+                "calls": self.calls,
+                "refusals": self.refusals,
                 "t_min_ns": str(self.t_min_ns),
                 "t_max_ns": str(self.t_max_ns),
-                "executions": [
-                    {
-                        "exec_id": span.exec_id,
-                        "first_seq": span.first_seq,
-                        "last_seq": span.last_seq,
-                        "rows": span.rows,
-                        "gaps": [{"first": first, "last": last} for first, last in span.gaps],
-                    }
-                    for span in self.spans
-                ],
+                "root": self.root,
+                "chunks": self.chunks,
+                "modules": list(self.modules),
+                "policies": list(self.policies),
+                "executions": [_span_json(span) for span in self.spans],
                 "source": {
-                    "wal": self.source_wal,
-                    "bytes": self.wal_bytes,
-                    "lost_bytes": self.wal_lost_bytes,
-                    "problem": self.wal_problem,
+                    "wal": self.source.wal,
+                    "bytes": self.source.size_bytes,
+                    "lost_bytes": self.source.lost_bytes,
+                    "problem": self.source.problem,
                 },
             }
         )
 
     @staticmethod
     def from_json(text: bytes | memoryview) -> Manifest:
-        """Read it back; FormatError if a field is missing or of another type."""
+        """Read it back; FormatError if a field is missing or of another type, or it is of another version."""
         read = canonical.loads("manifest", text)
-        source = read.child("source")
+        for field, known in (("schema", MANIFEST_ID), ("record_schema", SCHEMA_ID)):
+            if read.fields.get(field) != known:
+                raise FormatError(
+                    f"manifest.{field}", f"{known}: other versions of this program wrote this log", read.fields.get(field)
+                )
+        files, source = read.child("files"), read.child("source")
         return Manifest(
             segment=read.text("segment"),
-            source_wal=source.text("wal"),
+            tenant=read.text("tenant"),
+            files=Files(
+                records=File.from_json(files.child("records")),
+                refusals=None
+                if files.fields.get("refusals") is None
+                else File.from_json(files.child("refusals")),
+                rollup=File.from_json(files.child("rollup")),
+                chunks=File.from_json(files.child("chunks")),
+            ),
             rows=read.integer("rows"),
-            file_bytes=read.integer("bytes"),
-            sha256=read.text("sha256"),
+            calls=read.integer("calls"),
+            refusals=read.integer("refusals"),
             t_min_ns=int(read.text("t_min_ns")),
             t_max_ns=int(read.text("t_max_ns")),
+            root=read.text("root"),
+            chunks=read.integer("chunks"),
+            modules=read.texts("modules"),
+            policies=read.texts("policies"),
             spans=tuple(_span(item) for item in read.children("executions")),
-            wal_bytes=source.integer("bytes"),
-            wal_lost_bytes=source.integer("lost_bytes"),
-            wal_problem=source.optional_text("problem"),
+            source=Source(
+                wal=source.text("wal"),
+                size_bytes=source.integer("bytes"),
+                lost_bytes=source.integer("lost_bytes"),
+                problem=source.optional_text("problem"),
+            ),
         )
+
+
+def manifest_path(segment: str) -> str:
+    """Give the path of a segment's manifest."""
+    return segment.removesuffix(".parquet") + ".manifest.json"
+
+
+def _span_json(span: Span) -> dict[str, Json]:
+    return {
+        "exec_id": span.exec_id,
+        "first_seq": span.first_seq,
+        "last_seq": span.last_seq,
+        "rows": span.rows,
+        "calls": span.calls,
+        "chunks": span.chunks,
+        "gaps": [{"first": first, "last": last} for first, last in span.gaps],
+    }
 
 
 def _span(read: Document) -> Span:
     return Span(
-        execution_id(read.text("exec_id")),
-        read.integer("first_seq"),
-        read.integer("last_seq"),
-        read.integer("rows"),
-        tuple((item.integer("first"), item.integer("last")) for item in read.children("gaps")),
+        exec_id=execution_id(read.text("exec_id")),
+        first_seq=read.integer("first_seq"),
+        last_seq=read.integer("last_seq"),
+        rows=read.integer("rows"),
+        calls=read.integer("calls"),
+        chunks=read.integer("chunks"),
+        gaps=tuple((item.integer("first"), item.integer("last")) for item in read.children("gaps")),
     )

@@ -17,11 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from audit.columns import DELTA_CODED, OPENED, SCHEMA, plain
+from audit.columns import DELTA_CODED, OPENED, SCHEMA
+from audit.gather import BLOCK_RECORDS
+from audit.openers import opened
 from audit.store import hidden_name, make_directory, publish_existing
-
-BLOCK_RECORDS = 131_072
-"""Rows that are decoded at a time, and of a row group: a few tens of MB in memory."""
 
 _ZSTD_LEVEL = 3
 
@@ -96,15 +95,6 @@ def read_rows(path: Path, exec_id: str, columns: Sequence[str]) -> pa.Table:
         partitioning=None,
     )
     return table.select(list(columns))
-
-
-def opened(rows: pa.Table) -> pa.Table:
-    """Give what later records need to know of rows: those of calls that made a descriptor."""
-    if not rows.num_rows:
-        return OPENED.empty_table()
-    kept = rows.select([*OPENED.names, "fd2"]).filter(pc.greater_equal(rows.column("fd2"), 0))
-    columns = [kept.column("seq"), plain(kept.column("target")), plain(kept.column("guest_target"))]
-    return pa.table(columns, schema=OPENED)
 
 
 def opened_in(paths: Sequence[Path], exec_id: str) -> pa.Table:

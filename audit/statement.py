@@ -129,7 +129,9 @@ class _Rendered:
             case Comparison(column, sign, value):
                 return self._either(column, f"{{}} {sign} {self._bound(value)}")
             case Among(column, values):
-                return self._either(column, f"list_contains({self._bound(list(values))}, {{}})" if values else "false")
+                return self._either(
+                    column, f"list_contains({self._bound(list(values))}, {{}})" if values else "false"
+                )
             case Matches(column, kind, pattern):
                 return self._either(column, f"{{}} {kind.upper()} {self._bound(pattern)}")
             case IsNull(column):

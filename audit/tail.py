@@ -11,8 +11,10 @@ from __future__ import annotations
 import mmap
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,21 +23,20 @@ import pyarrow.compute as pc
 
 from audit.catalogue import Catalogue
 from audit.columns import OPENED, SCHEMA
-from audit.gather import Decoder, blocks
+from audit.gather import BLOCK_RECORDS, Decoder, Reading, blocks
 from audit.identity import ExecutionId
 from audit.levels import condense
 from audit.receipt import Receipt
 from audit.recovery import wal_files
-from audit.segment import BLOCK_RECORDS, opened, opened_in
+from audit.openers import opened, state_before
 from audit.start import ExecutionStart
 from audit.store import Store
+from audit.terms import Level
 from audit.wal import HEADER_BYTES, Frame, Kind, Place, RecordFrame, read_on
-
-Refine: TypeAlias = Callable[[pa.Table, ExecutionStart], pa.Table]
-"""What is done to decoded rows before anybody sees them: masks."""
 
 _CACHE_BYTES = 256 << 20
 _MANY_TABLES = 64
+_MAX_ENTRIES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,41 @@ class Seen:
     arena_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Records that were read together, in the order in which they were committed."""
+
+    exec_id: str
+    first_seq: int
+    last_seq: int
+    source: str  # name of their file
+    is_whole: bool = False  # all records of a file that was never seen before it was sealed
+
+
+@dataclass(slots=True)
+class Journal:
+    """The last entries, numbered; what a live tail goes along."""
+
+    first: int = 0  # number of the earliest that is kept
+    entries: deque[Entry] = field(default_factory=deque)
+
+    @property
+    def end(self) -> int:
+        """The number that the next one gets."""
+        return self.first + len(self.entries)
+
+    def add(self, entry: Entry) -> None:
+        """Keep one more, and forget the earliest where there are too many."""
+        self.entries.append(entry)
+        if len(self.entries) > _MAX_ENTRIES:
+            self.entries.popleft()
+            self.first += 1
+
+    def since(self, number: int, most: int) -> list[Entry]:
+        """Give entries from a number on."""
+        return list(islice(self.entries, max(number - self.first, 0), max(number - self.first, 0) + most))
+
+
 @dataclass(slots=True)
 class WalFile:
     """What was read of one file; `handle` stays open so that a sealer may delete the name meanwhile."""
@@ -58,11 +94,14 @@ class WalFile:
     name: str
     handle: int
     place: Place = field(default_factory=Place)
-    seen: list[Seen] = field(default_factory=list)
+    held: list[Entry] = field(default_factory=list)
+    synced: int = 0  # so many of its bytes are known to be durable
 
     def frame(self, seen: Seen) -> RecordFrame:
         """Read the records of a frame, which was checked when it was first seen."""
-        raw = memoryview(os.pread(self.handle, seen.payload_bytes + seen.arena_bytes, seen.offset + HEADER_BYTES))
+        raw = memoryview(
+            os.pread(self.handle, seen.payload_bytes + seen.arena_bytes, seen.offset + HEADER_BYTES)
+        )
         payload, arena = raw[: seen.payload_bytes], raw[seen.payload_bytes :]
         return RecordFrame(seen.first_seq, seen.n_records, payload, arena, seen.arena_start)
 
@@ -79,7 +118,14 @@ class WalFile:
             frames, self.place = read_on(data, self.place)
             for offset, frame in frames:
                 is_text = frame.kind in {Kind.START, Kind.END}
-                found.append((frame.kind, frame.exec_id, _seen(frame, offset), bytes(frame.payload) if is_text else b""))
+                found.append(
+                    (
+                        frame.kind,
+                        frame.exec_id,
+                        _seen(frame, offset),
+                        bytes(frame.payload) if is_text else b"",
+                    )
+                )
             # views of the mapping go before it does
             for _, frame in frames:
                 _release(frame)
@@ -139,15 +185,16 @@ Chosen: TypeAlias = Callable[[ExecutionStart], bool]
 class TailReader:
     """Reads what is not sealed; keeps what it decoded. Thread-safe."""
 
-    def __init__(
-        self, store: Store, catalogue: Catalogue, decoder: Decoder, *, refine: Refine = lambda rows, _: rows
-    ) -> None:
+    def __init__(self, store: Store, catalogue: Catalogue, reading: Reading | Decoder) -> None:
         """Read nothing yet."""
-        self._store, self._catalogue, self._decoder, self._refine = store, catalogue, decoder, refine
+        self._store, self._catalogue, self._reading = store, catalogue, Reading.of(reading)
         self._lock = threading.Lock()
         self._files: dict[str, WalFile] = {}
         self._runs: dict[ExecutionId, Run] = {}
         self._asked = 0
+        self.journal = Journal()
+        self._sources: frozenset[str] = frozenset()  # files that the journal knows of, sealed ones too
+        self._has_advanced = False
 
     def close(self) -> None:
         """Close the files."""
@@ -179,6 +226,23 @@ class TailReader:
             self._refresh()
             return tuple((run.start, run.receipt) for run in self._runs.values() if run.start is not None)
 
+    def advance(self) -> Journal:
+        """Read on, make durable what was read, and give a journal of it as it is now."""
+        with self._lock:
+            present = self._refresh()
+            for name in present:
+                file = self._files[name]
+                if file.synced < file.place.offset:
+                    os.fdatasync(file.handle)  # works on a file that is open for reading
+                    file.synced = file.place.offset
+            sealed = self._catalogue.sealed()
+            unseen = sealed - self._sources if self._has_advanced else frozenset()
+            for name in sorted(unseen):
+                self.journal.add(Entry("", 0, 0, name, is_whole=True))
+            self._sources = sealed | present
+            self._has_advanced = True
+            return Journal(self.journal.first, deque(self.journal.entries))
+
     def _refresh(self) -> frozenset[str]:
         """Read on in each file; give the names of those that are there."""
         paths = {path.name: path for path in wal_files(self._store)}
@@ -187,9 +251,7 @@ class TailReader:
                 self._files[name] = WalFile(name, handle)
         gone = frozenset(self._files) - frozenset(paths)
         for name in sorted(self._files):
-            file = self._files[name]
-            if name in gone:
-                continue
+            file = self._files[name]  # one that is deleted can be read to its end by its handle
             for kind, exec_id, seen, text in file.read(file.size()):
                 self._take(file, kind, seen, text)
         if gone:
@@ -210,16 +272,29 @@ class TailReader:
                 run.intents[seen.first_seq] = (file, seen)
             case _:
                 run.frames.append((file, seen))
-                file.seen.append(seen)
+                self._note(run, file, seen)
                 run.next_seq = seen.first_seq + seen.n_records
                 run.intents = {seq: at for seq, at in run.intents.items() if seq >= run.next_seq}
 
+    def _note(self, run: Run, file: WalFile, seen: Seen) -> None:
+        entry = Entry(run.exec_id, seen.first_seq, seen.first_seq + seen.n_records - 1, file.name)
+        if run.start is None or is_condensed(run.start):
+            file.held.append(entry)  # its rows are made when the file is sealed
+        else:
+            self.journal.add(entry)
+
     def _drop(self, names: frozenset[str]) -> None:
         for run in list(self._runs.values()):
+            for seq, (file, _) in sorted(run.intents.items()):
+                if not run.files - names:
+                    self.journal.add(Entry(run.exec_id, seq, seq, file.name))  # it never returned
             run.forget(names)
             run.files -= names
             if not run.files:
                 del self._runs[run.exec_id]
+        for name in sorted(names):
+            for entry in self._files[name].held:
+                self.journal.add(entry)
         for name in names:
             os.close(self._files.pop(name).handle)
 
@@ -235,35 +310,52 @@ class TailReader:
         run.decoded = len(run.frames)
         if len(run.tables) > _MANY_TABLES:
             run.tables = _merged(run.tables)
-        rows = [table for _, table in run.tables]
+        by_file: dict[str, list[pa.Table]] = {}
+        for name, table in run.tables:
+            by_file.setdefault(name, []).append(table)
         if run.intents:
             known = run.known
-            waiting = [file.frame(seen) for _, (file, seen) in sorted(run.intents.items())]
-            rows = [*rows, self._decoded(run, start, waiting)]
+            waiting = [at for _, at in sorted(run.intents.items())]
+            table = self._decoded(run, start, [file.frame(seen) for file, seen in waiting])
+            by_file.setdefault(waiting[-1][0].name, []).append(table)
             run.known = known  # a call that has not returned opened nothing yet
-        return list(condense(rows, start))
+        # file by file, as they will be sealed
+        return [rows for tables in by_file.values() for rows in condense(tables, start)]
 
     def _decoded(self, run: Run, start: ExecutionStart, frames: list[RecordFrame]) -> pa.Table:
         known = OPENED.empty_table() if run.known is None else run.known
-        table = self._decoder(start, frames, known)
+        table = self._reading.decoder(start, frames, known)
         run.known = pa.concat_tables([known, opened(table)])
-        return self._refine(table, start)
+        return self._reading.refine(table, start)
 
     def _opened_before(self, run: Run) -> pa.Table:
         if not run.frames or not run.frames[0][1].first_seq:
             return OPENED.empty_table()
-        found = self._catalogue.segments(exec_id=run.exec_id)
-        return opened_in([segment.path for segment in found], run.exec_id)
+        try:
+            state = state_before(self._store.wal / run.frames[0][0].name)
+        except FileNotFoundError:
+            state = {}  # sealed to its end while it was looked for
+        return state.get(run.exec_id, OPENED.empty_table())
 
     def _trim(self) -> None:
         """Forget what was decoded for executions that were not asked for lately, until it fits."""
-        held = [(run.used, sum(table.nbytes for _, table in run.tables), run) for run in self._runs.values() if run.tables]
+        held = [
+            (run.used, sum(table.nbytes for _, table in run.tables), run)
+            for run in self._runs.values()
+            if run.tables
+        ]
         total = sum(size for _, size, _ in held)
         for used, size, run in sorted(held, key=lambda one: one[0]):
             if total <= _CACHE_BYTES or used == self._asked:
                 return
             run.tables, run.decoded, run.known = [], 0, None
             total -= size
+
+
+def is_condensed(start: ExecutionStart) -> bool:
+    """Say whether rows of an execution may stand for several calls."""
+    terms = start.audit
+    return terms.level is not Level.CALLS or any(rule.level is not Level.CALLS for rule in terms.rules)
 
 
 def _opened(path: Path) -> int | None:
@@ -275,7 +367,13 @@ def _opened(path: Path) -> int | None:
 
 def _seen(frame: Frame, offset: int) -> Seen:
     return Seen(
-        frame.exec_id, frame.first_seq, frame.n_records, frame.arena_start, offset, len(frame.payload), len(frame.arena)
+        frame.exec_id,
+        frame.first_seq,
+        frame.n_records,
+        frame.arena_start,
+        offset,
+        len(frame.payload),
+        len(frame.arena),
     )
 
 

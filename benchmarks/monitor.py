@@ -22,7 +22,8 @@ import wasmtime
 
 from policy import compile_policy, load_document
 from policy.calls import CALLS, MODULE
-from policy.plan import Plan, Timestamps
+from policy.plan import Plan
+from policy.plan_audit import Timestamps
 from sandbox.engine_wasmtime import (
     Artifacts,
     EngineConfig,

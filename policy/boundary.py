@@ -148,6 +148,11 @@ def _requirements(document: PolicyDocument, boundary: BoundaryDocument) -> Itera
     if level is not None and _LEVELS.index(model.audit.level) < _LEVELS.index(level):
         problem = f"the level is {model.audit.level}: the boundary {boundary.name} asks for {level}"
         yield document.source.finding(ID, ("audit", "level"), problem=problem)
+    # SECURITY: a rule could lower the level of all calls
+    for index, rule in enumerate(model.audit.rules):
+        if level is not None and rule.level is not None and _LEVELS.index(rule.level) < _LEVELS.index(level):
+            problem = f"the level is {rule.level}: the boundary {boundary.name} asks for {level}"
+            yield document.source.finding(ID, ("audit", "rules", index, "level"), problem=problem)
     if required.isolation is not None and model.runtime.isolation != required.isolation:
         wanted = quoted(required.isolation)
         problem = f"the boundary {boundary.name} asks for the isolation {wanted}"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from policy import fixed, sections
+from policy import fixed, sections, sections_audit
 from policy.builtin_denies import BUILTIN_DENIES
 from policy.bundle import ALONE, Bundle
 from policy.ceilings import StorageCeilings, learning_mounts, outside_findings, storage_ceilings
@@ -269,7 +269,7 @@ def _plan(
         random=sections.random(permissions.random),
         limits=sections.limits(model.resources.limits),
         runtime=Runtime(Engine(model.runtime.engine), model.runtime.cache),
-        audit=sections.audit(model.audit),
+        audit=sections_audit.audit(model.audit),
         unenforced=prepared.unenforced,
         unenforced_digest=prepared.unenforced_digest,
         may_run=prepared.may_run,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from policy.decisions import Allow, Decision, Deny, WouldDeny
 from policy.errors import printable
+from policy.explain_audit import explain_audit
 from policy.network.explain import explain_network
 from policy.plan import UNLIMITED, Mode, Plan, Rule, RuleKind, SourceKind
 
@@ -53,6 +54,7 @@ def explain_plan(plan: Plan) -> list[str]:
     lines += _program(plan)
     lines += explain_network(plan)
     lines += _limits(plan)
+    lines += explain_audit(plan.audit)
     return [printable(line) for line in lines]
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
+from policy.audit_terms import TermError, parse_mask, parse_payload
 from policy.globs import GlobError, parse_relative
 from policy.places import Plain
 from policy.shapes import quantities, texts
@@ -133,6 +134,19 @@ def _path(parse: Callable[[str], object]) -> AfterValidator:
     def read(value: str) -> str:
         try:
             parse(value)
+        except GlobError as err:
+            raise fault("bad-path", err.expected, err.suggestion) from None
+        return value
+
+    return AfterValidator(read)
+
+
+def _term(parse: Callable[[str], object]) -> AfterValidator:
+    def read(value: str) -> str:
+        try:
+            parse(value)
+        except TermError as err:
+            raise fault("bad-choice", err.expected) from None
         except GlobError as err:
             raise fault("bad-path", err.expected, err.suggestion) from None
         return value
@@ -262,4 +276,6 @@ WallClock = Annotated[str, _time_or({"frozen": parse_instant}, ("real", "none"))
 MonotonicClock = Annotated[
     str, _time_or({"frozen": parse_moment}, ("real", "none")), quantities.MONOTONIC_CLOCK
 ]
+PayloadTerm = Annotated[str, _term(parse_payload), texts.PAYLOAD]
+MaskTerm = Annotated[str, _term(parse_mask), texts.MASK]
 RandomSource = Annotated[str, _time_or({"seeded": parse_seed}, ("real", "none")), quantities.RANDOM]

@@ -1,7 +1,7 @@
 """The compiled policy: a frozen, canonical value that enforcement reads.
 
 Loading and compiling live beside this file (`source.py`, `compiler.py`), the tables of the network
-in `plan_network.py`; what is done with a plan lives in `sandbox/`. A plan holds integers, tuples,
+in `plan_network.py`, the trail in `plan_audit.py`; what is done with a plan lives in `sandbox/`. A plan holds integers, tuples,
 bytes and identifiers only, so two equal documents give two equal plans with one digest everywhere.
 """
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum, IntFlag, StrEnum
 from typing import NewType
 
+from policy.plan_audit import Audit
 from policy.plan_network import NetworkPlan, NnPlan
 from policy.plan_temporal import TemporalRule
 
@@ -214,32 +215,6 @@ class Runtime:
 
     engine: Engine = Engine.CRANELIFT
     cache: bool = True
-
-
-class Sync(StrEnum):
-    """What must be durable before a host call returns."""
-
-    BATCH = "batch"
-    DENY = "deny"
-    ALL = "all"
-
-
-class Timestamps(StrEnum):
-    """When the monitor reads the clock."""
-
-    AUTO = "auto"  # around calls that do I/O or can block; the last known time for the rest
-    EXACT = "exact"  # twice for every call
-    COARSE = "coarse"  # never: the time that the supervisor last wrote into the ring
-
-
-@dataclass(frozen=True, slots=True)
-class Audit:
-    """How the trail of a run is kept."""
-
-    sync: Sync = Sync.DENY
-    on_full_ms: int = 10_000  # how long a guest may wait for room in the ring; 0 kills at once
-    timestamps: Timestamps = Timestamps.AUTO
-    retain_days: int = 90
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from policy.fields import (
     Flag,
     HostCallsLimit,
     Many,
+    MaskTerm,
     MemoryLimit,
     Milliseconds,
     MonotonicClock,
@@ -24,6 +25,7 @@ from policy.fields import (
     OneOrMany,
     OnFull,
     OpenFilesLimit,
+    PayloadTerm,
     Resolution,
     Section,
     StackLimit,
@@ -114,11 +116,11 @@ class RuntimeSection(Model):
 class AuditRule(Model):
     """An exception for some calls."""
 
-    call: NonEmpty = Field(description="Glob over the names of calls.")
+    call: NonEmpty = Field(description="Glob over the names of calls, such as `fd_read` or `path_*`.")
     level: Literal["counts", "summary", "calls"] | None = Field(
         default=None, description="The level for these calls."
     )
-    payload: NonEmpty | None = Field(default=None, description="The payload for these calls.")
+    payload: PayloadTerm | None = Field(default=None, description="The payload for these calls.")
 
 
 class AuditSection(Model):
@@ -127,15 +129,20 @@ class AuditSection(Model):
     level: Literal["counts", "summary", "calls"] = Field(
         default="calls",
         description="What is recorded: `calls` (each one), `summary` (one record for each call, target "
-        "and decision) or `counts` (totals).",
+        "and decision) or `counts` (totals). What is refused, does not return or ends the guest has a record "
+        "of its own at every level.",
     )
-    payload: NonEmpty = Field(
+    payload: PayloadTerm = Field(
         default="none",
-        description="What is kept of the bytes that are read and written: `none`, `digest`, `head:256` "
-        "or `full`.",
+        description="What is kept of the bytes that are read and written: `none`, `digest` (SHA-256), "
+        "`head:256` (the digest and the first 256 bytes) or `full`.",
     )
-    mask: OneOrMany[NonEmpty] = Field(
-        default=("default",), description="What is blotted out in what is kept."
+    mask: OneOrMany[MaskTerm] = Field(
+        default=("default",),
+        description="What is blotted out in what is kept: `path:hmac`, `path:drop` or `path:prefix:2`, "
+        "for all paths or behind it a glob as in `path:drop:/in/customers/**`, of which the first that fits "
+        "counts; `payload:drop` or `payload:digest`, with a glob or not; `json:/email`, one value of "
+        "payloads that are JSON. `default` is what is never stored: arguments, environment, random bytes.",
     )
     sync: Literal["batch", "deny", "all"] = Field(
         default="deny",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from policy.fields import parse_moment
 from policy.plan import (
-    Audit,
     Clocks,
     Limits,
     Random,
@@ -16,10 +15,8 @@ from policy.plan import (
     StdinMode,
     Stdio,
     StdoutMode,
-    Sync,
-    Timestamps,
 )
-from policy.schema_run import AuditSection, ClocksSection, LimitsSection, StdioSection
+from policy.schema_run import ClocksSection, LimitsSection, StdioSection
 from policy.units import parse_seed
 
 
@@ -82,8 +79,3 @@ def limits(section: LimitsSection) -> Limits:
         net_in_bytes=section.net_in,
         net_out_bytes=section.net_out,
     )
-
-
-def audit(section: AuditSection) -> Audit:
-    """How the trail is kept."""
-    return Audit(Sync(section.sync), section.on_full, Timestamps(section.timestamps), section.retain)

@@ -54,7 +54,7 @@ class Kept:
 
 def _frame(seq: int, record: npt.NDArray[np.void], arena: bytes, arena_start: int) -> RecordFrame:
     at = int(record["target_at"][0])
-    length = int(record["target_len"][0]) + int(record["target2_len"][0])
+    length = int(layout.arena_bytes(record)[0])
     offset = (at - arena_start) & (layout.ARENA_BYTES - 1)
     return RecordFrame(
         seq, 1, record.tobytes(), arena[offset : offset + length], at & (layout.ARENA_BYTES - 1)

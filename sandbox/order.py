@@ -14,7 +14,9 @@ from audit.identity import new_execution_id
 from audit.inert import inert
 from audit.start import ExecutionStart, MountPoint
 from audit.store import TENANT
+from audit.terms import AuditTerms, CallTerms, Level, Mask, Payload, Veil
 from audit.text import from_host
+from policy.calls import MODULE
 from policy.plan import UNLIMITED, StdinMode
 from sandbox.admission import digest_of
 from sandbox.engine_config import EngineConfig
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from audit.identity import ExecutionId
     from policy.plan import Plan
+    from policy.plan_audit import Audit
     from sandbox.admission import Admitted
     from sandbox.outlet import OnOutput
     from sandbox.preopens import Preopens
@@ -114,7 +117,31 @@ def start_of(order: Order, started_ns: int) -> ExecutionStart:
         rules=tuple(rule.id for rule in plan.rules),
         mounts=tuple(MountPoint.of(guest=mount.guest, base=mount.base) for mount in plan.mounts),
         retain_days=plan.audit.retain_days,
+        audit=terms_of(plan.audit),
         unenforced=tuple(from_host(field) for field in plan.unenforced),
+    )
+
+
+def terms_of(audit: Audit) -> AuditTerms:
+    """What is kept of the calls of a run, as the audit log is told."""
+    return AuditTerms(
+        level=Level(str(audit.level)),
+        payload=Payload.parse(str(audit.payload)),
+        mask=tuple(
+            Mask(
+                column=mask.column,
+                veil=Veil(mask.veil),
+                names=mask.names,
+                pointer=mask.pointer,
+                glob=mask.glob,
+                pattern=mask.pattern,
+            )
+            for mask in audit.mask
+        ),
+        rules=tuple(
+            CallTerms(f"{MODULE}.{each.call}", Level(str(each.level)), Payload.parse(str(each.payload)))
+            for each in audit.calls
+        ),
     )
 
 

@@ -215,7 +215,7 @@ class Ring:
 
     def _strings(self, records: npt.NDArray[np.void]) -> tuple[bytes, int]:
         """The span of the arena up to the last string of these records, and where it starts."""
-        lengths = records["target_len"].astype(np.int64) + records["target2_len"]
+        lengths = layout.arena_bytes(records)
         named = np.flatnonzero(lengths)
         start = self._arena_tail & _ARENA_MASK
         if not len(named):

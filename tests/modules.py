@@ -12,7 +12,6 @@ import wasmtime
 
 from policy.plan import (
     UNLIMITED,
-    Audit,
     Clocks,
     Limits,
     Mode,
@@ -28,6 +27,7 @@ from policy.plan import (
     Runtime,
     Stdio,
 )
+from policy.plan_audit import Audit
 from policy.plan_network import NetworkPlan, NnPlan
 from sandbox.wasm.shape import PAGE_BYTES
 

@@ -10,7 +10,8 @@ from policy import fixed
 from policy.document import PolicyDocument, load_document
 from policy.errors import Finding, Severity
 from policy.network.compile import NetworkCompiled, compile_network
-from policy.plan import Audit, Clocks, Limits, Mode, PathAutomaton, PathClass, Plan, Random, Runtime, Stdio
+from policy.plan import Clocks, Limits, Mode, PathAutomaton, PathClass, Plan, Random, Runtime, Stdio
+from policy.plan_audit import Audit
 from policy.plan_network import NetworkPlan, NnPlan
 
 EMPTY = Plan(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
+from api.commands import audit_checkpoint, audit_key, audit_prove
 from api.record_options import audit_dir_option, filter_of, filter_options, open_log
 from api.tables import output_option, write_json, write_rows
 
@@ -114,3 +115,8 @@ def _with_time(row: dict[str, object]) -> dict[str, object]:
     row["call"] = str(row["call"]).rpartition(".")[2]
     row["target"] = row["target"] if row["target"] is not None else row["guest_target"]
     return row
+
+
+COMMAND.add_command(audit_checkpoint.COMMAND)
+COMMAND.add_command(audit_key.COMMAND)
+COMMAND.add_command(audit_prove.COMMAND)

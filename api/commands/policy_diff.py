@@ -37,7 +37,8 @@ def COMMAND(  # noqa: N802  # the name that every command file gives its command
     """Compare the policies in the files A and B, exactly: each difference comes with a call that shows it.
 
     Lines with + are what B allows more, - what it allows less, ~ what changed without being either; the
-    last count as more for --no-new-access. When a policy expires is not compared.
+    last count as more for --no-new-access. < is where B keeps a weaker trail in the audit log, which
+    --no-new-access refuses too, > where it keeps a stronger one. When a policy expires is not compared.
     """
     from policy.diff import TooDifferentError, diff
     from policy.diff.render import difference_as_json, render_difference
@@ -56,5 +57,8 @@ def COMMAND(  # noqa: N802  # the name that every command file gives its command
         click.echo(render_difference(found), nl=False)
     if no_new_access and found.is_wider:
         click.echo("refused: B may allow what A does not", err=True)
+        return _NO
+    if no_new_access and found.is_weaker:
+        click.echo("refused: B keeps a weaker trail than A", err=True)
         return _NO
     return 0

@@ -22,6 +22,7 @@ from api.http import (
     health,
     modules,
     policies,
+    tail,
     tlog,
     verification,
 )
@@ -39,7 +40,7 @@ from api.logs import logger
 from api.modules import ModuleMissingError
 from api.policies import PolicyMissingError
 from api.service import BusyError
-from audit.errors import AuditError, FilterError
+from audit.errors import AuditError, FilterError, OutOfTimeError
 from policy import PolicyError
 from policy.access import load_access
 
@@ -71,6 +72,7 @@ _ROUTERS = (
     executions.router,
     audit.router,
     audit_executions.router,
+    tail.router,
     exports.router,
     tlog.router,
     verification.router,
@@ -114,7 +116,7 @@ def build_app(
             "auto_configure": False,
         },
     )
-    app.state.gateway = Gateway(service, runs, access or load_access(), ReadLog(service.record_event))
+    app.state.gateway = Gateway(service, runs, access or load_access(), ReadLog(service.record_event), keys)
     for router in _ROUTERS:
         app.include_router(router)
     upload = BodyLimit(service.settings.max_upload_bytes, UPLOAD_S)
@@ -157,6 +159,8 @@ def problem_of(request: Request, error: Exception) -> Problem:
             found = Problem("bad-filter", errors=[fault])
         case BusyError():
             found = Problem("too-many-runs", str(error), headers={"Retry-After": "1"})
+        case OutOfTimeError():
+            found = Problem("out-of-time", "narrow it, by time above all, or ask for less at once")
         case _:  # the log or the disk
             found = Problem("unavailable", headers={"Retry-After": "10"})
     return found

@@ -11,20 +11,24 @@ import base64
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
 
 from api.control import Question
 from api.http import audit_examples, examples
 from api.http.access import Asker, Asking
-from api.http.answers import JSON, NDJSON, answer, lines, plain_json
-from api.http.audit_models import EventFilter, EventsQuery, ExportFilter
-from api.http.audit_views import EventsView
-from api.http.gateway import Within
+from api.http.answers import JSON, NDJSON, answer, lines, plain_answer, plain_json
+from api.http.audit_models import AggregateRequest, EventFilter, EventsQuery, ExportFilter
+from api.http.audit_views import EventsView, GroupsView
+from api.http.bodies import read_model
+from api.http.gateway import Gateway, Within
 from api.http.models import StatsQuery
-from api.http.openapi import shown
+from api.http.openapi import body, shown
 from api.http.problems import problems
 from api.http.streams import STREAMS, stream_of, streamed
 from api.http.views import StatsView
 from audit.filters import DEFAULT_LIMIT, RecordFilter, time_filter
+from audit.query import Aggregation
+from audit.tlog.log import TransparencyLog
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +41,7 @@ NEXT_CURSOR = "X-Next-Cursor"
 """Where the cursor is when the answer has an event a line; absent at the end."""
 
 TREE_SIZE = "X-Audit-Tree-Size"
-"""How many leaves the transparency log had when the first page was asked for."""
+"""How many leaves the transparency log has."""
 
 COMPLETE = "X-Audit-Complete"
 """`false` where the time for a question was up before all that was asked had been looked at."""
@@ -48,7 +52,7 @@ EVENTS = shown(
     lines=audit_examples.EVENTS["events"],
     headers={
         NEXT_CURSOR: "Cursor of the next page, where the answer has an event a line.",
-        TREE_SIZE: "Leaves of the transparency log when the first page was asked for.",
+        TREE_SIZE: "Leaves of the transparency log now.",
         COMPLETE: "`false` if the time was up before the page was full; `next` goes on.",
     },
 )
@@ -92,7 +96,7 @@ def list_events(
         rows=len(found.rows),
         is_complete=found.is_complete,
     )
-    return page(request, found)
+    return page(request, within, found)
 
 
 @router.get(
@@ -120,6 +124,41 @@ def get_stats(within: Within, asking: Asking, query: Annotated[EventFilter, Quer
             last_t_ns=found.last_t_ns,
         )
     )
+
+
+@router.post(
+    "/aggregate",
+    operation_id="aggregate_events",
+    summary="Count events by groups",
+    response_model=GroupsView,
+    responses={
+        **problems("bad-filter", "unsupported-type"),
+        200: shown("Groups, those with the largest first metric first.", audit_examples.AGGREGATE),
+    },
+    openapi_extra=body(
+        {"application/json": {"$ref": "#/components/schemas/AggregateRequest"}},
+        example=audit_examples.AGGREGATE_REQUEST,
+    ),
+)
+async def aggregate_events(request: Request, within: Within, asking: Asking) -> Response:
+    """Exact, whatever it comes from; roll-ups answer where they say as much as the events."""
+    wanted = await read_model(request, AggregateRequest)
+    return await run_in_threadpool(_aggregate, within, asking, wanted)
+
+
+def _aggregate(within: Gateway, asking: Asker, wanted: AggregateRequest) -> Response:
+    of = Aggregation(
+        by=wanted.by,
+        metrics=wanted.metrics,
+        wanted=filter_of(wanted.filter, asking),
+        limit=wanted.limit,
+    )
+    found = within.service.audit.aggregate(of)
+    given = wanted.model_dump(by_alias=True, exclude_none=True)
+    within.reads.done(
+        Question(asking.actor, "aggregate_events", asking.scope_text, given), rows=len(found.rows)
+    )
+    return plain_answer({"rows": found.rows, "source": found.source, "is_truncated": found.is_truncated})
 
 
 def filter_of(
@@ -160,9 +199,10 @@ def filter_of(
     )
 
 
-def page(request: Request, found: Page) -> Response:
+def page(request: Request, within: Gateway, found: Page) -> Response:
     """Give a page of events in the form that the caller accepts."""
-    headers = {COMPLETE: "true" if found.is_complete else "false", TREE_SIZE: str(found.tree_size)}
+    tree_size = TransparencyLog(within.service.settings.audit_dir / "tlog").size
+    headers = {COMPLETE: "true" if found.is_complete else "false", TREE_SIZE: str(tree_size)}
     rows = [shown_row(row) for row in found.rows]
     if NDJSON in request.headers.get("accept", "").lower():
         return lines(rows, headers | ({NEXT_CURSOR: found.next} if found.next else {}))

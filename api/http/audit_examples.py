@@ -37,19 +37,24 @@ CONNECTIONS: Example = {"rows": []}
 
 AGGREGATE_REQUEST: Example = {
     "by": ["call", "decision"],
-    "metrics": ["count", "p95_duration"],
+    "metrics": ["count", "p95"],
     "filter": {"from": "2026-11-22T00:00:00Z", "to": "2026-11-23T00:00:00Z"},
 }
 AGGREGATE: Example = {
-    "rows": [{"call": "path_open", "decision": "deny", "count": 1}],
-    "is_exact": True,
-    "source": "rollup",
+    "rows": [
+        {"call": "wasi_snapshot_preview1.path_open", "decision": "deny", "count": 1, "p95": None}
+    ],
+    "source": "scan",
+    "is_truncated": False,
 }
 
 TAIL = """\
-id: AgAB
 event: record
 data: {"exec_id":"0199c0de-0000-7000-8000-000000000001","seq":0,"call":"wasi_snapshot_preview1.path_open"}
+
+id: 3f2a91c0d4e5b687.12.0
+event: position
+data: {}
 
 """
 

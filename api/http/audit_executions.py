@@ -119,7 +119,7 @@ def list_execution_events(
     given = {"execution": execution_id, **query.model_dump(exclude_none=True)}
     question = Question(asking.actor, "list_execution_events", asking.scope_text, given)
     within.reads.done(question, rows=len(found.rows), is_complete=found.is_complete)
-    return page(request, found)
+    return page(request, within, found)
 
 
 @router.get(

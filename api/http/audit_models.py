@@ -183,12 +183,21 @@ class ExportRequest(Edge):
     filter: ExportFilter = ExportFilter()
 
 
+Word = Annotated[str, Field(min_length=1, max_length=64)]
+
+
 class AggregateRequest(Edge):
     """What is counted, and how it is grouped."""
 
-    by: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=64)], ...], Field(max_length=8)] = ()
-    metrics: Annotated[
-        tuple[Annotated[str, Field(min_length=1, max_length=64)], ...], Field(min_length=1, max_length=8)
-    ] = ("count",)
-    limit: Annotated[int, Field(ge=1, le=10_000)] = 1_000
+    by: Annotated[tuple[Word, ...], Field(max_length=8)] = Field(
+        default=(),
+        description="`tenant`, `module`, `policy`, `call`, `decision`, `errno`, `rule`, `reason`, `class`,"
+        " `execution`, `target:N` (its first N names), `time:S` (pieces of S seconds).",
+    )
+    metrics: Annotated[tuple[Word, ...], Field(min_length=1, max_length=10)] = Field(
+        default=("count",),
+        description="`count`, `bytes_in`, `bytes_out`, `max`, `p50`, `p95` (nanoseconds), `executions`,"
+        " `targets`, `first`, `last`.",
+    )
+    limit: Annotated[int, Field(ge=1, le=10_000, description="Groups in the answer.")] = 1_000
     filter: ExportFilter = ExportFilter()

@@ -79,8 +79,10 @@ class GroupsView(Edge):
     """Rows of a summary, by column; which columns there are depends on what was asked."""
 
     rows: tuple[dict[str, JsonValue], ...]
-    is_exact: bool = Field(description="Whether every event that was asked for is counted.")
-    source: str = Field(description="Whether it came from `rollup` files or from a `scan` of the events.")
+    source: Literal["rollup", "scan", "mixed"] = Field(
+        description="Whether it came from roll-ups, from a scan of the events, or from both; it is exact."
+    )
+    is_truncated: bool = Field(description="Whether there are more groups than were asked for.")
 
 
 class TargetsView(Edge):

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse
 
 from api.control import Question
+from api.audit_desk import told
 from api.exports import Export, ExportState, TooManyExportsError, Written, new_export
 from api.http import audit_examples as examples
 from api.http.access import Asker, Asking
@@ -123,10 +124,10 @@ def _start(within: Gateway, asking: Asker, request: ExportRequest) -> Export:
     within.reads.record(first)
 
     def write(out: IO[bytes]) -> Written:
-        made = within.service.desk.export(wanted, form=request.form, out=out)
-        done = question.event(of=first.event_id, rows=made.rows, complete=1)
-        within.reads.record(done)
-        return Written(made.rows, made.manifest)
+        made = within.service.desk.export(wanted, form=request.form, out=out, actor=asking.actor)
+        # on record before anybody can fetch it
+        within.reads.record(question.event(of=first.event_id, **told(made)))
+        return Written(made.rows, made.to_json())
 
     try:
         return within.service.desk.exports.start(export, write)

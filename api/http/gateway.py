@@ -12,6 +12,7 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from api.control import ReadLog
+from api.http.guard import Keys
 from api.http.runs import Runs
 from api.service import Service
 from policy.access import Access
@@ -25,6 +26,7 @@ class Gateway:
     runs: Runs
     access: Access  # what roles may do
     reads: ReadLog
+    keys: Keys
     uploading: threading.Lock = field(default_factory=threading.Lock)  # one upload at a time is in memory
 
 

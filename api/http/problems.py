@@ -54,6 +54,7 @@ KINDS: dict[str, Kind] = {
     "too-many-tails": Kind(429, "as many callers as are allowed follow the log"),
     "internal": Kind(500, "something failed here"),
     "unavailable": Kind(503, "nothing can be recorded or kept at the moment"),
+    "out-of-time": Kind(503, "the question took longer than it may"),
     "busy": Kind(503, "too many connections, or the service is ending"),
 }
 """The kinds; scripts may rely on their names, and `docs/reference/http.md` lists them."""

@@ -62,6 +62,11 @@ class Runs:
         self._threads.submit(self._work, run, stdin)
         return run
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether the service ends, so that nothing more is begun."""
+        return self._is_ending
+
     def is_going(self, exec_id: str) -> bool:
         """Say whether a run goes on here, or its output is still being kept."""
         return exec_id in self._going

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from starlette.responses import StreamingResponse
 
+from api.audit_desk import told
 from api.control import Question
 from api.logs import logger
 
@@ -53,8 +54,9 @@ def streamed(
 
     def write(out: BinaryIO) -> None:
         try:
-            reading.rows = within.service.desk.export(wanted, form=form, out=out).rows
-            reading.is_complete = True
+            made = within.service.desk.export(wanted, form=form, out=out, actor=asking.actor)
+            reading.rows, reading.is_complete = made.rows, made.is_complete
+            reading.more = told(made)
         finally:
             going.__exit__(None, None, None)
 

@@ -154,10 +154,7 @@ class Keys:
         """Give what each group shares, and the group of each row."""
         _, first, group = np.unique(self._codes, return_index=True, return_inverse=True)
         shared = [
-            {
-                name: values[codes[at]]
-                for name, (codes, values) in zip(self._names, self._parts, strict=True)
-            }
+            {name: values[codes[at]] for name, (codes, values) in zip(self._names, self._parts, strict=True)}
             for at in first
         ]
         return shared, group.astype(np.int64)

@@ -16,9 +16,10 @@ import pyarrow.compute as pc
 
 from audit.columns import plain
 from audit.export.evidence import Evidence, NoEvidence, chunk_hashes
-from audit.export.fields import FIELDS, SHARED
+from audit.export.fields import SHARED
 from audit.export.lines import Columns, Keys, Known, LineWriter, Shared, Value
 from audit.export.ocsf_events import ORDER, Row, Source, event
+from audit.export.presence import SPREAD, add_facts, facts_of, present
 from audit.export.rows import Rows, pieces
 from audit.inert import inert_json
 from audit.ocsf import EventClass
@@ -31,10 +32,7 @@ SUFFIX = ".ocsf.ndjson"
 _INT32 = 1 << 31
 """OCSF's `integer_t`; a larger number stays under `unmapped` only."""
 
-_FACTS = (
-    *(field.column for field in FIELDS if not field.is_shared and field.ocsf.startswith("unmapped.")),
-    *("path", "many", "small_n", "small_seq", "small_flags", "chunk"),
-)
+_FACTS = (*SPREAD, "path", "many", "small_n", "small_seq", "small_flags", "chunk")
 _MARK = "\x01"
 _MS = 1_000_000
 _S = 1_000_000_000
@@ -70,21 +68,14 @@ class OcsfWriter:
         return self._lines.write(piece)
 
     def _line(self, shared: Shared) -> str:
-        bits = shared["facts"]
-        has = frozenset(
-            name for at, name in enumerate(_FACTS) if isinstance(bits, int) and bits >> at & 1
-        )
-        text = orjson.dumps(event(Row(shared, has), self._source)).decode()
+        text = orjson.dumps(event(Row(shared, facts_of(shared, _FACTS)), self._source)).decode()
         return _MARK.join(inert_json(part) for part in text.split(_MARK)) + "\n"
 
     def _keys(self, columns: Columns) -> Keys:
         keys = Keys.of(columns, SHARED)
         self._hashes = _hashes_of(columns, self._evidence)
-        facts = _facts(columns, self._hashes.is_valid().to_numpy(zero_copy_only=False))
-        bits = np.zeros(columns.count, np.int64)
-        for at, name in enumerate(_FACTS):
-            bits |= facts[name].astype(np.int64) << at
-        keys.add_number("facts", bits)
+        is_sealed = self._hashes.is_valid().to_numpy(zero_copy_only=False)
+        add_facts(keys, _facts(columns) | {"chunk": is_sealed}, _FACTS)
         is_network = columns.numbers("class_uid") == EventClass.NETWORK
         if is_network.any():
             target = plain(columns.rows.column("target")).combine_chunks()
@@ -127,23 +118,13 @@ class OcsfWriter:
         return pc.binary_join_element_wise(whole, decimals, "Z", "")
 
 
-def _facts(columns: Columns, is_sealed: npt.NDArray[np.bool_]) -> dict[str, npt.NDArray[np.bool_]]:
+def _facts(columns: Columns) -> dict[str, npt.NDArray[np.bool_]]:
     number, is_set = columns.numbers, columns.is_set
-    found = {
-        field.column: is_set(field.column)
-        for field in FIELDS
-        if not field.is_shared and field.ocsf.startswith("unmapped.")
-    }
-    for field in FIELDS:
-        if field.column in found and isinstance(field.absent, int):
-            found[field.column] = number(field.column) != field.absent
-    found["t_last_ns"] = number("t_last_ns") != number("t_ns")
+    found = present(columns)
     found["path"] = is_set("target") | is_set("guest_target")
     found["many"] = number("n") != 1
-    found["small_n"] = (number("n") >= 0) & (number("n") < _INT32)
-    found["small_seq"] = (number("seq") >= 0) & (number("seq") < _INT32)
-    found["small_flags"] = (number("flags") >= 0) & (number("flags") < _INT32)
-    found["chunk"] = is_sealed
+    for name in ("n", "seq", "flags"):
+        found[f"small_{name}"] = (number(name) >= 0) & (number(name) < _INT32)
     return found
 
 

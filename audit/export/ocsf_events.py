@@ -61,7 +61,6 @@ class Source:
     version: str = "unknown"  # of the product
     node: str = "unknown"  # name of the machine or the log
     checkpoint: str | None = None
-    enterprise: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,13 @@ def guest_process(exec_id: str, module: Value) -> Object:
     digest = _SHA256.match(name)
     if digest:
         file["hashes"] = [
-            {"algorithm_id": 3, "algorithm": "SHA-256", "encoding_id": 1, "encoding": "Hex", "value": digest[1]}
+            {
+                "algorithm_id": 3,
+                "algorithm": "SHA-256",
+                "encoding_id": 1,
+                "encoding": "Hex",
+                "value": digest[1],
+            }
         ]
     return {"uid": filled(mark(exec_id)), "sandbox": "wasmgate", "file": file}
 

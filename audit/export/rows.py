@@ -71,7 +71,9 @@ def conformed(table: pa.Table) -> pa.Table:
 def compacted(piece: pa.Table) -> pa.Table:
     """Give the same rows with dictionaries that hold only what occurs in them."""
     columns = [
-        plain(piece.column(field.name)).combine_chunks().dictionary_encode() if _is_text(field.type) else piece.column(field.name)
+        plain(piece.column(field.name)).combine_chunks().dictionary_encode()
+        if _is_text(field.type)
+        else piece.column(field.name)
         for field in SCHEMA
     ]
     return pa.table(columns, schema=SCHEMA)

@@ -37,13 +37,13 @@ class Engine:
                 "memory_limit": f"{memory_mb}MB",
                 "threads": str(threads),
                 "temp_directory": "",
-                # a published file never changes, so its footer is read once
-                "parquet_metadata_cache": "true",
                 # the widest page: its other columns are fetched for the rows that are in it
                 "late_materialization_max_rows": "10001",
                 "preserve_insertion_order": "false",
             },
         )
+        # a published file never changes, so its footer is read once
+        self._engine.execute("SET parquet_metadata_cache = true")
         self._engine.execute("SET allowed_directories = ?", [[f"{segments}/"]])
         self._engine.execute("SET enable_external_access = false")
         self._engine.execute("SET lock_configuration = true")

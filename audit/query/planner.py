@@ -14,7 +14,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from audit.columns import CODES
 from audit.expression import columns_in
 from audit.filters import RecordFilter
 
@@ -55,7 +54,9 @@ class Step:
     path: Path
     source: Source
     why: str
-    is_edge: bool = False  # of it, only rows outside the whole minutes that the roll-up answers
+    is_edge: bool = (
+        False  # of a roll-up, only `Plan.window` counts; of other files, only what is outside of it
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,7 @@ IN_ROLLUPS = frozenset(
 )  # fmt: skip
 """Columns of which a roll-up says as much as the records."""
 
+_KEYS = frozenset({"tenant_id", "module_id", "call", "decision", "rule_id", "reason"})
 _SAID_BY_ROLLUPS = {
     "tenant", "tenants", "module", "call", "decision", "rule", "from_ns", "to_ns", "q", "fields", "limit", "cursor",
     "ascending",
@@ -119,16 +121,26 @@ def plan_of(asked: Asked, sources: Sequence[Source]) -> Plan:
 
 def _why_not(asked: Asked, source: Source) -> str | None:
     wanted, scope = asked.wanted, asked.wanted.scope
-    low = max(wanted.from_ns if wanted.from_ns is not None else source.t_min_ns, asked.after_ns or source.t_min_ns)
+    low = max(
+        wanted.from_ns if wanted.from_ns is not None else source.t_min_ns, asked.after_ns or source.t_min_ns
+    )
     is_after = wanted.to_ns is not None and source.t_min_ns >= wanted.to_ns
     if scope is not None and not scope:
         return "tenant"
     # SECURITY: decided before anything else, and where the tenant is not known the rows decide
     if scope is not None and source.tenant is not None and source.tenant not in scope:
         return "tenant"
-    if source.t_max_ns < low or is_after or (asked.before_ns is not None and source.t_min_ns > asked.before_ns):
+    if (
+        source.t_max_ns < low
+        or is_after
+        or (asked.before_ns is not None and source.t_min_ns > asked.before_ns)
+    ):
         return "time"
-    if wanted.module is not None and source.modules is not None and not set(asked.module_ids) & set(source.modules):
+    if (
+        wanted.module is not None
+        and source.modules is not None
+        and not set(asked.module_ids) & set(source.modules)
+    ):
         return "module"
     if wanted.policy is not None and source.policies is not None and wanted.policy not in source.policies:
         return "policy"
@@ -148,7 +160,9 @@ def _steps(asked: Asked, source: Source, window: tuple[int, int] | None) -> list
         return [Step(Kind.ROLLUP, source.rollup_path, source, "all its minutes")]
     found = []
     if low < high and source.t_min_ns < high and source.t_max_ns >= low:
-        found.append(Step(Kind.ROLLUP, source.rollup_path, source, "whole minutes"))
+        found.append(
+            Step(Kind.ROLLUP, source.rollup_path, source, "its minutes within the time", is_edge=True)
+        )
     if source.t_min_ns < low or source.t_max_ns >= high:
         scanned = _scanned(asked, source)
         found.append(Step(scanned.kind, scanned.path, source, "minutes at an edge of the time", is_edge=True))
@@ -164,18 +178,17 @@ def _scanned(asked: Asked, source: Source) -> Step:
 def _fits_rollups(asked: Asked) -> bool:
     wanted = asked.wanted
     given = {
-        name for name in wanted.__dataclass_fields__ if getattr(wanted, name) is not None and name not in _SAID_BY_ROLLUPS
+        name
+        for name in wanted.__dataclass_fields__
+        if getattr(wanted, name) is not None and name not in _SAID_BY_ROLLUPS
     }
     looked_at = columns_in(wanted.expression) if wanted.expression is not None else frozenset()
     is_fitting = asked.purpose == "totals" and asked.is_rollup_allowed
-    return is_fitting and not given and (asked.columns | looked_at) <= IN_ROLLUPS - {"n", "bytes_in", "bytes_out", "dur_max_ns"} | asked.columns & IN_ROLLUPS
+    return is_fitting and not given and asked.columns <= IN_ROLLUPS and looked_at <= _KEYS
 
 
 def _window(wanted: RecordFilter) -> tuple[int, int]:
     """Give the whole minutes within the time that is asked for; the ends of time where none is."""
-    low = -(1 << 63) if wanted.from_ns is None else -(-wanted.from_ns // MINUTE_NS) * MINUTE_NS
+    low = 1 - (1 << 63) if wanted.from_ns is None else -(-wanted.from_ns // MINUTE_NS) * MINUTE_NS
     high = (1 << 63) - 1 if wanted.to_ns is None else wanted.to_ns // MINUTE_NS * MINUTE_NS
     return low, high
-
-
-REFUSED_CODES = tuple(int(CODES[word]) for word in ("deny", "would_deny", "limit"))

@@ -157,12 +157,17 @@ class KeyFolder:
             raise
         except OSError as err:
             raise KeyFileError(path, err.strerror or str(err)) from err
-        with os.fdopen(handle, "rb") as file:
+        try:
             found = os.fstat(handle)
             if not stat.S_ISREG(found.st_mode):
                 raise KeyFileError(path, "it is no regular file")
             _check_private(path, found)
-            content = file.read(most + 1)
+            with os.fdopen(os.dup(handle), "rb") as file:
+                content = file.read(most + 1)
+        except OSError as err:
+            raise KeyFileError(path, err.strerror or str(err)) from err
+        finally:
+            os.close(handle)
         if len(content) > most:
             raise KeyFileError(path, f"it has more than {most} bytes")
         return content

@@ -17,7 +17,7 @@ from audit import canonical
 from audit.errors import FormatError
 from audit.store import make_directory, publish
 from audit.tlog.errors import DamageError, EntryError, RangeError
-from audit.tlog.merkle import EMPTY_ROOT, HASH_BYTES, MAX_SIZE, leaf_hash, node_hash, root_of
+from audit.tlog.merkle import EMPTY_ROOT, HASH_BYTES, leaf_hash, node_hash, root_of
 from audit.tlog.tile_files import TileFiles, read_file
 from audit.tlog.tiles import (
     ENTRIES,
@@ -30,6 +30,7 @@ from audit.tlog.tiles import (
     width_at,
 )
 
+_MAX_LEAVES = (1 << 53) - 1  # the largest number that a JSON document holds exactly
 _HEAD_BYTES = 200  # of the file `head`; it has about a hundred
 
 
@@ -143,7 +144,8 @@ class TransparencyLog:
     def _read_head(self) -> Head | None:
         path = self.directory / "head"
         try:
-            read = canonical.loads(str(path), read_file(path, most=_HEAD_BYTES))
+            content = read_file(path, most=_HEAD_BYTES)
+            read = canonical.loads(str(path), content)
             head = Head(read.integer("size"), bytes.fromhex(read.text("root")))
         except FileNotFoundError:
             if any((self.directory / name).exists() for name in ("tile", "checkpoint")):
@@ -151,7 +153,8 @@ class TransparencyLog:
             return None
         except (FormatError, ValueError) as err:
             raise DamageError(path, str(err)) from err
-        if not 0 <= head.size <= MAX_SIZE or len(head.root) != HASH_BYTES:
+        # in its one form: what else could have been written there is not ours
+        if not 0 <= head.size <= _MAX_LEAVES or len(head.root) != HASH_BYTES or content != _written(head):
             raise DamageError(path, "it holds no size and root")
         return head
 
@@ -207,8 +210,7 @@ class TransparencyLog:
         self._is_swept = True
 
     def _publish_head(self, head: Head, edge: _Edge) -> None:
-        document = canonical.dumps({"size": head.size, "root": head.root.hex()})
-        publish(self.directory / "head", document + b"\n")
+        publish(self.directory / "head", _written(head))
         self._known = (head, edge)
 
     def _drop_partial(self, old_size: int) -> None:
@@ -250,6 +252,10 @@ def _grown(
         rows.append(tuple(rest))
         added = parents
         level += 1
+
+
+def _written(head: Head) -> bytes:
+    return canonical.dumps({"size": head.size, "root": head.root.hex()}) + b"\n"
 
 
 def _check_range(first: int, count: int, size: int) -> None:

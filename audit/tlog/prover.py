@@ -110,7 +110,7 @@ class Prover:
         """Proof that one record of an execution is in the log; raises as `receipt`."""
         receipt = self.receipt(exec_id)
         leaf = canonical.loads("receipt leaf", receipt.extra or b"")
-        parts = [self._part(exec_id, segment) for segment in leaf.texts("segments")]
+        parts = [self._part(exec_id, segment) for segment in self._segments(exec_id, leaf)]
         leaves = [one for part in parts for one in part.leaves]
         if root_of(leaves).hex() != leaf.text("root"):
             raise DamageError(
@@ -175,6 +175,19 @@ class Prover:
             some = list(self._log.entries(start, end - start))
             yield from reversed(list(enumerate(some, start)))
             end = start
+
+    def _segments(self, exec_id: ExecutionId, leaf: Document) -> tuple[str, ...]:
+        if leaf.fields.get("segments") is not None:
+            return leaf.texts("segments")
+        # there were too many to name in a leaf: the manifests are asked
+        found: list[tuple[int, str]] = []
+        for path in (self._root / "seg").rglob("*.manifest.json"):
+            content = read_file(path, most=_MAX_MANIFEST_BYTES)
+            if exec_id.encode() in content:
+                read = canonical.loads(path.name, content)
+                spans = [one for one in read.children("executions") if one.text("exec_id") == exec_id]
+                found += [(one.integer("first_seq"), read.text("segment")) for one in spans]
+        return tuple(name for _, name in sorted(found))
 
     def _part(self, exec_id: ExecutionId, name: str) -> _Part:
         parts = PurePosixPath(name).parts

@@ -34,13 +34,15 @@ def read_file(path: Path, *, most: int) -> bytes:
         raise
     except OSError as err:
         raise DamageError(path, err.strerror or str(err)) from err
-    with os.fdopen(handle, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise DamageError(path, "it is no regular file")
-        try:
+        with os.fdopen(os.dup(handle), "rb") as file:
             content = file.read(most + 1)
-        except OSError as err:
-            raise DamageError(path, err.strerror or str(err)) from err
+    except OSError as err:
+        raise DamageError(path, err.strerror or str(err)) from err
+    finally:
+        os.close(handle)
     if len(content) > most:
         raise DamageError(path, f"it has more than {most} bytes")
     return content

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from policy.checks import (
+    dead_audit_rule,
     empty_access,
     environment_names,
     expired,
@@ -22,7 +23,9 @@ from policy.checks import (
     plain_secret,
     relative_baseline,
     shadowed_mount,
+    unknown_call,
     unlimited,
+    unlimited_payload,
     unused_right,
     whole_filesystem,
     wildcard_egress,
@@ -50,6 +53,9 @@ CHECKS = (
     unused_right,
     look_alike,
     plain_secret,
+    unknown_call,
+    dead_audit_rule,
+    unlimited_payload,
 )
 """Checks of every document."""
 

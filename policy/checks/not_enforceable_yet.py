@@ -89,12 +89,3 @@ def _run(document: PolicyDocument) -> Iterator[tuple[Path, str]]:
         yield ("runtime", "abi"), f"the interface {model.runtime.abi}"
     if model.runtime.isolation != "process":
         yield ("runtime", "isolation"), "any isolation but process"
-    audit = model.audit
-    if audit.level != "calls":
-        yield ("audit", "level"), f"the level {audit.level}"
-    if audit.payload != "none":
-        yield ("audit", "payload"), "keeping what is read and written"
-    if audit.mask != ("default",):
-        yield ("audit", "mask"), "any mask but default"
-    if audit.rules:
-        yield ("audit", "rules"), "exceptions for some calls"

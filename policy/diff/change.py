@@ -1,7 +1,8 @@
 """What a difference between two plans is: changes, each with its direction, its rules and a witness.
 
 How changes are found is in the files beside this one; `render.py` writes them for people. INVARIANT:
-every change but a `changed` one says for which of the two plans it means more.
+every change but a `changed` one says for which of the two plans it means more: for the guest, or for the
+trail that is kept of it.
 """
 
 from __future__ import annotations
@@ -26,11 +27,14 @@ class Direction(StrEnum):
     WIDER = "wider"  # B allows more
     NARROWER = "narrower"  # B allows less
     CHANGED = "changed"  # neither contains the other; counts as wider where nothing may widen
+    WEAKER = "weaker"  # B keeps less of a trail; no call is answered otherwise
+    STRONGER = "stronger"  # B keeps more of a trail
 
     @property
     def mirrored(self) -> Direction:
         """The same change seen from B."""
-        return {Direction.WIDER: Direction.NARROWER, Direction.NARROWER: Direction.WIDER}.get(self, self)
+        pairs = ((Direction.WIDER, Direction.NARROWER), (Direction.WEAKER, Direction.STRONGER))
+        return {one: other for pair in pairs for one, other in (pair, pair[::-1])}.get(self, self)
 
 
 class TooDifferentError(Exception):
@@ -76,7 +80,12 @@ class Difference:
     @property
     def is_wider(self) -> bool:
         """Whether B may allow something that A does not; a change without an order counts."""
-        return any(each.direction is not Direction.NARROWER for each in self.items)
+        return any(each.direction in {Direction.WIDER, Direction.CHANGED} for each in self.items)
+
+    @property
+    def is_weaker(self) -> bool:
+        """Whether B may keep less of a trail than A."""
+        return any(each.direction is Direction.WEAKER for each in self.items)
 
 
 def rule_ref(rule: Rule | None) -> RuleRef | None:
@@ -110,5 +119,11 @@ def verdict_word(found: Decision) -> str:
 
 def ordered(changes: Iterable[Change]) -> tuple[Change, ...]:
     """Changes with the wider ones first, otherwise as they were found."""
-    rank = [Direction.WIDER, Direction.CHANGED, Direction.NARROWER]
+    rank = [
+        Direction.WIDER,
+        Direction.CHANGED,
+        Direction.WEAKER,
+        Direction.NARROWER,
+        Direction.STRONGER,
+    ]
     return tuple(sorted(changes, key=lambda each: rank.index(each.direction)))

@@ -1,4 +1,4 @@
-"""A difference for people and scripts: lines with `+`, `-` and `~`, or plain JSON values.
+"""A difference for people and scripts: lines with `+`, `-`, `~`, `<` and `>`, or plain JSON values.
 
 What the differences are is found beside this file. INVARIANT: the first line is the verdict, and every text
 of a document comes out printable.
@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from policy.digest import Json
     from policy.question import Question
 
-_SIGNS = {Direction.WIDER: "+", Direction.NARROWER: "-", Direction.CHANGED: "~"}
+_SIGNS = {
+    Direction.WIDER: "+",
+    Direction.NARROWER: "-",
+    Direction.CHANGED: "~",
+    Direction.WEAKER: "<",
+    Direction.STRONGER: ">",
+}
 
 
 def render_difference(difference: Difference) -> str:
@@ -35,7 +41,7 @@ def render_difference(difference: Difference) -> str:
 def verdict_line(difference: Difference) -> str:
     """Which plan allows more, and in how many ways."""
     counts = {each: sum(item.direction is each for item in difference.items) for each in Direction}
-    wider, narrower, changed = (counts[each] for each in Direction)
+    wider, narrower, changed, weaker, stronger = (counts[each] for each in Direction)
     if not difference.items:
         return "A and B decide alike"
     parts: list[str] = []
@@ -45,6 +51,10 @@ def verdict_line(difference: Difference) -> str:
         parts.append(f"B is neither wider nor narrower: {_count(changed)}")
     if narrower:
         parts.append(f"B allows less than A: {_count(narrower)}")
+    if weaker:
+        parts.append(f"B keeps a weaker trail than A: {_count(weaker)}")
+    if stronger:
+        parts.append(f"B keeps a stronger trail than A: {_count(stronger)}")
     return "; ".join(parts)
 
 
@@ -100,6 +110,7 @@ def difference_as_json(difference: Difference) -> dict[str, Json]:
     """The same for scripts."""
     return {
         "is_wider": difference.is_wider,
+        "is_weaker": difference.is_weaker,
         "verdict": verdict_line(difference),
         "differences": [_change_as_json(each) for each in difference.items],
         "notes": list(difference.notes),

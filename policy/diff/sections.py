@@ -1,7 +1,7 @@
-"""Differences in what is one value in a plan: mode, match, program, streams, clocks, limits, audit.
+"""Differences in what is one value in a plan: mode, match, program, streams, clocks, limits.
 
-Files are compared in `storage.py` and the files it names, the network in `network.py`. Where values have an
-order, more for the guest or less evidence is wider. INVARIANT: a field of a plan that nothing here knows is
+Files are compared in `storage.py` and the files it names, the network in `network.py`, the trail in
+`audit.py`. Where values have an order, more for the guest is wider. INVARIANT: a field of a plan that nothing here knows is
 still compared, and a change of it counts as one without an order.
 """
 
@@ -12,10 +12,11 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from policy.diff.amounts import shown_amount
+from policy.diff.audit import audit_changes
 from policy.diff.change import Change, Direction, rule_ref, verdict
 from policy.diff.name_globs import name_only_in
 from policy.errors import printable
-from policy.plan import UNLIMITED, Mode, Plan, SourceKind, StdinMode, StdoutMode, Sync, Timestamps
+from policy.plan import UNLIMITED, Mode, Plan, SourceKind, StdinMode, StdoutMode
 from policy.question import Question
 from policy.unheld import unheld
 
@@ -36,12 +37,6 @@ _MODES = (Mode.ENFORCE, Mode.LEARN, Mode.AUDIT)
 _SOURCES = (SourceKind.NONE, SourceKind.FIXED, SourceKind.REAL)
 _STDOUT = (StdoutMode.NONE, StdoutMode.CAPTURE, StdoutMode.INHERIT)
 _STDIN = ((StdinMode.NONE, StdinMode.CALLER), (StdinMode.NONE, StdinMode.INHERIT))
-# From the most evidence to the least.
-_AUDIT: dict[str, Sequence[object]] = {
-    "sync": (Sync.ALL, Sync.DENY, Sync.BATCH),
-    "timestamps": (Timestamps.EXACT, Timestamps.AUTO, Timestamps.COARSE),
-    "level": ("calls", "summary", "counts"),
-}
 
 
 def section_changes(a: Plan, b: Plan) -> Iterator[Change]:
@@ -55,7 +50,7 @@ def section_changes(a: Plan, b: Plan) -> Iterator[Change]:
     yield from _sources(a, b)
     yield from _limits(a, b)
     yield from _fields("runtime", a.runtime, b.runtime)
-    yield from _audit(a, b)
+    yield from audit_changes(a, b)
     yield from _unheld(a, b)
     for each in fields(Plan):
         if each.name not in _ELSEWHERE | _NO_MATTER | _HERE:
@@ -247,12 +242,3 @@ def _fields(area: str, one: Runtime, other: Runtime) -> Iterator[Change]:
     """Fields without an order."""
     for each in fields(one):
         yield from _value(area, each.name, (getattr(one, each.name), getattr(other, each.name)))
-
-
-def _audit(a: Plan, b: Plan) -> Iterator[Change]:
-    for each in fields(a.audit):
-        values = getattr(a.audit, each.name), getattr(b.audit, each.name)
-        order = _AUDIT.get(each.name, ())
-        if each.name == "retain_days":
-            order = sorted(values, reverse=True)
-        yield from _value("audit", each.name, values, order)

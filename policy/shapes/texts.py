@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from policy.audit_terms import MAX_HEAD, MAX_NAMES
 from policy.globs import MAX_PATH
 from policy.placeholders import NAMES
-from policy.shapes.shape import Shape, scalar, text
+from policy.shapes.shape import Shape, numbers, scalar, text
 
 PLACEHOLDER: Final = r"\$\{(?:" + "|".join(name.replace(".", r"\.") for name in NAMES) + r")\}"
 # No `${` but the four.
@@ -67,3 +68,18 @@ GUEST_PATH = Shape(
     text(rf"{_DOLLARS}/(?:{_LITERAL}(?:/{_LITERAL})*)?", longest=_LONGEST),
 )
 GLOB = Shape("glob", "a glob relative to the rule's root", scalar(_RELATIVE, longest=_LONGEST))
+PAYLOAD = Shape(
+    "payload",
+    "none, digest, full or head:<bytes>",
+    text(rf"none|digest|full|head:(?:{numbers(1, MAX_HEAD)})"),
+)
+_OF_PATHS: Final = rf"(?:|:/(?![\s\S]*\$\{{){_GLOB})"
+MASK = Shape(
+    "mask",
+    "default, path:hmac, path:drop, path:prefix:2, payload:drop, payload:digest, each of these with a glob "
+    "of paths or not, or json: and a pointer",
+    text(
+        rf"default|path:(?:hmac|drop|prefix(?::(?:{numbers(1, MAX_NAMES)}))?){_OF_PATHS}"
+        rf"|payload:(?:drop|digest){_OF_PATHS}|json:(?:/(?:[^~/\u0000]|~[01])*)+",
+    ),
+)

@@ -23,6 +23,7 @@ from audit.wal import RecordFrame
 from policy.calls import CALL_CODES, CALLS, MODULE
 from policy.plan import RIGHTS
 from sandbox.monitor.layout import IN_FLIGHT, RECORD, UNTIMED, Decision, Reason
+from sandbox.monitor.payload_columns import payload_columns
 from sandbox.monitor.targets import Strings, Targets, resolve
 
 Ints = npt.NDArray[np.int64]
@@ -93,6 +94,7 @@ def decode(start: ExecutionStart, frames: Sequence[RecordFrame], opened: pa.Tabl
         return SCHEMA.empty_table()
     targets = resolve(start.mounts, batch.seq, batch.fields, batch.strings, opened=opened)
     values = _numbers(batch.seq, batch.fields) | _words(start, batch.fields) | _targets(batch.fields, targets)
+    values |= payload_columns(start, batch.fields, batch.strings)
     return pa.table([values[name] for name in SCHEMA.names], schema=SCHEMA)
 
 
@@ -132,7 +134,6 @@ def _numbers(seq: Ints, fields: npt.NDArray[np.void]) -> dict[str, pa.Array]:
         "n": np.ones(len(seq), np.int64),
         "opener_seq": fields["opener"],
         "t_last_ns": fields["t_ns"],
-        "masked": np.zeros(len(seq), np.int8),
     }
     arrays = {
         name: pa.array(np.ascontiguousarray(value), pa.int64()).cast(SCHEMA.field(name).type)
@@ -143,8 +144,8 @@ def _numbers(seq: Ints, fields: npt.NDArray[np.void]) -> dict[str, pa.Array]:
 
 
 def _empty(count: int) -> dict[str, pa.Array]:
-    """The columns that single calls, or calls whose bytes are not kept, leave empty."""
-    names = ("dur_max_ns", "errnos", "payload", "payload_sha256")
+    """The columns that single calls leave empty."""
+    names = ("dur_max_ns", "errnos")
     return {name: pa.nulls(count, SCHEMA.field(name).type) for name in names}
 
 

@@ -11,7 +11,9 @@ from sandbox.monitor import calls, layout, tables
 from sandbox.monitor.kernel import KERNEL
 from sandbox.monitor.over_time import OVER_TIME
 from sandbox.monitor.paths import PATHS
+from sandbox.monitor.payloads import PAYLOADS
 from sandbox.monitor.rights import RIGHTS
+from sandbox.monitor.sha256 import SHA256
 
 PROBED = (
     "clock_time_get",
@@ -93,7 +95,7 @@ def monitor() -> str:
     text.append(f'(memory $plan (export "plan") {tables.MIN_PAGES})')
     # the host finds the guest's memory through its caller's export of this name
     text.append('(export "memory" (memory $guest))')
-    text += [KERNEL, OVER_TIME, RIGHTS, PATHS, calls.SUPPORT]
+    text += [KERNEL, OVER_TIME, RIGHTS, PATHS, SHA256, PAYLOADS, calls.SUPPORT]
     text += [function.text() for function in calls.FUNCTIONS]
     names = " ".join(f"$m.{call.name}" for call in CALLS)
     text.append(f"(elem (table $t) (i32.const 0) func {names}))")

@@ -14,10 +14,12 @@ from __future__ import annotations
 from enum import IntEnum
 
 import numpy as np
+import numpy.typing as npt
 
-from policy.calls import CALLS
+from policy.calls import CALL_CODES, CALLS
 
-VERSION = 1
+VERSION = 2
+"""Of the records. In version 1 no call on a descriptor had anything in the arena."""
 
 PAGE = 65_536
 
@@ -50,6 +52,7 @@ RING_RECORDS = 16_384  # power of two
 RECORDS = HEADER_BYTES
 ARENA = RECORDS + RING_RECORDS * RECORD_BYTES
 ARENA_BYTES = 1_048_576  # power of two
+ARENA_SPARE = 64  # never used, so that a full arena is never taken for an empty one
 RING_BYTES = -(-(ARENA + ARENA_BYTES) // PAGE) * PAGE
 RING_PAGES = RING_BYTES // PAGE
 
@@ -69,7 +72,7 @@ RECORD = np.dtype(
         ("fd", "<i4"),  # -1 none
         ("fd2", "<i4"),  # second descriptor, or the one that was made; -1 none
         ("target_at", "<u4"),  # offset in the arena of the path as the guest gave it
-        ("target_len", "<u2"),
+        ("target_len", "<u2"),  # of calls that keep what they move: half of a 32-bit length, see below
         ("target2_len", "<u2"),  # the second path follows the first
         ("rule", "<u2"),  # index into `Plan.rules`
         ("call", "u1"),  # index into `policy.calls.CALLS`
@@ -81,6 +84,20 @@ RECORD = np.dtype(
 )
 assert RECORD.itemsize == RECORD_BYTES
 assert OPEN_FILES + 8 <= HEADER_BYTES
+
+
+PAYLOAD_CALLS = tuple(CALL_CODES[name] for name in ("fd_pread", "fd_pwrite", "fd_read", "fd_write"))
+"""Calls that may have in the arena what they moved: its SHA-256, then as many of its bytes as are kept."""
+
+DIGEST_BYTES = 32
+PAYLOAD_MAX = ARENA_BYTES // 2 - ARENA_SPARE - DIGEST_BYTES
+"""Bytes that are kept of one call at most: twice that is always free, wherever the arena ends."""
+
+
+def arena_bytes(records: npt.NDArray[np.void]) -> npt.NDArray[np.int64]:
+    """How many bytes of the arena each record has; both versions."""
+    low, high = records["target_len"].astype(np.int64), records["target2_len"].astype(np.int64)
+    return np.where(np.isin(records["call"], PAYLOAD_CALLS), low | high << 16, low + high)
 
 
 class Decision(IntEnum):

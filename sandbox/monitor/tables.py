@@ -23,11 +23,10 @@ from policy.plan import (
     SourceKind,
     StdinMode,
     StdoutMode,
-    Sync,
-    Timestamps,
 )
+from policy.plan_audit import Kept, Sync, Timestamps
 from policy.temporal import is_counted
-from sandbox.monitor.layout import FIRST_MOUNT, PAGE
+from sandbox.monitor.layout import FIRST_MOUNT, PAGE, PAYLOAD_CALLS, PAYLOAD_MAX
 
 # --- configuration words -----------------------------------------------------------------------
 IS_AUDIT = 0  # u32: refusals are recorded as `would_deny` and let through
@@ -86,6 +85,8 @@ WAITING = 33_792  # u32 for each Trigger: the rules over time that it can start,
 TAKERS = 33_808  # u32 for each right: the rule over time that has taken it away; written by the monitor
 OVER_TIME = 33_840  # the rules over time, by their bit
 MAX_OVER_TIME = MAX_WATCHES
+CAPTURES = 36_352  # u32 [calls]: 0 nothing is kept of what it moves; else one more than the bytes kept
+HASH_STATE = 36_608  # eight words
 DESCRIPTORS = 36_864
 DESCRIPTOR_BYTES = 48
 MAX_DESCRIPTORS = 4_160
@@ -160,6 +161,7 @@ def encode(plan: Plan, *, plain: frozenset[int] = frozenset()) -> Tables:
     memory = bytearray(TABLES) + free
     _configure(memory, plan)
     _over_time(memory, plan)
+    _captures(memory, plan)
     for place, address in places.items():
         struct.pack_into("<I", memory, place, address)
     _descriptors(memory, plan, classes_at=places[CLASSES_AT], plain=plain)
@@ -188,6 +190,14 @@ def _over_time(memory: bytearray, plan: Plan) -> None:
         place = WAITING + 4 * (rule.trigger - 1)
         (mask,) = struct.unpack_from("<I", memory, place)
         struct.pack_into("<I", memory, place, mask | 1 << bit)
+
+
+def _captures(memory: bytearray, plan: Plan) -> None:
+    """What is kept of the bytes that calls move; of the others nothing ever is."""
+    for code in PAYLOAD_CALLS:
+        payload = plan.audit.terms(CALLS[code].name).payload
+        kept = {Kept.FULL: PAYLOAD_MAX, Kept.HEAD: min(payload.head_bytes, PAYLOAD_MAX)}.get(payload.kept, 0)
+        struct.pack_into("<I", memory, CAPTURES + 4 * code, kept + 1 if payload.kept is not Kept.NONE else 0)
 
 
 def _index(plan: Plan, rule_id: RuleId) -> int:

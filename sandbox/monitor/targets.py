@@ -21,7 +21,7 @@ from audit.start import MountPoint
 from audit.text import to_text
 from audit.wal import RecordFrame
 from policy.calls import CALL_CODES, CALLS
-from sandbox.monitor.layout import ARENA_BYTES, FIRST_MOUNT, NO_OPENER
+from sandbox.monitor.layout import ARENA_BYTES, FIRST_MOUNT, NO_OPENER, PAYLOAD_CALLS, arena_bytes
 
 Ints = npt.NDArray[np.int64]
 
@@ -40,7 +40,10 @@ _SYMLINK = CALL_CODES["path_symlink"]
 
 @dataclass(frozen=True, slots=True)
 class Strings:
-    """Where the strings of each record lie in `data`; lengths are 0 where the record lies about it."""
+    """Where the strings of each record lie in `data`; lengths are 0 where the record lies about it.
+
+    Of calls that keep what they move, `length` is that of the digest and the bytes behind it.
+    """
 
     data: npt.NDArray[np.uint8]
     at: Ints
@@ -61,8 +64,9 @@ class Strings:
         counts = [frame.n_records for frame in frames]
         starts = np.repeat(np.array([frame.arena_start for frame in frames], np.int64), counts)
         inside = (fields["target_at"].astype(np.int64) - starts) % ARENA_BYTES
-        length, length2 = fields["target_len"].astype(np.int64), fields["target2_len"].astype(np.int64)
-        total, at = length + length2, inside + np.repeat(bases, counts)
+        total = arena_bytes(fields)
+        length2 = np.where(np.isin(fields["call"], PAYLOAD_CALLS), 0, fields["target2_len"].astype(np.int64))
+        length, at = total - length2, inside + np.repeat(bases, counts)
         # SECURITY: never read beyond the record's own frame, whatever the cell wrote; and never read a
         # byte twice, or a few bytes could be made into gigabytes. The monitor writes one behind the other.
         holds = (total > 0) & (inside + total <= np.repeat(sizes, counts))

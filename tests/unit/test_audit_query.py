@@ -194,7 +194,7 @@ def test_the_engine_reads_nothing_else(log):
         "SET enable_external_access = true",
     ):
         with pytest.raises(duckdb.Error):
-            log._engine.execute(statement)
+            log._engine._engine.execute(statement)
 
 
 def test_a_folder_without_a_log_is_an_error_and_stays_as_it_is(tmp_path):

@@ -11,7 +11,6 @@ from policy import Plan, PolicyError, RuleId, check_policy, compile_policy, fixe
 from policy.calls import CALL_CODES
 from policy.plan import (
     UNLIMITED,
-    Audit,
     Clocks,
     Engine,
     Limits,
@@ -21,9 +20,8 @@ from policy.plan import (
     Runtime,
     SourceKind,
     Stdio,
-    Sync,
-    Timestamps,
 )
+from policy.plan_audit import Audit, Sync, Timestamps
 
 HEAD = "version: 1\nmetadata: {name: p}\n"
 

@@ -15,6 +15,7 @@ from sandbox.monitor.kernel import AT, ERRNO_DQUOT, ERRNO_NOTCAPABLE, fixed_rule
 from sandbox.monitor.layout import Reason, Stop
 from sandbox.monitor.over_time import counts_bytes, counts_call, counts_opening
 from sandbox.monitor.paths import BUFFER
+from sandbox.monitor.payloads import look_up
 
 _WRITE_BIT = RIGHTS.index(Right.WRITE)
 _REFUSE = f"(then (return (call $refuse (i32.const {ERRNO_NOTCAPABLE}))))"
@@ -60,11 +61,13 @@ def _reads(name: str, *params: str) -> Lowering:
     (i32.const 0)) {_REFUSE})))
 (if (i32.eq (local.get $kind) (i32.const {plan.K_FILE})) (then
   (if (call $forbids (local.get $at) (i32.const {int(Right.READ)})) {_REFUSE})))
+{look_up(name)}))
 (call $publish)
 (local.set $errno {real(name, params)})
 (local.set $n (call $moved (local.get $errno) (local.get $result) (i32.const {ring.BYTES_READ})))
+(if (local.get $keep) (then (call $keep_read (local.get $n))))
 {counts_bytes(Trigger.BYTES_IN, "(local.get $n)")}(call $complete (local.get $errno))"""
-    names = ("$at i32", "$kind i32", "$errno i32", "$n i64")
+    names = ("$at i32", "$kind i32", "$errno i32", "$n i64", "$keep i32")
     return Lowering(name, params, "aux: bytes read", body, names)
 
 
@@ -108,9 +111,11 @@ def _writes(name: str, *params: str) -> Lowering:
   (if (i32.eqz (call $has_disk (local.get $rule) (local.get $n)))
     (then (return (call $spent (call $disk_rule (local.get $rule) (local.get $n))
       (i32.const {ERRNO_DQUOT})))))))
+{look_up(name)} (call $keep_offer)))
 (call $publish)
 (local.set $errno {real(name, params)})
 (local.set $n (call $moved (local.get $errno) (local.get $result) (i32.const {ring.BYTES_WRITTEN})))
+(if (local.get $keep) (then (call $keep_written (local.get $n))))
 (if (i32.eq (local.get $kind) (i32.const {plan.K_STDOUT})) (then (call $bump (i32.const {ring.STDOUT_BYTES})
   (local.get $n))))
 (if (i32.eq (local.get $kind) (i32.const {plan.K_STDERR})) (then (call $bump (i32.const {ring.STDERR_BYTES})
@@ -118,7 +123,7 @@ def _writes(name: str, *params: str) -> Lowering:
 (if (i32.eq (local.get $kind) (i32.const {plan.K_FILE})) (then (call $use_disk (local.get $rule)
   (local.get $n))))
 {counts_bytes(Trigger.BYTES_OUT, "(local.get $n)")}(call $complete (local.get $errno))"""
-    names = ("$at i32", "$kind i32", "$errno i32", "$rule i32", "$n i64")
+    names = ("$at i32", "$kind i32", "$errno i32", "$rule i32", "$n i64", "$keep i32")
     return Lowering(name, params, "aux: bytes written", body, names)
 
 

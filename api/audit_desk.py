@@ -1,0 +1,108 @@
+"""What a surface asks of the audit log besides queries: control events, figures, exports, hashes of values.
+
+Queries are answered by `audit.query`; how the log is written is `api/sealing.py`, how it is signed
+`api/signing.py`. INVARIANT: nothing here changes the log.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, cast
+
+from api.exports import ExportJobs
+from api.log_status import LogFigures
+from audit.catalogue import Catalogue
+from audit.export.make import Form, Request, export
+from audit.mask_keys import FileMaskKeys, file_name
+from audit.masks import candidate
+from audit.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import BinaryIO
+
+    from api.log_status import LogStatus
+    from api.settings import Settings
+    from audit.events import ControlEvent
+    from audit.export.manifest import ExportManifest
+    from audit.filters import RecordFilter
+    from audit.query import AuditReader
+    from audit.writer import AuditWriter
+
+
+def told(made: ExportManifest) -> dict[str, str | int | None]:
+    """Give what the log says of an export that was made; the filter is in the event anyway."""
+    return {name: value for name, value in made.details().items() if name != "filter"}
+
+
+@dataclass(frozen=True, slots=True)
+class KnownEvent:
+    """A control-plane event, and its leaf; None until it is sealed."""
+
+    event: ControlEvent
+    leaf: int | None
+
+
+class AuditDesk:
+    """Answers for one log; thread-safe."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        reader: Callable[[], AuditReader],
+        problems: Callable[[], tuple[str, ...]] = tuple,
+        waited_s: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        """`problems` says why it is not sealed or signed, `waited_s` how long guests waited for the log."""
+        self._settings = settings
+        self._reader = reader
+        self._problems = problems
+        self._waited_s = waited_s
+        self._catalogue = Catalogue(Store(settings.audit_dir))
+        self._figures = LogFigures(settings.audit_dir, settings.audit_disk_bytes)
+        self._masks = FileMaskKeys(settings.audit_keys_dir / "mask")
+        self._exports: ExportJobs | None = None
+
+    @property
+    def exports(self) -> ExportJobs:
+        """Exports that are made in the background."""
+        if self._exports is None:
+            self._exports = ExportJobs(self._settings.exports_dir)
+        return self._exports
+
+    def close(self) -> None:
+        """Wait for the export that is being written."""
+        if self._exports is not None:
+            self._exports.close()
+
+    def leaf(self, kind: str, key: str) -> int | None:
+        """Give the number of a leaf of the transparency log; None if it is not there yet."""
+        return self._catalogue.leaf(kind, key)
+
+    def status(self) -> LogStatus:
+        """Give the figures of now; raises OSError."""
+        return self._figures.now(
+            gaps=len(self._catalogue.leaf_keys("gap")),
+            back_pressure_s=self._waited_s(),
+            problems=self._problems(),
+        )
+
+    def export(self, wanted: RecordFilter, *, form: str, out: IO[bytes], actor: str) -> ExportManifest:
+        """Write the records that a filter names; raises AuditError and OSError."""
+        return export(
+            self._reader(),
+            wanted,
+            form=Form(form),
+            out=cast("BinaryIO", out),
+            evidence=open_evidence(self._settings.audit_dir),
+            request=Request(made_by=actor, made_at_ns=time.time_ns()),
+        )
+
+    def candidate(self, tenant: str, value: str) -> str | None:
+        """Give what a value is masked as for a tenant; None if nothing of it was ever masked by hash."""
+        # asking makes no key
+        if not (self._settings.audit_keys_dir / "mask" / f"{file_name(tenant)}.key").exists():
+            return None
+        return candidate(self._masks, tenant, value)

@@ -1,0 +1,153 @@
+"""The log as it grows: server-sent events, one for each record, from when it is durable.
+
+How records are found is `audit.query`; framing is the library's. Each caller is read for at their own pace,
+so that one who is slow holds up nobody: neither a guest nor another caller. INVARIANT: a record is sent when
+it is durable, in the order of its execution, once; where records cannot be sent any more, a `gap` event says
+so before anything that follows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+
+from api.control import Question
+from api.http import audit_examples as examples
+from api.http.access import Asking
+from api.http.answers import plain_json
+from api.http.audit import shown_row
+from api.http.audit_models import TailQuery
+from api.http.gateway import Gateway, Within
+from api.http.guard import KEY
+from api.http.keys import Key
+from api.http.problems import Problem, problems
+from audit.errors import AuditError
+from audit.filters import RecordFilter
+
+if TYPE_CHECKING:
+    from api.control import Reading
+    from audit.query import Polled
+
+router = APIRouter(prefix="/v1/audit", tags=["audit"])
+
+MAX_TAILS = 16
+"""Callers who may follow at the same time: each asks the log again and again."""
+
+POLL_S = 0.03
+BATCH = 1_000
+"""Events that wait for a caller at most; more are read when these are sent."""
+
+HEARTBEAT_S = 15
+SEND_S = 30.0
+"""How long a caller may take nothing before the connection is closed; `Last-Event-ID` goes on."""
+
+_EVENTS = "text/event-stream"
+_slots = threading.BoundedSemaphore(MAX_TAILS)
+
+
+@router.get(
+    "/tail",
+    operation_id="tail_events",
+    summary="Follow the log",
+    response_class=Response,
+    responses={
+        **problems("bad-filter", "too-many-tails"),
+        200: {
+            "description": "An event `record` for each record; an event `position` behind some of them, whose `id`"
+            " is what `Last-Event-ID` takes; an event `gap` where records were left out.",
+            "content": {_EVENTS: {"schema": {"type": "string"}, "example": examples.TAIL}},
+        },
+    },
+)
+async def tail_events(
+    request: Request, within: Within, asking: Asking, query: Annotated[TailQuery, Query()]
+) -> Response:
+    """Until the caller goes away, the key is revoked or the service ends; a comment keeps it alive."""
+    wanted = RecordFilter(
+        execution=query.execution,
+        tenant=query.tenant,
+        module=query.module,
+        call=query.call,
+        decision=query.decision,
+        tenants=asking.tenants,
+        limit=BATCH,
+    )
+    follower, asked = within.service.follower, request.headers.get("last-event-id")
+    begin = follower.start if query.from_ == "start" else follower.now
+    position = asked or await run_in_threadpool(begin)
+    first = await run_in_threadpool(follower.poll, position, wanted, limit=BATCH)  # refuses a wrong position
+    if not _slots.acquire(blocking=False):
+        raise Problem("too-many-tails", f"{MAX_TAILS} callers follow", headers={"Retry-After": "10"})
+    going = within.reads.going(
+        Question(asking.actor, "tail_events", asking.scope_text, query.model_dump(by_alias=True))
+    )
+    try:
+        reading = await run_in_threadpool(going.__enter__)
+    except BaseException:
+        _slots.release()
+        raise
+    following = _Following(request, within, wanted, position, first, reading)
+
+    async def events() -> AsyncIterator[ServerSentEvent]:
+        try:
+            async for event in following.events():
+                yield event
+            reading.is_complete = True
+        finally:
+            _slots.release()
+            with contextlib.suppress(AuditError):  # the service may have ended; the beginning is on record
+                going.__exit__(None, None, None)
+
+    return EventSourceResponse(events(), ping=HEARTBEAT_S, send_timeout=SEND_S, sep="\n")
+
+
+@dataclass(slots=True)
+class _Following:
+    """One caller who follows."""
+
+    request: Request
+    within: Gateway
+    wanted: RecordFilter
+    position: str
+    polled: Polled
+    reading: Reading
+
+    async def events(self) -> AsyncIterator[ServerSentEvent]:
+        """Give events until the key is good for nothing any more, or the service ends."""
+        follower = self.within.service.follower
+        while self._may_go_on():
+            if self.polled.is_gap:
+                # the place that was asked for is not known any more: what came since is in `GET events`
+                yield _event("gap", {"after": self.position}, self.polled.position)
+            for row in self.polled.rows:
+                self.reading.rows += 1
+                yield _event("record", shown_row(row), None)
+            if self.polled.position != self.position:
+                # a place is good only behind all the records that it counts
+                yield _event("position", {}, self.polled.position)
+            self.position = self.polled.position
+            if not self.polled.is_behind:
+                await asyncio.sleep(POLL_S)
+            self.polled = await run_in_threadpool(follower.poll, self.position, self.wanted, limit=BATCH)
+
+    def _may_go_on(self) -> bool:
+        if self.within.runs.is_ending:
+            return False
+        presented = self.request.headers.get("authorization", "").partition(" ")[2].strip(" ")
+        match self.within.keys.judge(presented):
+            case Key() as key:
+                return key == self.request.scope[KEY]
+            case _:
+                return False
+
+
+def _event(name: str, value: object, position: str | None) -> ServerSentEvent:
+    return ServerSentEvent(plain_json(value).decode(), event=name, id=position)

@@ -1,0 +1,229 @@
+"""The canonical form of records, 160 bytes each, and the hashes of chunks of them.
+
+Trees over the hashes are `tlog/merkle.py`; which rows go into which segment is `sealer.py`. Texts come in as
+digests, so the form depends on no file format, and Python runs once for each distinct text, not for each row.
+INVARIANT: equal rows give equal bytes, however their columns are encoded or cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from hashlib import sha256
+from struct import Struct
+from uuid import UUID
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from audit import canonical
+from audit.canonical import Json
+
+Ints = npt.NDArray[np.int64]
+
+RECORD_BYTES = 160
+CHUNK_ROWS = 128
+NO_DURATION = -(1 << 63)
+"""What stands for a null `dur_ns`."""
+
+_DIGEST_BYTES = 16
+_HEAD = Struct("<16sQI32s")
+_AT_ONCE = 4096  # rows whose records are put together while they are in the processor's cache
+_WIDEST = 1 << 62  # of a number that several columns were mixed into
+
+_NUMBERS: dict[str, str] = {
+    **dict.fromkeys(("seq", "t_ns", "dur_ns", "flags", "bytes_in", "bytes_out", "n", "opener_seq"), "<i8"),
+    **dict.fromkeys(("fd", "fd2"), "<i4"),
+    "errno": "<i2",
+    **dict.fromkeys(("stage", "decision", "target_kind", "masked"), "i1"),
+}
+_WORDS = ("call", "rule_id", "reason", "right", "errnos")
+_CODES = ("class_uid", "activity_id", "disposition")
+_TEXTS = ("target", "guest_target", "target2")
+_DIGESTS = ("words", *_TEXTS, "payload")
+
+_RECORD = np.dtype(
+    [*_NUMBERS.items(), *((name, f"V{_DIGEST_BYTES}") for name in _DIGESTS), ("zero", "V2")]
+)
+
+
+def canonical_records(rows: pa.Table) -> npt.NDArray[np.uint8]:
+    """Give the records of rows (`columns.SCHEMA`), one in each line of the array."""
+    numbers = {name: _numbers(rows, name) for name in _NUMBERS}
+    digests = [_words(rows, numbers["n"]), *(_texts(rows.column(name)) for name in _TEXTS), _payloads(rows)]
+    made = np.zeros(rows.num_rows, _RECORD)
+    for at in range(0, rows.num_rows, _AT_ONCE):
+        part = slice(at, at + _AT_ONCE)
+        into = made[part]
+        for name, values in numbers.items():
+            into[name] = values[part]
+        for name, found in zip(_DIGESTS, digests, strict=True):
+            if found is not None:
+                into[name] = found.table.take(found.codes[part])
+    return made.view(np.uint8).reshape(rows.num_rows, RECORD_BYTES)
+
+
+def context_of(exec_id: str, tenant: str, module: str, policy: str) -> bytes:
+    """Give the digest of what the records of one execution share; it is part of each of its chunks."""
+    return sha256(
+        canonical.dumps(
+            {"exec_id": exec_id, "tenant_id": tenant, "module_id": module, "policy_id": policy}
+        )
+    ).digest()
+
+
+def chunk_leaves(rows: pa.Table, exec_id: str, context: bytes) -> tuple[bytes, ...]:
+    """Give the leaf hashes of the chunks of all rows that one segment has of an execution."""
+    chunker = Chunker(exec_id, context)
+    chunker.add(rows)
+    return chunker.finish()
+
+
+@dataclass(slots=True)
+class Chunker:
+    """Hashes the rows of one execution as they come; how they are cut into tables changes nothing."""
+
+    exec_id: str
+    context: bytes
+    _leaves: list[bytes] = field(default_factory=list)
+    _rest: npt.NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, RECORD_BYTES), np.uint8))
+
+    def add(self, rows: pa.Table) -> None:
+        """Take in rows that follow those before."""
+        records = canonical_records(rows)
+        if len(self._rest):
+            records = np.concatenate([self._rest, records])
+        full = len(records) - len(records) % CHUNK_ROWS
+        for at in range(0, full, CHUNK_ROWS):
+            self._leaves.append(self._leaf(records[at : at + CHUNK_ROWS]))
+        self._rest = records[full:].copy()
+
+    def finish(self) -> tuple[bytes, ...]:
+        """Give the hashes of all chunks, the last one however many rows it has."""
+        if len(self._rest):
+            self._leaves.append(self._leaf(self._rest))
+            self._rest = self._rest[:0]
+        return tuple(self._leaves)
+
+    def _leaf(self, records: npt.NDArray[np.uint8]) -> bytes:
+        # SPEC: RFC 6962, 2.1: the hash of a leaf begins with a zero byte
+        head = _HEAD.pack(UUID(self.exec_id).bytes, _first_seq(records), len(records), self.context)
+        made = sha256(b"\x00" + head)
+        made.update(records.data)
+        return made.digest()
+
+
+def _first_seq(records: npt.NDArray[np.uint8]) -> int:
+    return int.from_bytes(records[0, :8].tobytes(), "little")
+
+
+@dataclass(frozen=True, slots=True)
+class _Digests:
+    """Digests of one column: the distinct ones, and which of them each row has."""
+
+    table: npt.NDArray[np.void]
+    codes: Ints
+
+
+def _numbers(rows: pa.Table, name: str) -> npt.NDArray[np.generic]:
+    column = rows.column(name)
+    if name == "dur_ns":
+        column = pc.fill_null(column, NO_DURATION)
+    return np.asarray(column.to_numpy())
+
+
+def coded(column: pa.ChunkedArray) -> tuple[Ints, pa.Array]:
+    """Give for each row the place of its value among the distinct ones, which come too; -1 for a null.
+
+    A value that no row has may be among them.
+    """
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    whole = column.unify_dictionaries().combine_chunks()
+    if isinstance(whole, pa.ChunkedArray):  # no chunk at all
+        return np.empty(0, np.int64), pa.array([], column.type.value_type)
+    indices = whole.indices
+    if indices.null_count:
+        indices = pc.fill_null(indices, -1)
+    return np.asarray(indices).astype(np.int64), whole.dictionary
+
+
+def mixed(columns: Sequence[tuple[Ints, int]]) -> tuple[Ints, Ints]:
+    """Give for each row the number of its combination of values, and for each number the first such row.
+
+    A column is its values, all of them at least -1, and how many there are from 0.
+    """
+    mix, span = np.zeros(len(columns[0][0]), np.int64), 1
+    for values, count in columns:
+        if span * (count + 1) > _WIDEST:
+            mix, _ = _numbered(mix)
+            span = len(mix) + 1
+        mix = mix * (count + 1) + (values + 1)
+        span *= count + 1
+    return _numbered(mix)
+
+
+def _numbered(values: Ints) -> tuple[Ints, Ints]:
+    found = pa.array(values).dictionary_encode()
+    codes = np.asarray(found.indices).astype(np.int64)
+    first = np.empty(len(found.dictionary), np.int64)
+    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
+    return codes, first
+
+
+def _texts(column: pa.ChunkedArray) -> _Digests | None:
+    if column.null_count == len(column):
+        return None
+    codes, distinct = coded(column)
+    made = [sha256(text.encode()).digest()[:_DIGEST_BYTES] for text in distinct.to_pylist()]
+    return _Digests(_table(made), np.where(codes < 0, len(made), codes))
+
+
+def _words(rows: pa.Table, n: npt.NDArray[np.generic]) -> _Digests | None:
+    texts = {name: coded(rows.column(name)) for name in _WORDS}
+    codes = {name: coded(rows.column(name).cast(pa.int32())) for name in _CODES}
+    columns = [(values, len(distinct)) for values, distinct in (texts | codes).values()]
+    which, firsts = mixed(columns)
+    lists = [[*distinct.to_pylist(), None] for _, distinct in (texts | codes).values()]  # -1 is the last
+
+    def of(row: int) -> tuple[Json, ...]:
+        return tuple(words[values[row]] for words, (values, _) in zip(lists, columns, strict=True))
+
+    made = [_words_digest((*of(row), None, None)) for row in firsts.tolist()]
+    several = np.flatnonzero(np.asarray(n) > 1)
+    if len(several):
+        times = rows.select(["t_last_ns", "dur_max_ns"]).take(pa.array(several))
+        last, longest = (times.column(at).to_pylist() for at in range(2))
+        which[several] = len(made) + np.arange(len(several))
+        made += [
+            _words_digest((*of(row), str(t_ns), None if most is None else str(most)))
+            for row, t_ns, most in zip(several.tolist(), last, longest, strict=True)
+        ]
+    return _Digests(_table(made), which)
+
+
+@lru_cache(maxsize=4096)
+def _words_digest(words: tuple[Json, ...]) -> bytes:
+    return sha256(canonical.dumps(list(words))).digest()[:_DIGEST_BYTES]
+
+
+def _payloads(rows: pa.Table) -> _Digests | None:
+    payload, digest = rows.column("payload"), rows.column("payload_sha256")
+    if payload.null_count == digest.null_count == rows.num_rows:
+        return None
+    made = [
+        bytes(_DIGEST_BYTES)
+        if kept is None and whole is None
+        else sha256((whole or bytes(32)) + (kept or b"")).digest()[:_DIGEST_BYTES]
+        for kept, whole in zip(payload.to_pylist(), digest.to_pylist(), strict=True)
+    ]
+    return _Digests(_table(made), np.arange(len(made)))
+
+
+def _table(digests: Sequence[bytes]) -> npt.NDArray[np.void]:
+    """Put digests one behind the other; what a null has, all zeros, is the last."""
+    joined = b"".join((*digests, bytes(_DIGEST_BYTES)))
+    return np.frombuffer(joined, f"V{_DIGEST_BYTES}")
