@@ -6,6 +6,7 @@ Queries are answered by `audit.query`; how the log is written is `api/sealing.py
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, cast
@@ -13,27 +14,35 @@ from typing import IO, TYPE_CHECKING, cast
 from api.exports import ExportJobs
 from api.log_status import LogFigures
 from audit.catalogue import Catalogue
+from audit.events import ControlEvent
+from audit.export.evidence import NoEvidence
 from audit.export.make import Form, Request, export
 from audit.mask_keys import FileMaskKeys, file_name
 from audit.masks import candidate
+from audit.recovery import wal_files
 from audit.store import Store
+from audit.wal import Kind, read_frames
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import BinaryIO
 
     from api.log_status import LogStatus
     from api.settings import Settings
-    from audit.events import ControlEvent
     from audit.export.manifest import ExportManifest
     from audit.filters import RecordFilter
     from audit.query import AuditReader
-    from audit.writer import AuditWriter
 
 
 def told(made: ExportManifest) -> dict[str, str | int | None]:
     """Give what the log says of an export that was made; the filter is in the event anyway."""
     return {name: value for name, value in made.details().items() if name != "filter"}
+
+
+def _is_wanted(event: ControlEvent, kind: str | None, from_ns: int | None, to_ns: int | None) -> bool:
+    is_late = to_ns is not None and event.at_ns >= to_ns
+    is_early = from_ns is not None and event.at_ns < from_ns
+    return (kind is None or event.event == kind) and not is_late and not is_early
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +98,38 @@ class AuditDesk:
             problems=self._problems(),
         )
 
+    def control_events(
+        self,
+        *,
+        kind: str | None,
+        tenants: tuple[str, ...] | None,
+        from_ns: int | None,
+        to_ns: int | None,
+        limit: int,
+    ) -> tuple[KnownEvent, ...]:
+        """Give the newest control-plane events, sealed or not; raises AuditError.
+
+        With `tenants`, only events that are about one of them.
+        """
+        # INVARIANT: before the catalogue is asked, so that what is sealed meanwhile is found there
+        waiting = [each for each in self._unsealed() if _is_wanted(each, kind, from_ns, to_ns)]
+        found = {each.event_id: KnownEvent(each, None) for each in waiting}
+        for tenant in tenants or (None,):
+            for event, leaf in self._catalogue.events(
+                kind=kind, tenant=tenant, from_ns=from_ns, to_ns=to_ns, limit=limit
+            ):
+                found[event.event_id] = KnownEvent(event, leaf)
+        seen = [each for each in found.values() if tenants is None or each.event.tenant in tenants]
+        ordered = sorted(seen, key=lambda each: (each.event.at_ns, each.event.event_id), reverse=True)
+        return tuple(ordered[:limit])
+
+    def _unsealed(self) -> Iterator[ControlEvent]:
+        for path in wal_files(Store(self._settings.audit_dir)):
+            with contextlib.suppress(FileNotFoundError):  # sealed and deleted since it was listed
+                for frame in read_frames(path).frames:
+                    if frame.kind is Kind.EVENT:
+                        yield ControlEvent.from_json(frame.payload)
+
     def export(self, wanted: RecordFilter, *, form: str, out: IO[bytes], actor: str) -> ExportManifest:
         """Write the records that a filter names; raises AuditError and OSError."""
         return export(
@@ -96,7 +137,7 @@ class AuditDesk:
             wanted,
             form=Form(form),
             out=cast("BinaryIO", out),
-            evidence=open_evidence(self._settings.audit_dir),
+            evidence=NoEvidence(),
             request=Request(made_by=actor, made_at_ns=time.time_ns()),
         )
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from api.control import Question
-
     from audit.filters import RecordFilter
     from audit.query import AuditReader
 
@@ -98,7 +97,10 @@ def open_log(audit_dir: Path | None) -> Iterator[AuditReader]:
         root = settings.audit_dir
         with contextlib.suppress(AuditError, OSError):  # a log that can't be written can still be read
             seal_left(root)
-        with open_reader(root, keys_dir=settings.audit_keys_dir) as reader, recorded(root, _question(), on_failure=_tell) as begun:
+        with (
+            open_reader(root, keys_dir=settings.audit_keys_dir) as reader,
+            recorded(root, _question(), on_failure=_tell) as begun,
+        ):
             click.get_current_context().meta[_READING] = begun
             yield reader
             begun.is_complete = True

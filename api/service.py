@@ -19,6 +19,7 @@ from api.policies import PolicyStore
 from api.sealing import Sealing, is_much_left, open_reader, seal_left
 from api.secret_file import secret_of
 from api.settings import Settings, is_export_wanted
+from api.signing import open_signer
 from api.telemetry import open_telemetry
 from api.version import program_version
 from audit.errors import AuditError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from api.signing import SignerProcess
     from audit.events import ControlEvent
     from audit.filters import RecordFilter
     from audit.query import AuditReader, Follower, Page, Stats
@@ -63,7 +65,8 @@ class Service:
     """Everything that a surface needs, opened once for a process; thread-safe.
 
     `is_brief` is for a program that runs one module and ends: it leaves its short log unsealed, which queries
-    read as well, and starts faster. `on_seal_failure` hears of a log that can't be sealed at the moment.
+    read as well, and starts faster. `on_seal_failure` hears of a log that can't be sealed at the moment,
+    `on_problem` why it can't be signed.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Service:
         is_brief: bool = False,
         cells: Cells | None = None,
         on_seal_failure: Callable[[AuditError], None] = _ignore,
+        on_problem: Callable[[str], None] = lambda _problem: None,
     ) -> None:
         """Open the state; raises AuditError, CacheError or OSError when it is not ours to use.
 
@@ -81,6 +85,8 @@ class Service:
         self.settings = settings
         self._is_brief = is_brief
         self._is_open = True
+        self._signer: SignerProcess | None = None
+        self._on_problem = on_problem
         self._stack = contextlib.ExitStack()
         self._lock = threading.Lock()
         self._reader: AuditReader | None = None
@@ -133,8 +139,13 @@ class Service:
         self.desk = AuditDesk(self.settings, reader=lambda: self.audit, problems=self._problems)
         if self._is_brief:
             return
+        self._signer = open_signer(self.settings, on_problem=self._on_problem)
         self._stack.callback(self.desk.close)
         self.record_event(control_event("audit-on", actor=local_actor(), version=program_version()))
+
+    def _problems(self) -> tuple[str, ...]:
+        said = None if self._signer is None else self._signer.status.problem
+        return () if said is None else (said,)
 
     def __enter__(self) -> Self:
         """Give the service itself."""
@@ -161,6 +172,9 @@ class Service:
         if not self._is_brief or is_much_left(self.settings.audit_dir):
             with contextlib.suppress(AuditError):
                 seal_left(self.settings.audit_dir)
+        if self._signer is not None:  # last: it signs what was sealed last
+            self._signer.close()
+            self._signer = None
 
     # --- runs ---------------------------------------------------------------------------------
 

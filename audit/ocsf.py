@@ -2,7 +2,8 @@
 
 The whole event is built when records are exported (`export/ocsf_events.py`); here are the two numbers that
 each record carries, for functions of WASI 0.1, and what the schema calls them. Source: OCSF 1.9,
-`file_activity`, `network_activity`, `kernel_activity` and `process_activity`. INVARIANT: every function of the interface has a row.
+`file_activity`, `network_activity`, `kernel_activity` and `process_activity`. INVARIANT: every function of
+the interface has a row.
 """
 
 from __future__ import annotations

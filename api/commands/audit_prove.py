@@ -16,6 +16,7 @@ from api.record_options import audit_dir_option, open_log
 
 if TYPE_CHECKING:
     from api.settings import Settings
+    from audit.identity import ExecutionId
     from audit.tlog.prover import Prover
 
 
@@ -62,30 +63,29 @@ def COMMAND(  # noqa: N802  # as in every command file
     except AuditError as err:
         raise click.ClickException(str(err)) from err
     try:
-        prover = _signed_prover(settings)
-        if seq is None:
-            from audit.tlog.tlog_proof import SUFFIX as SUFFIX_OF_RECEIPT
-
-            name, content = f"{exec_id}{SUFFIX_OF_RECEIPT}", prover.receipt(exec_id).content
-        else:
-            from api.proving import canonical_records
-            from audit.tlog.record_proof import SUFFIX
-
-            name = f"{exec_id}.{seq}{SUFFIX}"
-            content = prover.record(exec_id, seq, canonical_records).content
-        click.echo(_write(out / name, content))
+        with open_log(settings.audit_dir):  # seals what an ended program left, and puts the read on record
+            click.echo(_write(out, *_proof(_signed_prover(settings), exec_id, seq)))
     except (AuditError, OSError) as err:
         raise click.ClickException(str(err)) from err
 
 
+def _proof(prover: Prover, exec_id: ExecutionId, seq: int | None) -> tuple[str, bytes]:
+    """Name and bytes of a proof file."""
+    from api.proving import canonical_records
+    from audit.tlog.record_proof import SUFFIX as SUFFIX_OF_RECORD
+    from audit.tlog.tlog_proof import SUFFIX as SUFFIX_OF_RECEIPT
+
+    if seq is None:
+        return f"{exec_id}{SUFFIX_OF_RECEIPT}", prover.receipt(exec_id).content
+    return f"{exec_id}.{seq}{SUFFIX_OF_RECORD}", prover.record(exec_id, seq, canonical_records).content
+
+
 def _signed_prover(settings: Settings) -> Prover:
-    """Proofs about a log whose newest records are sealed and signed, as far as that can be done."""
+    """Proofs about a log whose newest leaves are signed, as far as that can be done."""
     from api.proving import open_prover
     from api.signing import sign_once
     from audit.tlog.log import TransparencyLog
 
-    with open_log(settings.audit_dir):
-        pass  # seals what an ended program left
     prover = open_prover(settings.audit_dir)
     log = TransparencyLog(settings.audit_dir / "tlog")
     if log.size and prover.signed_size() < log.size:
@@ -102,7 +102,8 @@ def _grow(settings: Settings, first: int, second: int) -> None:
     write_json(open_prover(settings.audit_dir).growth(first, second).as_json())
 
 
-def _write(path: Path, content: bytes) -> Path:
+def _write(folder: Path, name: str, content: bytes) -> Path:
+    path = folder / name
     # a proof that is there already is written anew; a link in its place is not followed
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     with os.fdopen(handle, "wb") as file:

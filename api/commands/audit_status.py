@@ -44,7 +44,10 @@ def COMMAND(*, audit_dir: Path | None, output: str) -> None:  # noqa: N802  # as
     rows = [
         ["leaves", str(found.tree_size)],
         ["signed", signed],
-        ["not sealed", f"{found.unsealed_files} files, {found.unsealed_bytes} bytes, {found.unsealed_age_s} s"],
+        [
+            "not sealed",
+            f"{found.unsealed_files} files, {found.unsealed_bytes} bytes, {found.unsealed_age_s} s",
+        ],
         ["damaged", f"{found.damaged_files} files"],
         ["disk", f"{found.used_bytes}{budget} bytes used, {found.free_bytes} free"],
     ]

@@ -38,13 +38,16 @@ def COMMAND(*, audit_dir: Path | None, new_key: bool) -> int:  # noqa: N802  # t
     def on_seal_failure(err: AuditError) -> None:
         logger("sealing").warning("the audit log cannot be sealed for the moment", problem=str(err))
 
+    def on_problem(problem: str) -> None:
+        logger("signing").warning("the audit log cannot be signed for the moment", problem=problem)
+
     try:
         settings = load_settings(audit_dir=audit_dir)
         paint = Paint(sys.stderr)
         configure_logs(
             settings.log_level, sys.stderr, is_terminal=paint.is_terminal, has_colours=paint.is_coloured
         )
-        with Service(settings, on_seal_failure=on_seal_failure) as service:
+        with Service(settings, on_seal_failure=on_seal_failure, on_problem=on_problem) as service:
             serve(service, say=click.echo, is_key_wanted=new_key)
     except SettingsError as err:
         raise click.UsageError(str(err)) from err

@@ -41,9 +41,7 @@ AGGREGATE_REQUEST: Example = {
     "filter": {"from": "2026-11-22T00:00:00Z", "to": "2026-11-23T00:00:00Z"},
 }
 AGGREGATE: Example = {
-    "rows": [
-        {"call": "wasi_snapshot_preview1.path_open", "decision": "deny", "count": 1, "p95": None}
-    ],
+    "rows": [{"call": "wasi_snapshot_preview1.path_open", "decision": "deny", "count": 1, "p95": None}],
     "source": "scan",
     "is_truncated": False,
 }

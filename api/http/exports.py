@@ -13,8 +13,8 @@ from fastapi import APIRouter, Path, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse
 
-from api.control import Question
 from api.audit_desk import told
+from api.control import Question
 from api.exports import Export, ExportState, TooManyExportsError, Written, new_export
 from api.http import audit_examples as examples
 from api.http.access import Asker, Asking

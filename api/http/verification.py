@@ -44,7 +44,9 @@ async def post_hash(request: Request, within: Within, asking: Asking) -> Respons
 
 
 def _hash(within: Gateway, asking: Asker, wanted: HashRequest) -> Response:
-    found = within.service.desk.candidate(wanted.tenant, wanted.value) if asking.may_see(wanted.tenant) else None
+    found = (
+        within.service.desk.candidate(wanted.tenant, wanted.value) if asking.may_see(wanted.tenant) else None
+    )
     # SECURITY: the value is not recorded: it is what the mask keeps out of the log
     question = Question(asking.actor, "post_hash", asking.scope_text, {"tenant": wanted.tenant})
     within.reads.done(question, rows=0 if found is None else 1)

@@ -1,4 +1,4 @@
-"""What proves an exported record: the chunk that holds it, and the checkpoint of the log that holds the chunk.
+"""What proves an exported record: the chunk that holds it, and the checkpoint of the log with the chunk.
 
 Chunks are made in `audit.chunks`, checkpoints in `audit.tlog`; here is only what an export asks of them.
 INVARIANT: where there is no proof, an export says so, and why.

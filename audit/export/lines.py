@@ -153,7 +153,7 @@ class Keys:
     def groups(self) -> tuple[list[Shared], npt.NDArray[np.int64]]:
         """Give what each group shares, and the group of each row."""
         _, first, group = np.unique(self._codes, return_index=True, return_inverse=True)
-        shared = [
+        shared: list[Shared] = [
             {name: values[codes[at]] for name, (codes, values) in zip(self._names, self._parts, strict=True)}
             for at in first
         ]

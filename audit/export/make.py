@@ -11,7 +11,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
@@ -37,17 +37,19 @@ class Form(StrEnum):
     CEF = cef.NAME
 
 
-_MODULES = {module.NAME: module for module in (csv, ndjson, parquet, arrow, ocsf, cef)}
+_MODULES = (csv, ndjson, parquet, arrow, ocsf, cef)
+_MEDIA_TYPES: dict[str, str] = {module.NAME: module.MEDIA_TYPE for module in _MODULES}
+_SUFFIXES: dict[str, str] = {module.NAME: module.SUFFIX for module in _MODULES}
 
 
 def media_type(form: Form) -> str:
     """Give the media type of a form."""
-    return _MODULES[form].MEDIA_TYPE
+    return _MEDIA_TYPES[form]
 
 
 def suffix(form: Form) -> str:
     """Give the end of a file's name in a form."""
-    return _MODULES[form].SUFFIX
+    return _SUFFIXES[form]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +88,8 @@ def export_rows(
     seen = _Seen(request.limit, is_partial=is_partial)
     proving = _Counted(evidence)
     source = Source(request.source.version, request.source.node, checkpoint)
-    written = _write(seen.passed(rows), hashed, form, proving, request=request, source=source)
+    sink = cast("BinaryIO", hashed)
+    written = _write(seen.passed(rows), sink, form, proving, request=request, source=source)
     is_asked = form is Form.OCSF and not isinstance(evidence, NoEvidence)
     return ExportManifest(
         form=form.value,

@@ -1,11 +1,14 @@
 """Events of OCSF 1.9, one JSON object a line.
 
 What an event says is `ocsf_events.py`. 64-bit numbers under `unmapped` are text, as many readers keep numbers
-as doubles. INVARIANT: every row gives one event that the schema admits, and from which the row can be read back.
+as doubles. INVARIANT: every row gives one event that the schema admits, and the row can be read back
+from it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import BinaryIO
 
 import numpy as np
@@ -33,6 +36,7 @@ _INT32 = 1 << 31
 """OCSF's `integer_t`; a larger number stays under `unmapped` only."""
 
 _FACTS = (*SPREAD, "path", "many", "small_n", "small_seq", "small_flags", "chunk")
+_TEXTS = ("exec_id", "target", "guest_target", "target2", "errnos")
 _MARK = "\x01"
 _MS = 1_000_000
 _S = 1_000_000_000
@@ -86,29 +90,20 @@ class OcsfWriter:
         return keys
 
     def _fill(self, columns: Columns, name: str) -> pa.Array:
-        match name:
-            case "exec_id" | "target" | "guest_target" | "target2" | "errnos":
-                return columns.text(name, self._texts)
-            case "path":
-                return columns.texts(_path(columns), self._texts)
-            case "name":
-                return columns.texts(_path(columns), self._names)
-            case "name2":
-                return columns.text("target2", self._names)
-            case "time" | "start":
-                return _digits(columns.numbers("t_ns") // _MS)
-            case "end":
-                return _digits(columns.numbers("t_last_ns") // _MS)
-            case "span":
-                return _digits(columns.numbers("t_last_ns") // _MS - columns.numbers("t_ns") // _MS)
-            case "original_time":
-                return self._original_time(columns)
-            case "chunk":
-                return pc.fill_null(self._hashes, "")
-            case "payload" | "payload_sha256":
-                return columns.hexadecimal(name, null="")
-            case _:
-                return columns.digits(name)
+        fillers: dict[str, Callable[[], pa.Array]] = {
+            **{text: partial(columns.text, text, self._texts) for text in _TEXTS},
+            **{raw: partial(columns.hexadecimal, raw, null="") for raw in ("payload", "payload_sha256")},
+            "path": lambda: columns.texts(_path(columns), self._texts),
+            "name": lambda: columns.texts(_path(columns), self._names),
+            "name2": lambda: columns.text("target2", self._names),
+            "time": lambda: _digits(_milliseconds(columns, "t_ns")),
+            "start": lambda: _digits(_milliseconds(columns, "t_ns")),
+            "end": lambda: _digits(_milliseconds(columns, "t_last_ns")),
+            "span": lambda: _digits(_milliseconds(columns, "t_last_ns") - _milliseconds(columns, "t_ns")),
+            "original_time": lambda: self._original_time(columns),
+            "chunk": lambda: pc.fill_null(self._hashes, ""),
+        }
+        return fillers.get(name, lambda: columns.digits(name))()
 
     def _original_time(self, columns: Columns) -> pa.Array:
         seconds, rest = np.divmod(columns.numbers("t_ns"), _S)
@@ -146,6 +141,10 @@ def _hashes_of(columns: Columns, evidence: Evidence) -> pa.Array:
 def _path(columns: Columns) -> pa.ChunkedArray:
     rows = columns.rows
     return pc.coalesce(plain(rows.column("target")), plain(rows.column("guest_target")))
+
+
+def _milliseconds(columns: Columns, name: str) -> npt.NDArray[np.int64]:
+    return columns.numbers(name) // _MS
 
 
 def _digits(numbers: npt.NDArray[np.int64]) -> pa.Array:

@@ -21,8 +21,9 @@ _USUAL = (9, "INFO")
 
 
 def log_record(row: Mapping[str, Cell], *, observed_ns: int) -> dict[str, object]:
-    """Give the log record of one row as `AuditReader.records` gives it; columns without a value are left out."""
+    """Give the log record of a row as `AuditReader.records` gives it; a column without a value is left out."""
     number, text = _SEVERITIES.get(str(row.get("decision")), _USUAL)
+    word = str(row.get("decision"))
     call = str(row.get("call")).rpartition(".")[2]
     return {
         "timeUnixNano": str(row.get("t_ns")),
@@ -30,7 +31,7 @@ def log_record(row: Mapping[str, Cell], *, observed_ns: int) -> dict[str, object
         "severityNumber": number,
         "severityText": text,
         "eventName": EVENT,
-        "body": {"stringValue": f"{inert(call)}: {row.get('decision')}"},
+        "body": {"stringValue": f"{inert(call)}: {inert(word)}"},
         "attributes": list(_attributes(row)),
     }
 

@@ -1,4 +1,4 @@
-r"""Text from a guest as CSV, CEF and syslog carry it: spelt so that it acts on nothing, and read back exactly.
+r"""Text from a guest as CSV, CEF and syslog carry it: spelt so that it acts on nothing, and read back.
 
 How guest bytes become stored text is `audit.text`, how text is shown to people `audit.inert`. A backslash is
 doubled, and each character that could act on a terminal or end a line becomes `\xNN`, `\uNNNN` or

@@ -1,7 +1,8 @@
 """One refused call as a message of syslog (RFC 5424), for whoever sends messages on.
 
 Sending them, and framing them on a stream, is the follower's work. Text is spelt as `spelling.py` says.
-INVARIANT: a message is one line of valid UTF-8 of bounded length, whatever a guest wrote; what was cut is named.
+INVARIANT: a message is one line of valid UTF-8 of bounded length, whatever a guest wrote, and names what was
+cut.
 """
 
 from __future__ import annotations

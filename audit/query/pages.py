@@ -54,7 +54,7 @@ class Scan:
         """Make it; raises QueryError."""
         steps = self._ordered()
         begun, at, size = self.clock(), 0, 1
-        best, floor = self._columns(SCHEMA.empty_table()), None
+        best, floor = self._nothing(), None
         is_complete = True
         while at < len(steps) or at == 0:
             if floor is not None and at < len(steps) and self._is_beyond(self._edge(steps[at]), floor):
@@ -98,8 +98,8 @@ class Scan:
         fields = self.wanted.fields
         return tuple(SCHEMA.names) if fields is None else tuple(dict.fromkeys((*fields, *_KEY)))
 
-    def _columns(self, table: pa.Table) -> pa.Table:
-        return table.select(list(self._names()))
+    def _nothing(self) -> pa.Table:
+        return _plain(SCHEMA.empty_table().select(list(self._names())))
 
     def _ask(
         self, steps: Sequence[Step], floor: int | None, *, is_first: bool, seconds: float | None
@@ -110,7 +110,7 @@ class Scan:
         files = [str(step.path) for step in steps]
         tail = {"tail": self.tail} if is_first and self.tail.num_rows else {}
         if not files and not tail:
-            return self._columns(SCHEMA.empty_table())
+            return self._nothing()
         # SECURITY: only column names of ours are put into the text; every value is bound
         chosen, way = (
             ", ".join(f'"{name}"' for name in self._names()),
@@ -130,7 +130,7 @@ class Scan:
 
     def _best(self, best: pa.Table, found: pa.Table) -> tuple[pa.Table, int | None]:
         way = "ascending" if self.wanted.is_ascending else "descending"
-        merged = pa.concat_tables([_plain(best), found]).sort_by([(name, way) for name in _KEY])
+        merged = pa.concat_tables([best, found]).sort_by([(name, way) for name in _KEY])
         merged = merged.slice(0, self.wanted.limit + 1)
         is_full = merged.num_rows > self.wanted.limit
         return merged, int(merged.column("t_ns")[-1].as_py()) if is_full else None
