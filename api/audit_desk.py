@@ -14,7 +14,6 @@ from typing import IO, TYPE_CHECKING, cast
 from api.exports import ExportJobs
 from api.log_status import LogFigures
 from audit.catalogue import Catalogue
-from audit.events import ControlEvent
 from audit.export.evidence import NoEvidence
 from audit.export.make import Form, Request, export
 from audit.mask_keys import FileMaskKeys, file_name
@@ -24,11 +23,13 @@ from audit.store import Store
 from audit.wal import Kind, read_frames
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from typing import BinaryIO
 
     from api.log_status import LogStatus
     from api.settings import Settings
+    from audit.catalogue_tables import LoggedEvent
+    from audit.events import ControlEvent
     from audit.export.manifest import ExportManifest
     from audit.filters import RecordFilter
     from audit.query import AuditReader
@@ -45,12 +46,30 @@ def _is_wanted(event: ControlEvent, kind: str | None, from_ns: int | None, to_ns
     return (kind is None or event.event == kind) and not is_late and not is_early
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KnownEvent:
     """A control-plane event, and its leaf; None until it is sealed."""
 
-    event: ControlEvent
+    event_id: str
+    at_ns: int
+    event: str
+    actor: str
+    tenant: str | None
+    details: Mapping[str, str | int | None]
     leaf: int | None
+
+    @staticmethod
+    def of(event: ControlEvent | LoggedEvent, leaf: int | None = None) -> KnownEvent:
+        """Give an event as it is known."""
+        return KnownEvent(
+            event_id=event.event_id,
+            at_ns=event.at_ns,
+            event=event.event,
+            actor=event.actor,
+            tenant=event.tenant,
+            details=event.details,
+            leaf=leaf,
+        )
 
 
 class AuditDesk:
@@ -113,17 +132,18 @@ class AuditDesk:
         """
         # INVARIANT: before the catalogue is asked, so that what is sealed meanwhile is found there
         waiting = [each for each in self._unsealed() if _is_wanted(each, kind, from_ns, to_ns)]
-        found = {each.event_id: KnownEvent(each, None) for each in waiting}
-        for tenant in tenants or (None,):
-            for event, leaf in self._catalogue.events(
-                kind=kind, tenant=tenant, from_ns=from_ns, to_ns=to_ns, limit=limit
-            ):
-                found[event.event_id] = KnownEvent(event, leaf)
-        seen = [each for each in found.values() if tenants is None or each.event.tenant in tenants]
-        ordered = sorted(seen, key=lambda each: (each.event.at_ns, each.event.event_id), reverse=True)
+        found = {each.event_id: KnownEvent.of(each) for each in waiting}
+        self._catalogue.catch_up()
+        for tenant in (None,) if tenants is None else tenants:
+            logged = self._catalogue.events(kind, tenant, from_ns, to_ns, limit)
+            found |= {each.event_id: KnownEvent.of(each, each.leaf) for each in logged}
+        seen = [each for each in found.values() if tenants is None or each.tenant in tenants]
+        ordered = sorted(seen, key=lambda each: (each.at_ns, each.event_id), reverse=True)
         return tuple(ordered[:limit])
 
     def _unsealed(self) -> Iterator[ControlEvent]:
+        from audit.events import ControlEvent
+
         for path in wal_files(Store(self._settings.audit_dir)):
             with contextlib.suppress(FileNotFoundError):  # sealed and deleted since it was listed
                 for frame in read_frames(path).frames:

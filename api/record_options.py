@@ -16,7 +16,7 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from api.control import Question
+    from api.control import Question, Reading
     from audit.filters import RecordFilter
     from audit.query import AuditReader
 
@@ -110,9 +110,9 @@ def open_log(audit_dir: Path | None) -> Iterator[AuditReader]:
 
 def reading() -> Reading:
     """What the log will say of the read that goes on; a command that knows it says how many rows it gave."""
-    from api.control import Reading
+    from api.control import Reading as Uncounted
 
-    return cast("Reading", click.get_current_context().meta.get(_READING) or Reading())
+    return cast("Reading", click.get_current_context().meta.get(_READING) or Uncounted())
 
 
 def _question() -> Question:

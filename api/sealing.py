@@ -60,6 +60,7 @@ def open_reader(
 
     What is not sealed yet is masked with the keys in `keys_dir`; what would need a key is dropped without it.
     """
+    from audit.gather import Reading
     from audit.mask_keys import FileMaskKeys
     from audit.masks import NoKeys, mask
     from audit.query import AuditReader
@@ -68,8 +69,7 @@ def open_reader(
     keys = NoKeys() if keys_dir is None else FileMaskKeys(keys_dir / "mask")
     return AuditReader(
         root,
-        decode,
-        refine=lambda rows, start: mask(rows, start, keys),
+        Reading(decode, lambda rows, start: mask(rows, start, keys)),
         cursor_key=cursor_key,
         memory_mb=memory_mb,
         totals_seconds=totals_seconds,

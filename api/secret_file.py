@@ -6,6 +6,7 @@ get the one that is kept, and a file that others can read is refused.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import stat
@@ -40,10 +41,8 @@ def secret_of(path: Path) -> bytes:
             file.write(secrets.token_bytes(SECRET_BYTES))
             file.flush()
             os.fsync(handle)
-        try:
+        with contextlib.suppress(FileExistsError):  # another process was faster: its secret is the one
             os.link(hidden, path)
-        except FileExistsError:
-            pass  # another process was faster: its secret is the one
     finally:
         hidden.unlink()
     sync_directory(path.parent)

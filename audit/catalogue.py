@@ -1,8 +1,9 @@
-"""Which segments there are, and which executions: the index that queries start from.
+"""Which segments there are, which executions and which entries: the index that queries start from.
 
-What it says is taken from manifests and receipts and can be made again from them; it is never
-evidence. This is the only importer of `sqlite3`. INVARIANT: a segment and the executions in it are
-added in one transaction, and adding the same log file twice changes nothing.
+What it says is taken from manifests, receipts and the transparency log, and can be made again from them; it is
+never evidence. This is the only importer of `sqlite3`; its tables are in `catalogue_tables.py`. INVARIANT: a
+segment is here only if its entry is in the transparency log, and all segments of a log file are added in one
+transaction; adding the same file twice changes nothing.
 """
 
 from __future__ import annotations
@@ -10,99 +11,123 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from typing import cast
 
-from audit.identity import ExecutionId
+from audit.catalogue_tables import (
+    EVENT,
+    EXECUTION,
+    LEAF,
+    NAMES,
+    SEGMENT,
+    SPAN,
+    TABLES,
+    VERSION,
+    LoggedEvent,
+    Part,
+    Segment,
+    event_of,
+    event_values,
+    execution_values,
+    leaf_values,
+    part_of,
+    segment_of,
+    segment_values,
+    span_values,
+)
+from audit.errors import WriteError
+from audit.leaves import LeafKind, read_entry
 from audit.manifest import Manifest
 from audit.receipt import Receipt
 from audit.store import Store, locked
+from audit.tlog.errors import DamageError
+from audit.tlog.log import TransparencyLog
 
-_VERSION = 1
+__all__ = ["Catalogue", "LoggedEvent", "Part", "Segment"]
+
 _BUSY_S = 30.0  # how long to wait for another process's transaction
-
-_TABLES = """
-CREATE TABLE segments (
-  path TEXT PRIMARY KEY, source_wal TEXT NOT NULL UNIQUE, rows INTEGER NOT NULL, bytes INTEGER NOT NULL,
-  t_min INTEGER NOT NULL, t_max INTEGER NOT NULL) WITHOUT ROWID;
-CREATE INDEX segments_by_time ON segments (t_max, t_min);
-CREATE TABLE executions (
-  exec_id TEXT PRIMARY KEY, started_at_ns INTEGER NOT NULL, ended_at_ns INTEGER NOT NULL,
-  module_digest TEXT NOT NULL, module_name TEXT NOT NULL, policy_name TEXT NOT NULL,
-  outcome TEXT NOT NULL, records INTEGER NOT NULL, refusals INTEGER NOT NULL,
-  receipt TEXT NOT NULL) WITHOUT ROWID;
-CREATE INDEX executions_by_start ON executions (started_at_ns);
-CREATE INDEX executions_by_module ON executions (module_digest, started_at_ns);
-CREATE INDEX executions_by_name ON executions (module_name, started_at_ns);
-CREATE TABLE exec_segments (
-  exec_id TEXT NOT NULL, path TEXT NOT NULL REFERENCES segments (path) ON DELETE CASCADE,
-  first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL, rows INTEGER NOT NULL,
-  PRIMARY KEY (exec_id, path)) WITHOUT ROWID;
-CREATE INDEX exec_segments_by_path ON exec_segments (path);
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """One segment, as a query sees it."""
-
-    path: Path
-    source_wal: str
-    rows: int
-    file_bytes: int
+_AT_ONCE = 4096  # entries that are read in one go
 
 
 class Catalogue:
     """The catalogue of one log; every method is one transaction of its own, from any thread."""
 
     def __init__(self, store: Store) -> None:
-        """Make it if it is missing, from the manifests and receipts that are there."""
+        """Make it if it is missing or of another version, from what is on disk."""
         self._store = store
         if not self._is_ready():
             with self._making():
                 if not self._is_ready():  # nobody else made it, and added to it, while we waited
                     self._fill()
 
-    def add(self, manifest: Manifest | None, receipts: Iterable[Receipt]) -> None:
-        """Add what was sealed from one log file; `manifest` is None when it held no records."""
+    def add(self, manifests: Sequence[Manifest], receipts: Iterable[Receipt]) -> None:
+        """Add what was sealed of one log file, and what the transparency log has by now."""
         with self._transaction() as db:
-            if manifest is not None:
+            for manifest in manifests:
                 _add_segment(db, manifest)
             for receipt in receipts:
-                _add_receipt(db, receipt)
+                db.execute(EXECUTION, execution_values(receipt))
+            self._catch_up(db)
+
+    def catch_up(self) -> None:
+        """Read the entries that the transparency log has got since."""
+        with self._transaction() as db:
+            self._catch_up(db)
+
+    def drop(self, segments: Sequence[str], receipts: Sequence[str]) -> None:
+        """Forget segments, by their paths below the root, and receipts, by execution: they are deleted."""
+        with self._transaction() as db:
+            db.executemany("DELETE FROM segments WHERE path = ?", [(path,) for path in segments])
+            db.executemany("DELETE FROM executions WHERE exec_id = ?", [(name,) for name in receipts])
 
     def rebuild(self) -> None:
-        """Make it anew from the manifests and receipts on disk."""
+        """Make it anew from what is on disk."""
         with self._making():
             self._fill()
+
+    # --- segments -----------------------------------------------------------------------------
 
     def sealed(self) -> frozenset[str]:
         """Give the names of the log files whose segments are here."""
         with self._connection() as db:
-            return frozenset(row[0] for row in db.execute("SELECT source_wal FROM segments"))
+            return frozenset(row[0] for row in db.execute("SELECT DISTINCT source_wal FROM segments"))
 
     def segments(
         self,
         *,
         exec_id: str | None = None,
+        tenant: str | None = None,
         from_ns: int | None = None,
         to_ns: int | None = None,
     ) -> tuple[Segment, ...]:
-        """Give the segments that may hold rows of an execution and of a time (`to_ns` not included)."""
+        """Give the segments that may hold rows of an execution, a tenant and a time (`to_ns` not included).
+
+        The earliest first.
+        """
         sql = (
-            "SELECT path, source_wal, rows, bytes FROM segments"
+            "SELECT * FROM segments"
             " WHERE (:exec IS NULL OR path IN (SELECT path FROM exec_segments WHERE exec_id = :exec))"
+            " AND (:tenant IS NULL OR tenant = :tenant)"
             " AND (:low IS NULL OR t_max >= :low) AND (:high IS NULL OR t_min < :high) ORDER BY t_min, path"
         )
+        values = {"exec": exec_id, "tenant": tenant, "low": from_ns, "high": to_ns}
         with self._connection() as db:
-            found = db.execute(sql, {"exec": exec_id, "low": from_ns, "high": to_ns}).fetchall()
-        return tuple(Segment(self._store.root / path, wal, rows, size) for path, wal, rows, size in found)
+            found = db.execute(sql, values).fetchall()
+        return tuple(segment_of(self._store.root, row) for row in found)
+
+    def parts(self, exec_id: str) -> tuple[Part, ...]:
+        """Give what each segment holds of an execution, in the order of its calls."""
+        sql = (
+            "SELECT path, first_seq, last_seq, first_chunk, chunks, gaps FROM exec_segments"
+            " WHERE exec_id = ? ORDER BY first_seq, path"
+        )
+        with self._connection() as db:
+            return tuple(part_of(row) for row in db.execute(sql, (exec_id,)).fetchall())
 
     def ranges(self, exec_id: str) -> tuple[tuple[int, int], ...]:
         """Give the sequence numbers (first, last) of an execution in each of its segments, ascending."""
-        sql = "SELECT first_seq, last_seq FROM exec_segments WHERE exec_id = ? ORDER BY first_seq"
-        with self._connection() as db:
-            return tuple((first, last) for first, last in db.execute(sql, (exec_id,)))
+        return tuple((part.first_seq, part.last_seq) for part in self.parts(exec_id))
+
+    # --- executions ---------------------------------------------------------------------------
 
     def receipt(self, exec_id: str) -> Receipt | None:
         """Give the receipt of an execution, if it is sealed."""
@@ -111,18 +136,25 @@ class Catalogue:
         return None if row is None else Receipt.from_json(row[0].encode())
 
     def receipts(
-        self, *, limit: int, module: str | None = None, before: tuple[int, str] | None = None
+        self,
+        *,
+        limit: int,
+        module: str | None = None,
+        tenant: str | None = None,
+        before: tuple[int, str] | None = None,
     ) -> tuple[Receipt, ...]:
         """Give the newest receipts; `module` is a digest or a name, `before` a start time and an id."""
         sql = (
             "SELECT receipt FROM executions"
             " WHERE (:module IS NULL OR module_digest = :module OR module_name = :module)"
+            " AND (:tenant IS NULL OR tenant = :tenant)"
             " AND (:t IS NULL OR (started_at_ns, exec_id) < (:t, :id))"
             " ORDER BY started_at_ns DESC, exec_id DESC LIMIT :limit"
         )
         t_ns, last = before or (None, None)
+        values = {"module": module, "tenant": tenant, "t": t_ns, "id": last, "limit": limit}
         with self._connection() as db:
-            found = db.execute(sql, {"module": module, "t": t_ns, "id": last, "limit": limit}).fetchall()
+            found = db.execute(sql, values).fetchall()
         return tuple(Receipt.from_json(row[0].encode()) for row in found)
 
     def digests_named(self, name: str) -> tuple[str, ...]:
@@ -131,36 +163,107 @@ class Catalogue:
             found = db.execute("SELECT DISTINCT module_digest FROM executions WHERE module_name = ?", (name,))
             return tuple(row[0] for row in found)
 
+    # --- entries of the transparency log --------------------------------------------------------
+
+    def leaf(self, kind: str, key: str) -> int | None:
+        """Give the number of an entry by what it is about; None if there is none that was read by now."""
+        with self._connection() as db:
+            row = db.execute("SELECT leaf FROM leaves WHERE kind = ? AND key = ?", (kind, key)).fetchone()
+        return None if row is None else int(row[0])
+
+    def leaf_keys(self, kind: str, keys: Iterable[str] | None = None) -> dict[str, int]:
+        """Give the numbers of the entries of a kind: of some keys, of those that have one, or of all."""
+        with self._connection() as db:
+            if keys is None:
+                found = db.execute("SELECT key, leaf FROM leaves WHERE kind = ?", (kind,)).fetchall()
+                return {str(key): int(leaf) for key, leaf in found}
+            one = "SELECT leaf FROM leaves WHERE kind = ? AND key = ?"
+            rows = ((key, db.execute(one, (kind, key)).fetchone()) for key in keys)
+            return {key: int(row[0]) for key, row in rows if row is not None}
+
+    def entries_read(self) -> int:
+        """Give how many entries were read by now."""
+        with self._connection() as db:
+            return _progress(db)
+
+    def events(
+        self,
+        kind: str | None = None,
+        tenant: str | None = None,
+        from_ns: int | None = None,
+        to_ns: int | None = None,
+        limit: int = 1000,
+    ) -> tuple[LoggedEvent, ...]:
+        """Give events of the control plane, the newest first; `kind` is the word of the event."""
+        sql = (
+            "SELECT * FROM events WHERE (:event IS NULL OR event = :event)"
+            " AND (:tenant IS NULL OR tenant = :tenant)"
+            " AND (:low IS NULL OR at_ns >= :low) AND (:high IS NULL OR at_ns < :high)"
+            " ORDER BY at_ns DESC, leaf DESC LIMIT :limit"
+        )
+        values = {"event": kind, "tenant": tenant, "low": from_ns, "high": to_ns, "limit": limit}
+        with self._connection() as db:
+            return tuple(event_of(row) for row in db.execute(sql, values).fetchall())
+
+    # --- the database -------------------------------------------------------------------------
+
     def _is_ready(self) -> bool:
         if not self._store.catalogue.exists():
             return False
         with self._connection() as db:
-            return bool(db.execute("PRAGMA user_version").fetchone()[0] == _VERSION)
+            return bool(db.execute("PRAGMA user_version").fetchone()[0] == VERSION)
 
     def _fill(self) -> None:
         # INVARIANT: read inside the transaction. Whatever others added before it has its file on disk,
         # and what they add after it comes on top; read before it, a row of theirs could be dropped.
         with self._transaction() as db:
-            for table in ("exec_segments", "segments", "executions"):
+            for table in NAMES:
                 db.execute(f"DROP TABLE IF EXISTS {table}")
-            for statement in _TABLES.split(";"):
+            for statement in TABLES.split(";"):
                 db.execute(statement)
-            for path in sorted(self._store.segments.rglob("*.manifest.json")):
-                _add_segment(db, Manifest.from_json(path.read_bytes()))
-            for path in sorted(self._store.receipts.glob("*.receipt.json")):
-                _add_receipt(db, Receipt.from_json(path.read_bytes()))
-            db.execute(f"PRAGMA user_version = {_VERSION}")
+            self._catch_up(db)
+            for path in sorted(self._store.segments.rglob("[!.]*.manifest.json")):
+                manifest = Manifest.from_json(path.read_bytes())
+                # one without an entry is being sealed: its log file is still there, and has all its rows
+                if _has_leaf(db, LeafKind.SEGMENT, manifest.segment):
+                    _add_segment(db, manifest)
+            for path in sorted(self._store.receipts.glob("[!.]*.receipt.json")):
+                receipt = Receipt.from_json(path.read_bytes())
+                if _has_leaf(db, LeafKind.RECEIPT, receipt.execution_id):
+                    db.execute(EXECUTION, execution_values(receipt))
+            db.execute(f"PRAGMA user_version = {VERSION}")
+
+    def _catch_up(self, db: sqlite3.Connection) -> None:
+        log = TransparencyLog(self._store.tlog)
+        done, size = _progress(db), log.size
+        if done > size:
+            # SECURITY: entries that were cut away would be taken for appended, and never be appended again
+            raise DamageError(log.directory, f"it has {size} entries, and had {done} before")
+        while done < size:
+            count = min(_AT_ONCE, size - done)
+            for leaf, entry in enumerate(log.entries(done, count), done):
+                read = read_entry(entry)
+                db.execute(LEAF, leaf_values(read, leaf))
+                event = event_values(read, leaf)
+                if event is not None:
+                    db.execute(EVENT, event)
+            done += count
+        db.execute("UPDATE progress SET entries = ?", (done,))
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        db = sqlite3.connect(self._store.catalogue, timeout=_BUSY_S, isolation_level=None)
+        path = self._store.catalogue
         try:
-            # FULL: the log file is deleted after this commit, so the commit must be on disk
-            db.execute("PRAGMA synchronous = FULL")
-            db.execute("PRAGMA foreign_keys = ON")
-            yield db
-        finally:
-            db.close()
+            db = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+            try:
+                # FULL: the log file is deleted after this commit, so the commit must be on disk
+                db.execute("PRAGMA synchronous = FULL")
+                db.execute("PRAGMA foreign_keys = ON")
+                yield db
+            finally:
+                db.close()
+        except sqlite3.Error as err:
+            raise WriteError(path, f"{err} (the catalogue is made anew if it is deleted)") from err
 
     @contextmanager
     def _making(self) -> Iterator[None]:
@@ -182,37 +285,16 @@ class Catalogue:
             db.execute("COMMIT")
 
 
+def _progress(db: sqlite3.Connection) -> int:
+    return int(cast("tuple[int]", db.execute("SELECT entries FROM progress").fetchone())[0])
+
+
+def _has_leaf(db: sqlite3.Connection, kind: str, key: str) -> bool:
+    return db.execute("SELECT 1 FROM leaves WHERE kind = ? AND key = ?", (kind, key)).fetchone() is not None
+
+
 def _add_segment(db: sqlite3.Connection, manifest: Manifest) -> None:
-    db.execute(
-        "DELETE FROM segments WHERE source_wal = ? OR path = ?", (manifest.source_wal, manifest.segment)
-    )
-    row: Sequence[object] = (
-        manifest.segment,
-        manifest.source_wal,
-        manifest.rows,
-        manifest.file_bytes,
-        manifest.t_min_ns,
-        manifest.t_max_ns,
-    )
-    db.execute("INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?)", row)
-    spans = [
-        (span.exec_id, manifest.segment, span.first_seq, span.last_seq, span.rows) for span in manifest.spans
-    ]
-    db.executemany("INSERT INTO exec_segments VALUES (?, ?, ?, ?, ?)", spans)
-
-
-def _add_receipt(db: sqlite3.Connection, receipt: Receipt) -> None:
-    refusals = sum(item.count for item in receipt.calls if item.decision != "allow")
-    row = (
-        ExecutionId(receipt.execution_id),
-        receipt.started_at_ns,
-        receipt.ended_at_ns,
-        receipt.module_digest,
-        receipt.module_name,
-        receipt.policy_name,
-        receipt.outcome.kind.value,
-        receipt.records,
-        refusals,
-        receipt.to_json().decode(),
-    )
-    db.execute("INSERT OR REPLACE INTO executions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    same = (manifest.source.wal, manifest.tenant, manifest.segment)
+    db.execute("DELETE FROM segments WHERE (source_wal = ? AND tenant = ?) OR path = ?", same)
+    db.execute(SEGMENT, segment_values(manifest))
+    db.executemany(SPAN, span_values(manifest))

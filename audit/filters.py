@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from hashlib import sha256
 
 from audit.columns import CODES, REFUSING, SCHEMA
 from audit.errors import FilterError, FormatError
-from audit.expression import Expression, decisions_in, parse
+from audit.expression import Expression, decisions_in
 from audit.identity import execution_id
 from audit.text import from_host, to_text
 from audit.times import from_text
@@ -72,17 +73,10 @@ class RecordFilter:
         for name in ("addr", "port"):
             if getattr(self, name) is not None:
                 # an empty answer would read as "nobody connected there"
-                raise FilterError(
-                    name, "nothing: no record has an address yet, guests have no sockets", getattr(self, name)
-                )
-        if self.tenants is not None and len(self.tenants) > _MAX_TENANTS:
-            raise FilterError("tenants", f"at most {_MAX_TENANTS}", len(self.tenants))
-        if self.fields is not None:
-            unknown = [name for name in self.fields if name not in SCHEMA.names]
-            if unknown or not self.fields:
-                raise FilterError("fields", f"some of {', '.join(SCHEMA.names)}", ", ".join(unknown))
-        if self.q is not None:
-            parse(self.q)
+                no_sockets = "nothing: no record has an address yet, as guests have no sockets"
+                raise FilterError(name, no_sockets, getattr(self, name))
+        self._check_lists()
+        _ = self.expression
         if not 1 <= self.limit <= MAX_LIMIT:
             raise FilterError("limit", f"1 to {MAX_LIMIT}", self.limit)
 
@@ -97,6 +91,15 @@ class RecordFilter:
                 unit = "a signed 64-bit number" + (" of nanoseconds" if name in _TIMES else "")
                 raise FilterError(name, unit, value)
 
+    def _check_lists(self) -> None:
+        if self.tenants is not None and len(self.tenants) > _MAX_TENANTS:
+            raise FilterError("tenants", f"at most {_MAX_TENANTS}", len(self.tenants))
+        if self.fields is None:
+            return
+        unknown = [name for name in self.fields if name not in SCHEMA.names]
+        if unknown or not self.fields:
+            raise FilterError("fields", f"some of {', '.join(SCHEMA.names)}", ", ".join(unknown))
+
     @property
     def is_ascending(self) -> bool:
         """Whether the oldest record comes first."""
@@ -105,7 +108,7 @@ class RecordFilter:
     @property
     def expression(self) -> Expression | None:
         """What `q` says."""
-        return None if self.q is None else parse(self.q)
+        return None if self.q is None else _parsed(self.q)
 
     @property
     def stored_prefix(self) -> str | None:
@@ -122,7 +125,8 @@ class RecordFilter:
     @property
     def wants_refusals_only(self) -> bool:
         """Whether every record that it names was refused, or would have been."""
-        said = None if self.q is None else decisions_in(parse(self.q))
+        expression = self.expression
+        said = None if expression is None else decisions_in(expression)
         codes = {CODES[self.decision]} if self.decision is not None else said
         return codes is not None and all(code in REFUSING for code in codes)
 
@@ -132,6 +136,14 @@ class RecordFilter:
         kept |= {"limit": None, "cursor": None, "after_seq": None, "fields": None}
         kept |= {"ascending": self.is_ascending, "tenants": self.scope, "tenant": None}
         return sha256(json.dumps(kept, sort_keys=True).encode()).digest()[:16]
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str) -> Expression:
+    # the parser takes most of a second to import, and most questions have no `q`
+    from audit.expression_text import parse  # noqa: PLC0415
+
+    return parse(text)
 
 
 def stored(path: str | None) -> str | None:

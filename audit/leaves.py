@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from audit import canonical
 from audit.canonical import Document, Json
-from audit.columns import REFUSING_WORDS, WORDS
+from audit.columns import WORDS
 from audit.times import to_rfc3339
 
 if TYPE_CHECKING:
@@ -99,13 +99,12 @@ def receipt_leaf(receipt: Receipt, content: bytes, tree: ExecutionTree, *, at_ns
 
     Where the paths of the segments do not fit, `segments` is null: the manifests name the execution too.
     """
-    refusals = sum(one.count for one in receipt.calls if one.decision in REFUSING_WORDS)
     fields: dict[str, Json] = {
         "exec_id": receipt.execution_id,
         "tenant": receipt.tenant,
         "sha256": sha256(content).hexdigest(),
         "records": receipt.records,
-        "refusals": refusals,
+        "refusals": receipt.refused,
         "root": tree.root.hex(),
         "chunks": tree.chunks,
         "segments": list(tree.segments),

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from audit import canonical
+from audit.columns import REFUSING_WORDS
 from audit.errors import FormatError
 from audit.identity import ExecutionId, execution_id
 from audit.start import tenant_of
@@ -99,6 +100,11 @@ class Receipt:
     walls: tuple[str, ...] = ()  # what confined this run
     unenforced: tuple[str, ...] = ()  # fields of the policy that it accepted to run without
     gaps: tuple[tuple[int, int], ...] = ()  # sequence numbers that are missing: first, last
+
+    @property
+    def refused(self) -> int:
+        """How many calls were refused, or would have been, by the counters."""
+        return sum(item.count for item in self.calls if item.decision in REFUSING_WORDS)
 
     def to_json(self) -> bytes:
         """Give the canonical JSON, without a final newline."""

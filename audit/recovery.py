@@ -17,30 +17,37 @@ from pathlib import Path
 
 from audit.catalogue import Catalogue
 from audit.errors import FormatError
-from audit.gather import Decoder
+from audit.gather import Decoder, Reading
+from audit.leaves import LeafKind
+from audit.openers import drop_states
 from audit.sealer import Sealed, Sealer
 from audit.store import Store, locked, sync_directory
+from audit.tlog.log import TransparencyLog
 from audit.wal import Problem
 
 _LEFT_BEHIND_S = 3_600
 """A hidden file that is older than this belongs to nobody who lives."""
 
 
-def recover(root: Path, decoder: Decoder) -> tuple[Sealed, ...]:
+def recover(root: Path, reading: Reading | Decoder) -> tuple[Sealed, ...]:
     """Seal what is left below `root`; give what was sealed, in order. Waits for another sealer.
 
     A file that makes no sense to this version is renamed to `.damaged` and reported.
-    Raises WriteError if the log can't be written.
+    Raises WriteError if the log can't be written, and DamageError if the transparency log is not whole.
     """
     store = Store(root)
     if not store.wal.is_dir() or not wal_files(store):
         return ()
     with locked(store.seal_lock):
         _sweep(store)
-        sealer = Sealer(store, Catalogue(store), decoder)
+        catalogue = Catalogue(store)
+        # INVARIANT: entries that were appended before a crash are known before any is looked for
+        catalogue.catch_up()
+        sealer = Sealer(store, catalogue, Reading.of(reading), TransparencyLog(store.tlog))
         done: list[Sealed] = []
         for writer, _ in groupby(wal_files(store), key=writer_of):
             done += _seal_writer(store, sealer, writer)
+        drop_states(store.wal, wal_files(store))
         return tuple(done)
 
 
@@ -66,24 +73,37 @@ def _seal_writer(store: Store, sealer: Sealer, writer: str) -> Iterator[Sealed]:
             try:
                 yield sealer.seal(path, following=following, is_writer_alive=is_alive)
             except FormatError:
-                yield _set_aside(path)
+                yield _set_aside(sealer, path)
 
 
-def _set_aside(path: Path) -> Sealed:
+def _set_aside(sealer: Sealer, path: Path) -> Sealed:
     """Keep a file whose frames are whole and make no sense, so that it blocks no other."""
     size = path.stat().st_size
+    _drop_unfinished(sealer, path)
+    entries = sealer.append([sealer.damage(path, size)])
+    sealer.catalogue.add((), ())
     path.rename(path.with_suffix(".damaged"))
     sync_directory(path.parent)
     return Sealed(
         wal=path.name,
         rows=0,
-        segment=None,
+        segments=(),
         receipts=(),
         killed=(),
         gaps=(),
         lost_bytes=size,
         problem=Problem.CORRUPT,
+        entries=entries,
     )
+
+
+def _drop_unfinished(sealer: Sealer, path: Path) -> None:
+    """Remove the files of segments that were begun and will have no entry."""
+    store = sealer.store
+    for made in store.segments.rglob(f"{path.stem}.*"):
+        segment = made.with_name(f"{path.stem}.parquet").relative_to(store.root)
+        if sealer.catalogue.leaf(LeafKind.SEGMENT, str(segment)) is None:
+            made.unlink(missing_ok=True)
 
 
 def _lock(held: ExitStack, path: Path) -> bool:

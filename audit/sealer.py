@@ -1,32 +1,35 @@
-"""Turns one finished write-ahead log file into a segment, its manifest and receipts, and deletes it.
+"""Turns one finished write-ahead log file into segments, receipts and entries, and deletes it.
 
-Which files are finished is decided in `recovery.py`, which also holds the lock under which all of
-this runs. Each step gives the same result when it is done again, and the log file goes last.
-INVARIANT: a crash between any two steps loses no row and doubles none at the next start.
+Which files are finished is decided in `recovery.py`, which also holds the lock under which all of this runs.
+Each step gives the same result when it is done again: files are the same byte for byte, and an entry that the
+transparency log has is not appended again. INVARIANT: a crash between any two steps loses no row and doubles
+none, and no entry, at the next start; the log file goes when all else is durable.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-
-import pyarrow as pa
 
 from audit.catalogue import Catalogue
 from audit.columns import OPENED
-from audit.errors import FormatError
-from audit.gather import Decoder, Gaps, Gathered, blocks, gaps, gather
+from audit.controls import Controls, controls
+from audit.endings import Ending, Endings
+from audit.gather import Gathered, Reading, Unrolled, gather
 from audit.identity import ExecutionId
-from audit.manifest import Manifest, Span
-from audit.receipt import Receipt, write_receipt
-from audit.segment import BLOCK_RECORDS, SegmentWriter, Written, opened, opened_in, segment_writer
-from audit.store import Store, publish, sync_directory
-from audit.tally import Tally
-from audit.times import day_of
+from audit.leaves import Leaf, damage_leaf, event_leaf, gap_leaf, refusal_leaves, segment_leaf
+from audit.manifest import Source
+from audit.openers import state_before, write_state
+from audit.receipt import Receipt
+from audit.segment_files import MadeSegment, make_segment
+from audit.store import Store, sync_directory
+from audit.tlog.log import TransparencyLog
 from audit.wal import Frame, Kind, Problem, Scan, read_frames
 
-_UNSUPERVISED = "the supervisor ended before the run did"
+_MISSING = "sequence numbers are missing from the log"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +38,13 @@ class Sealed:
 
     wal: str
     rows: int
-    segment: Path | None
+    segments: tuple[Path, ...]  # one for each tenant that has rows in it
     receipts: tuple[Receipt, ...]
     killed: tuple[ExecutionId, ...]  # executions that had no end, and got a receipt here
     gaps: tuple[tuple[ExecutionId, int, int], ...]
     lost_bytes: int
     problem: Problem | None
+    entries: int = 0  # that were appended to the transparency log
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,9 @@ class Sealer:
 
     store: Store
     catalogue: Catalogue
-    decoder: Decoder
+    reading: Reading
+    log: TransparencyLog
+    now_ns: Callable[[], int] = field(default=time.time_ns)
 
     def seal(self, path: Path, *, following: Sequence[Path], is_writer_alive: bool) -> Sealed:
         """Seal `path`; `following` are the later files of the same writer, in their order.
@@ -58,116 +64,97 @@ class Sealer:
         writer is gone.
         """
         scan = read_frames(path)
-        found = gather(scan.frames)
-        later = _begun_in(following)
-        written = Written()
-        spans: tuple[Span, ...] = ()
-        if found:
-            first = min(item.start.started_at_ns for item in found.values())
-            target = self.store.segment(day_of(first), path.stem)
-            with segment_writer(target, written) as writer:
-                spans = tuple(
-                    span
-                    for item in found.values()
-                    if (span := self._rows(item, writer, is_continued=item.start.exec_id in later))
-                    is not None
-                )
-        else:
-            target = self.store.segment("none", path.stem)
-        manifest = None
-        if written.rows:
-            manifest = self._manifest((path, scan), target, written, spans)
-            publish(target.with_suffix(".manifest.json"), manifest.to_json() + b"\n")
-        self.catalogue.add(manifest, ())
-        killed = (
-            () if is_writer_alive else tuple(name for name in found if self._is_killed(found[name], later))
-        )
-        receipts = self._receipts(found, killed)
-        self.catalogue.add(None, receipts)
+        found, later = gather(scan.frames), _begun_in(following)
+        parts = self._parts(path, found, later)
+        made = self._segments((path, scan), parts)
+        going_on = {name: part.open_after() for name, part in parts.items() if name in later}
+        if going_on:
+            write_state(path, going_on)
+        endings = Endings(self.store, self.catalogue, self.log, made)
+        ends = [
+            end
+            for name, item in found.items()
+            if name not in later
+            and (end := endings.ending(item, is_killed=not is_writer_alive)) is not None
+        ]
+        leaves = list(self._leaves((path, scan), made, endings, ends=ends))
+        appended = self.append(leaves)
+        receipts = tuple(end.receipt for end in ends)
+        self.catalogue.add([one.manifest for one in made], receipts)
         self._dispose(path, scan)
         return Sealed(
             wal=path.name,
-            rows=written.rows,
-            segment=target if written.rows else None,
+            rows=sum(one.manifest.rows for one in made),
+            segments=tuple(self.store.root / one.manifest.segment for one in made),
             receipts=receipts,
-            killed=killed,
-            gaps=tuple((span.exec_id, first, last) for span in spans for first, last in span.gaps),
+            killed=tuple(end.receipt.execution_id for end in ends if end.is_killed),
+            gaps=tuple((name, *gap) for name in endings.spans for gap in endings.missing(name)),
+            lost_bytes=scan.total_bytes - scan.valid_bytes,
+            problem=scan.problem,
+            entries=appended,
+        )
+
+    def append(self, leaves: Sequence[Leaf]) -> int:
+        """Append those entries that the transparency log does not have; give how many that were.
+
+        The catalogue knows of all that are there: it caught up before anything was appended.
+        """
+        names: dict[str, list[str]] = defaultdict(list)
+        for leaf in leaves:
+            names[leaf.kind].append(leaf.key)
+        known = {(kind, key) for kind, keys in names.items() for key in self.catalogue.leaf_keys(kind, keys)}
+        fresh = {leaf.name: leaf.entry for leaf in reversed(leaves) if leaf.name not in known}
+        self.log.append(list(reversed(fresh.values())))
+        return len(fresh)
+
+    def _parts(
+        self, path: Path, found: dict[ExecutionId, Gathered], later: frozenset[ExecutionId]
+    ) -> dict[ExecutionId, Unrolled]:
+        before = state_before(path)
+        return {
+            name: Unrolled(
+                item.start, item.frames(is_continued=name in later), before.get(name, OPENED.empty_table())
+            )
+            for name, item in found.items()
+        }
+
+    def _segments(
+        self, source: tuple[Path, Scan], parts: dict[ExecutionId, Unrolled]
+    ) -> tuple[MadeSegment, ...]:
+        path, scan = source
+        named = Source(
+            wal=path.name,
+            size_bytes=scan.valid_bytes,
             lost_bytes=scan.total_bytes - scan.valid_bytes,
             problem=scan.problem,
         )
+        tenants: dict[str, list[Unrolled]] = defaultdict(list)
+        for part in parts.values():
+            tenants[part.start.tenant].append(part)
+        made = (make_segment(self.store, tenants[name], self.reading, named) for name in sorted(tenants))
+        return tuple(one for one in made if one is not None)
 
-    def _rows(self, item: Gathered, writer: SegmentWriter, *, is_continued: bool) -> Span | None:
-        frames = item.frames(is_continued=is_continued)
-        if not frames:
-            return None
-        exec_id = item.start.exec_id
-        known, ranges = self._known(exec_id, before=frames[0].first_seq), []
-        for block in blocks(frames, max_records=BLOCK_RECORDS):
-            table = self.decoder(item.start, block, known)
-            if table.num_rows != sum(frame.n_records for frame in block):
-                raise FormatError("decoded rows", "one row a record", table.num_rows)
-            writer.add(table)
-            known = pa.concat_tables([known, opened(table)])
-            ranges += [(frame.first_seq, frame.first_seq + frame.n_records - 1) for frame in block]
-        rows = sum(last - first + 1 for first, last in ranges)
-        return Span(exec_id, ranges[0][0], ranges[-1][1], rows, gaps(ranges, first=ranges[0][0]))
-
-    def _known(self, exec_id: ExecutionId, *, before: int) -> pa.Table:
-        if not before:
-            return OPENED.empty_table()
-        return opened_in([segment.path for segment in self.catalogue.segments(exec_id=exec_id)], exec_id)
-
-    def _manifest(
-        self, source: tuple[Path, Scan], target: Path, written: Written, spans: tuple[Span, ...]
-    ) -> Manifest:
+    def _leaves(
+        self, source: tuple[Path, Scan], made: Sequence[MadeSegment], endings: Endings, *, ends: Sequence[Ending]
+    ) -> Iterator[Leaf]:
         path, scan = source
-        return Manifest(
-            segment=str(target.relative_to(self.store.root)),
-            source_wal=path.name,
-            rows=written.rows,
-            file_bytes=written.file_bytes,
-            sha256=written.sha256,
-            t_min_ns=written.t_min_ns,
-            t_max_ns=written.t_max_ns,
-            spans=spans,
-            wal_bytes=scan.valid_bytes,
-            wal_lost_bytes=scan.total_bytes - scan.valid_bytes,
-            wal_problem=scan.problem,
-        )
+        at_ns = self.now_ns()
+        for one in made:
+            yield segment_leaf(one.manifest, one.content, at_ns=at_ns)
+            for table in one.refusals:
+                yield from refusal_leaves(table)
+        yield from _control_leaves(controls(scan.frames))
+        over = {end.receipt.execution_id: end.receipt.records for end in ends}
+        for name in {**endings.spans, **over}:
+            for first, last in endings.missing(name, records=over.get(name, 0)):
+                yield gap_leaf(name, first, last, reason=_MISSING, at_ns=at_ns)
+        if scan.problem is Problem.CORRUPT:
+            yield self.damage(path, scan.total_bytes - scan.valid_bytes)
+        yield from endings.leaves(ends, at_ns=at_ns)
 
-    def _is_killed(self, item: Gathered, later: frozenset[ExecutionId]) -> bool:
-        exec_id = item.start.exec_id
-        return item.receipt is None and exec_id not in later and not self.store.receipt(exec_id).exists()
-
-    def _receipts(
-        self, found: dict[ExecutionId, Gathered], killed: Sequence[ExecutionId]
-    ) -> tuple[Receipt, ...]:
-        receipts = []
-        for exec_id, item in found.items():
-            missing = gaps(self.catalogue.ranges(exec_id)) + self._inner_gaps(exec_id)
-            if item.receipt is not None:
-                receipt = replace(item.receipt, gaps=tuple(sorted(missing)))
-            elif exec_id in killed:
-                tally = Tally.of(
-                    [segment.path for segment in self.catalogue.segments(exec_id=exec_id)], exec_id
-                )
-                receipt = tally.receipt(item.start, message=_UNSUPERVISED, gaps=tuple(sorted(missing)))
-            elif self.store.receipt(exec_id).exists():
-                # Written before a crash that came before the catalogue knew of it.
-                receipts.append(Receipt.from_json(self.store.receipt(exec_id).read_bytes()))
-                continue
-            else:
-                continue
-            write_receipt(receipt, self.store.receipt(exec_id))
-            receipts.append(receipt)
-        return tuple(receipts)
-
-    def _inner_gaps(self, exec_id: ExecutionId) -> Gaps:
-        found: list[tuple[int, int]] = []
-        for segment in self.catalogue.segments(exec_id=exec_id):
-            manifest = Manifest.from_json(segment.path.with_suffix(".manifest.json").read_bytes())
-            found += [gap for span in manifest.spans if span.exec_id == exec_id for gap in span.gaps]
-        return tuple(found)
+    def damage(self, path: Path, lost_bytes: int) -> Leaf:
+        """Give the entry of a log file of which so many bytes can't be read."""
+        return damage_leaf(path.name, {"lost_bytes": lost_bytes}, at_ns=self.now_ns())
 
     def _dispose(self, path: Path, scan: Scan) -> None:
         if scan.problem is Problem.CORRUPT:
@@ -176,6 +163,13 @@ class Sealer:
         else:
             path.unlink(missing_ok=True)
         sync_directory(path.parent)
+
+
+def _control_leaves(found: Controls) -> Iterator[Leaf]:
+    for event in found.events:
+        yield event_leaf(event)
+    for gap in found.gaps:
+        yield gap_leaf(gap.exec_id, gap.first_seq, gap.last_seq, reason=gap.reason, at_ns=gap.at_ns)
 
 
 def _begun_in(following: Sequence[Path]) -> frozenset[ExecutionId]:

@@ -1,8 +1,8 @@
-"""Writes and reads Parquet segments, with encodings that suit the columns.
+"""Writes and reads Parquet files of records, with encodings that suit the columns.
 
-Which rows go into a segment is decided in `sealer.py`, queries over many segments are `query.py`.
-Rows are sorted by execution and sequence number, one row group per block. INVARIANT: a segment
-that has its name is complete and durable.
+Which rows go into which file is decided in `segment_files.py`, queries over many files are `query/`. Rows are
+sorted by execution and sequence number. INVARIANT: a file that has its name is complete and durable, and the
+same rows give the same bytes.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from audit.columns import DELTA_CODED, OPENED, SCHEMA
+from audit.columns import DELTA_CODED, SCHEMA
 from audit.gather import BLOCK_RECORDS
-from audit.openers import opened
 from audit.store import hidden_name, make_directory, publish_existing
 
 _ZSTD_LEVEL = 3
@@ -33,21 +32,34 @@ class SegmentWriter:
     rows: int = 0
     t_min_ns: int = 0
     t_max_ns: int = 0
+    _waiting: list[pa.Table] = field(default_factory=list)
+    _waiting_rows: int = 0
 
     def add(self, table: pa.Table) -> None:
-        """Append one row group."""
+        """Append rows; small tables share a row group."""
         if not table.num_rows:
             return
-        times = pc.min_max(table.column("t_ns")).as_py()
-        self.t_min_ns = min(self.t_min_ns, times["min"]) if self.rows else times["min"]
-        self.t_max_ns = max(self.t_max_ns, times["max"]) if self.rows else times["max"]
-        self._file.write_table(table, row_group_size=table.num_rows)
+        low, high = pc.min(table.column("t_ns")).as_py(), pc.max(table.column("t_last_ns")).as_py()
+        self.t_min_ns = min(self.t_min_ns, low) if self.rows else low
+        self.t_max_ns = max(self.t_max_ns, high) if self.rows else high
         self.rows += table.num_rows
+        if self._waiting_rows + table.num_rows > BLOCK_RECORDS:
+            self.flush()
+        self._waiting.append(table)
+        self._waiting_rows += table.num_rows
+
+    def flush(self) -> None:
+        """Write what waits as one row group."""
+        if self._waiting_rows:
+            # one dictionary for all: the writer gives up dictionaries when a second one comes
+            whole = pa.concat_tables(self._waiting).unify_dictionaries()
+            self._file.write_table(whole, row_group_size=BLOCK_RECORDS)
+        self._waiting, self._waiting_rows = [], 0
 
 
 @dataclass(slots=True)
 class Written:
-    """A finished segment."""
+    """A finished file."""
 
     rows: int = 0
     t_min_ns: int = 0
@@ -58,7 +70,7 @@ class Written:
 
 @contextmanager
 def segment_writer(path: Path, result: Written) -> Iterator[SegmentWriter]:
-    """Write a segment that gets its name when the block ends without an error and has rows."""
+    """Write a file that gets its name when the block ends without an error and has rows."""
     make_directory(path.parent)
     hidden = hidden_name(path)
     try:
@@ -75,6 +87,7 @@ def segment_writer(path: Path, result: Written) -> Iterator[SegmentWriter]:
         ) as file:
             writer = SegmentWriter(file)
             yield writer
+            writer.flush()
         result.rows, result.t_min_ns, result.t_max_ns = writer.rows, writer.t_min_ns, writer.t_max_ns
         if writer.rows:
             result.file_bytes = hidden.stat().st_size
@@ -95,9 +108,3 @@ def read_rows(path: Path, exec_id: str, columns: Sequence[str]) -> pa.Table:
         partitioning=None,
     )
     return table.select(list(columns))
-
-
-def opened_in(paths: Sequence[Path], exec_id: str) -> pa.Table:
-    """Give the same of rows that are sealed already."""
-    found = [opened(read_rows(path, exec_id, [*OPENED.names, "fd2"])) for path in paths]
-    return pa.concat_tables([OPENED.empty_table(), *found])

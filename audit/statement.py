@@ -7,9 +7,7 @@ are set and on the shape of its `q`, never on what they hold.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
-
-from typing import assert_never
+from typing import Final, TypeAlias, assert_never
 
 from audit.columns import CODES
 from audit.cursors import Position, Snapshot

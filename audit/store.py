@@ -7,6 +7,7 @@ a name without a leading dot that `publish` made is complete and durable.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,9 @@ from audit.errors import WriteError
 
 TENANT = "default"
 """The tenant of a run for which none is named, and of logs from before there were any."""
+
+_TENANT_BYTES = 100  # of a tenant's name, quoted, that stand in a path
+_PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 
 _PRIVATE_DIRECTORY = 0o700
 _PRIVATE_FILE = 0o600
@@ -44,6 +48,11 @@ class Store:
         return self.root / "exec"
 
     @property
+    def tlog(self) -> Path:
+        """Directory of the transparency log."""
+        return self.root / "tlog"
+
+    @property
     def catalogue(self) -> Path:
         """The catalogue, which can be rebuilt from the rest."""
         return self.root / "catalog.sqlite"
@@ -57,18 +66,25 @@ class Store:
         """Path of one receipt; `exec_id` is a checked `ExecutionId`."""
         return self.receipts / f"{exec_id}.receipt.json"
 
-    def segment(self, day: str, stem: str) -> Path:
-        """Path of the segment that is made of the write-ahead log `stem`."""
-        return self.segments / f"tenant={TENANT}" / f"day={day}" / f"{stem}.parquet"
-
-    def manifest(self, day: str, stem: str) -> Path:
-        """Path of that segment's manifest."""
-        return self.segment(day, stem).with_suffix(".manifest.json")
+    def segment(self, tenant: str, day: str, stem: str) -> Path:
+        """Path of the segment that holds a tenant's rows of the write-ahead log `stem`."""
+        return self.segments / f"tenant={tenant_folder(tenant)}" / f"day={day}" / f"{stem}.parquet"
 
     def create(self) -> None:
         """Make the directories that are missing, durably."""
         for directory in (self.root, self.wal, self.segments, self.receipts):
             make_directory(directory)
+
+
+def tenant_folder(tenant: str) -> str:
+    """Give a tenant's name as it stands in paths: other names, other paths, and never a dot or a slash."""
+    quoted = "".join(
+        chr(byte) if chr(byte) in _PLAIN else f"%{byte:02X}" for byte in tenant.encode("utf-8", "surrogatepass")
+    )
+    if len(quoted) <= _TENANT_BYTES:
+        return quoted
+    digest = hashlib.sha256(tenant.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{quoted[:_TENANT_BYTES]}~{digest[:16]}"
 
 
 def make_directory(path: Path) -> None:

@@ -12,7 +12,7 @@ import mmap
 import os
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -23,12 +23,12 @@ import pyarrow.compute as pc
 
 from audit.catalogue import Catalogue
 from audit.columns import OPENED, SCHEMA
-from audit.gather import BLOCK_RECORDS, Decoder, Reading, blocks
+from audit.gather import BLOCK_RECORDS, CONTROL, Decoder, Reading, blocks
 from audit.identity import ExecutionId
 from audit.levels import condense
+from audit.openers import opened, state_before
 from audit.receipt import Receipt
 from audit.recovery import wal_files
-from audit.openers import opened, state_before
 from audit.start import ExecutionStart
 from audit.store import Store
 from audit.terms import Level
@@ -109,7 +109,7 @@ class WalFile:
         """How large the file is now."""
         return os.fstat(self.handle).st_size
 
-    def read(self, size: int) -> list[tuple[Kind, ExecutionId, Seen, bytes]]:
+    def read(self, size: int) -> list[tuple[Kind, Seen, bytes]]:
         """Give the frames that are new up to `size`; the text of a start or an end, not of records."""
         if size <= self.place.offset:
             return []
@@ -252,14 +252,14 @@ class TailReader:
         gone = frozenset(self._files) - frozenset(paths)
         for name in sorted(self._files):
             file = self._files[name]  # one that is deleted can be read to its end by its handle
-            for kind, exec_id, seen, text in file.read(file.size()):
+            for kind, seen, text in file.read(file.size()):
                 self._take(file, kind, seen, text)
         if gone:
             self._drop(gone)
         return frozenset(self._files)
 
     def _take(self, file: WalFile, kind: Kind, seen: Seen, text: bytes) -> None:
-        if kind not in {Kind.START, Kind.RECORDS, Kind.INTENT, Kind.END}:
+        if kind in CONTROL:
             return  # of no execution
         run = self._runs.setdefault(seen.exec_id, Run(seen.exec_id))
         match kind:
@@ -322,7 +322,7 @@ class TailReader:
         # file by file, as they will be sealed
         return [rows for tables in by_file.values() for rows in condense(tables, start)]
 
-    def _decoded(self, run: Run, start: ExecutionStart, frames: list[RecordFrame]) -> pa.Table:
+    def _decoded(self, run: Run, start: ExecutionStart, frames: Sequence[RecordFrame]) -> pa.Table:
         known = OPENED.empty_table() if run.known is None else run.known
         table = self._reading.decoder(start, frames, known)
         run.known = pa.concat_tables([known, opened(table)])

@@ -1,7 +1,8 @@
 """Counts the records of one execution, for a receipt that nobody lived to write.
 
 A run that ended under supervision has the monitor's own counters in its receipt; these here come
-from the records that were recovered. INVARIANT: each row is counted once, whichever segment it is in.
+from the records that were recovered. INVARIANT: each row is counted once, whichever segment it is in, for as many calls as it
+stands for.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from audit.start import ExecutionStart
 
 _COLUMNS = (
     "seq",
-    "t_ns",
+    "t_last_ns",
     "call",
     "decision",
     "rule_id",
@@ -38,6 +39,7 @@ _COLUMNS = (
     "guest_target",
     "bytes_in",
     "bytes_out",
+    "n",
 )
 
 
@@ -63,7 +65,7 @@ class Tally:
     def receipt(self, start: ExecutionStart, *, message: str, gaps: Gaps) -> Receipt:
         """Give the receipt of an execution that was killed; it ended at its last record or later."""
         rows = self.rows
-        last_ns = pc.max(rows.column("t_ns")).as_py() if rows.num_rows else start.started_at_ns
+        last_ns = pc.max(rows.column("t_last_ns")).as_py() if rows.num_rows else start.started_at_ns
         end_ns = max(start.started_at_ns, min(last_ns, start.started_at_ns + _LONGEST_NS))
         return Receipt(
             execution_id=start.exec_id,
@@ -77,13 +79,13 @@ class Tally:
             ended_at_ns=end_ns,
             outcome=Outcome(kind=OutcomeKind.KILLED, message=message),
             calls=self.calls(),
-            records=rows.num_rows,
+            records=self._sum("n"),
             refusals=self.refusals(),
             resources=Resources(
                 wall_ms=(end_ns - start.started_at_ns) // 1_000_000,
                 bytes_read=self._sum("bytes_in"),
                 bytes_written=self._sum("bytes_out"),
-                host_calls=rows.num_rows,
+                host_calls=self._sum("n"),
             ),
             unenforced=start.unenforced,
             gaps=gaps,
@@ -91,10 +93,10 @@ class Tally:
 
     def calls(self) -> tuple[CallCount, ...]:
         """Count by call and decision."""
-        groups = self.rows.select(["call", "decision"]).group_by(["call", "decision"], use_threads=False)
-        counted = groups.aggregate([([], "count_all")]).to_pylist()
+        groups = self.rows.select(["call", "decision", "n"]).group_by(["call", "decision"], use_threads=False)
+        counted = groups.aggregate([("n", "sum")]).to_pylist()
         counts = [
-            CallCount(call=bare(row["call"]), decision=WORDS[row["decision"]], count=row["count_all"])
+            CallCount(call=bare(row["call"]), decision=WORDS[row["decision"]], count=row["n_sum"])
             for row in counted
         ]
         return tuple(sorted(counts, key=lambda item: (item.call, item.decision)))

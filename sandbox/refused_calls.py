@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from audit.columns import OPENED, WORDS, Decision
+from audit.masks import NoKeys, mask
 from audit.receipt import Refusal
 from sandbox.monitor.decode import decode
 
@@ -32,14 +33,20 @@ class RefusedCall:
     rule: str | None
     reason: str | None
     right: str | None  # that was missing
+    kept_target: str | None = None  # what the policy lets be stored of the target
 
     def refusal(self) -> Refusal:
         """The same as a receipt holds it."""
-        return Refusal(seq=self.seq, call=self.call, target=self.target, rule=self.rule, reason=self.reason)
+        return Refusal(seq=self.seq, call=self.call, target=self.kept_target, rule=self.rule, reason=self.reason)
 
 
 def refused_calls(start: ExecutionStart, frames: Sequence[RecordFrame]) -> tuple[RefusedCall, ...]:
-    """Find them in the records that a ring kept aside."""
+    """Find them in the records that a ring kept aside.
+
+    What would be masked by a hash is left out of `kept_target`: there are no keys here, and the record has it.
+    """
+    rows = decode(start, frames, OPENED.empty_table())
+    kept = mask(rows, start, NoKeys()).column("target").to_pylist()
     return tuple(
         RefusedCall(
             seq=row["seq"],
@@ -50,7 +57,8 @@ def refused_calls(start: ExecutionStart, frames: Sequence[RecordFrame]) -> tuple
             rule=row["rule_id"],
             reason=row["reason"],
             right=row["right"],
+            kept_target=target,
         )
-        for row in decode(start, frames, OPENED.empty_table()).to_pylist()
+        for row, target in zip(rows.to_pylist(), kept, strict=True)
         if row["decision"] != Decision.ALLOW
     )

@@ -17,6 +17,8 @@ GOLDEN = Path(__file__).parent / "golden"
 
 SKIPS = {
     "needs Linux": "shared pages, cells and their walls exist there only",
+    "needs Python 3.12 for aics-tlog": "a second opinion on formats that published vectors pin on every version",
+    "needs the package aics-tlog": "as above; `pip install aics-tlog` beside the rest brings it",
 }
 """Reasons a test may be skipped for, word for word, and why each is no hole."""
 

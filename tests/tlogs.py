@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from audit.tlog.checkpoint import Checkpoint
 from audit.tlog.key_files import KeyFolder
 from audit.tlog.keys import SigningKey
 from audit.tlog.log import TransparencyLog
+from audit.tlog.signer import sign_head
 from audit.tlog.vkey import NamedKey
 
 ORIGIN = "example.com/audit"
@@ -80,6 +82,13 @@ def new_keys(folder: Path) -> KeyFolder:
     keys = KeyFolder(folder / "audit-keys")
     keys.create(ORIGIN)
     return keys
+
+
+def signed(log: TransparencyLog, keys: KeyFolder) -> Checkpoint:
+    """Sign the head, which must be news."""
+    checkpoint = sign_head(log, keys)
+    assert checkpoint is not None
+    return checkpoint
 
 
 def files_below(folder: Path) -> dict[str, bytes]:

@@ -13,8 +13,21 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from api.commands import audit_checkpoint, audit_key, audit_prove
-from api.record_options import audit_dir_option, filter_of, filter_options, open_log
+from api.commands import (
+    audit_aggregate,
+    audit_checkpoint,
+    audit_control,
+    audit_executions,
+    audit_files,
+    audit_hash,
+    audit_key,
+    audit_prove,
+    audit_status,
+    audit_tail,
+    audit_verify,
+)
+from api.record_options import audit_dir_option, event_options, filter_of, open_log, reading
+from api.rows import plain_row
 from api.tables import output_option, write_json, write_rows
 
 if TYPE_CHECKING:
@@ -31,20 +44,29 @@ def COMMAND() -> None:  # noqa: N802  # the name that every command file gives i
 
 
 @COMMAND.command()
-@filter_options
+@event_options
 @click.option(
     "--limit", metavar="N", type=click.IntRange(min=1), help="At most so many; 100 in a table, else all."
 )
+@click.option("--explain", is_flag=True, help="Say which files would be read, and read none.")
 @output_option("table", "json", "ndjson")
-def query(*, audit_dir: Path | None, limit: int | None, output: str, **wanted: str | None) -> None:
+def query(*, audit_dir: Path | None, limit: int | None, explain: bool, output: str, **wanted: object) -> None:
     """Print records, oldest first within one execution, else newest first."""
     with open_log(audit_dir) as reader:
         chosen = filter_of(wanted)
+        if explain:
+            for line in reader.plan_of(chosen).lines():
+                click.echo(line)
+            return
         if output != "table":
-            write_rows(reader.stream(chosen, limit=limit), columns=(), output=output)
+            rows_given = write_rows(
+                map(plain_row, reader.stream(chosen, limit=limit)), columns=(), output=output
+            )
+            reading().rows = rows_given
             return
         most = limit or _TABLE_LIMIT
-        rows = [_with_time(dict(row)) for row in reader.stream(chosen, limit=most + 1)]
+        rows = [with_time(dict(row)) for row in reader.stream(chosen, limit=most + 1)]
+        reading().rows = len(rows[:most])
         if not write_rows(rows[:most], columns=_COLUMNS, output=output):
             click.echo("no records", err=True)
         if len(rows) > most:
@@ -52,12 +74,13 @@ def query(*, audit_dir: Path | None, limit: int | None, output: str, **wanted: s
 
 
 @COMMAND.command()
-@filter_options
+@event_options
 @output_option("table", "json")
-def stats(*, audit_dir: Path | None, output: str, **wanted: str | None) -> None:
+def stats(*, audit_dir: Path | None, output: str, **wanted: object) -> None:
     """Count records by call and decision, and refusals by rule."""
     with open_log(audit_dir) as reader:
         found = reader.stats(filter_of(wanted))
+        reading().rows = found.records
     if output == "json":
         write_json(asdict(found))
         return
@@ -108,7 +131,8 @@ def show(*, audit_dir: Path | None, output: str, execution: str) -> int:
     return 0
 
 
-def _with_time(row: dict[str, object]) -> dict[str, object]:
+def with_time(row: dict[str, object]) -> dict[str, object]:
+    """Give a row as a table shows it."""
     from audit.times import to_rfc3339
 
     row["time"] = to_rfc3339(cast("int", row["t_ns"]))[:23] + "Z"
@@ -118,5 +142,11 @@ def _with_time(row: dict[str, object]) -> dict[str, object]:
 
 
 COMMAND.add_command(audit_checkpoint.COMMAND)
+COMMAND.add_command(audit_hash.COMMAND)
 COMMAND.add_command(audit_key.COMMAND)
 COMMAND.add_command(audit_prove.COMMAND)
+COMMAND.add_command(audit_verify.COMMAND)
+
+
+for _command in (audit_aggregate, audit_control, audit_executions, audit_files, audit_status, audit_tail):
+    COMMAND.add_command(_command.COMMAND)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Start the HTTP service on a loopback address.")
 @click.option("--audit-dir", metavar="DIR", type=click.Path(path_type=Path), help="Folder of the audit log.")
-@click.option("--new-key", is_flag=True, help="Make a new key of the operator; the old one is good for nothing any more.")
+@click.option("--new-key", is_flag=True, help="Make a new operator's key; the old one opens nothing more.")
 def COMMAND(*, audit_dir: Path | None, new_key: bool) -> int:  # noqa: N802  # the name of every file's command
     """Start the HTTP service; `WASMGATE_HOST` and `WASMGATE_PORT` say where.
 

@@ -159,11 +159,15 @@ def problem_of(request: Request, error: Exception) -> Problem:
             found = Problem("bad-filter", errors=[fault])
         case BusyError():
             found = Problem("too-many-runs", str(error), headers={"Retry-After": "1"})
-        case OutOfTimeError():
-            found = Problem("out-of-time", "narrow it, by time above all, or ask for less at once")
-        case _:  # the log or the disk
-            found = Problem("unavailable", headers={"Retry-After": "10"})
+        case _:
+            found = _unanswered(error)
     return found
+
+
+def _unanswered(error: Exception) -> Problem:
+    if isinstance(error, OutOfTimeError):
+        return Problem("out-of-time", "narrow it, by time above all, or ask for less at once")
+    return Problem("unavailable", headers={"Retry-After": "10"})  # the log or the disk
 
 
 def _unrouted(request: Request, error: HTTPException) -> Problem:

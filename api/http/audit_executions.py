@@ -55,9 +55,7 @@ def list_audit_executions(
 ) -> Response:
     """Newest first."""
     found, following = ExecutionPages(within, asking.tenants).found(query)
-    view = AuditExecutionsView(
-        executions=tuple(AuditExecutionView(**_fields(within, each)) for each in found), next=following
-    )
+    view = AuditExecutionsView(executions=tuple(_view(within, each) for each in found), next=following)
     given = query.model_dump(exclude_none=True)
     within.reads.done(
         Question(asking.actor, "list_audit_executions", asking.scope_text, given), rows=len(found)
@@ -77,7 +75,7 @@ def get_audit_execution(execution_id: ExecutionId, within: Within, asking: Askin
     found = known_execution(within, asking, execution_id)
     totals = within.service.stats(RecordFilter(execution=execution_id, tenants=asking.tenants))
     view = AuditExecutionTotalsView(
-        **_fields(within, found),
+        **dict(_view(within, found)),
         totals=TotalsView(
             events=totals.records,
             bytes_in=totals.bytes_in,
@@ -157,25 +155,25 @@ def _record(within: Gateway, asking: Asker, what: str, execution_id: str, *, row
     within.reads.done(question, rows=rows)
 
 
-def _fields(within: Gateway, found: Execution) -> dict[str, object]:
+def _view(within: Gateway, found: Execution) -> AuditExecutionView:
     receipt, about = found.receipt, found.receipt or found.start
     if about is None:
         raise Problem("not-found", f"the log knows nothing of execution {found.exec_id}")
     path = f"/v1/audit/executions/{found.exec_id}"
     leaf = None if receipt is None else within.service.desk.leaf("receipt", found.exec_id)
-    return {
-        "execution_id": found.exec_id,
-        "status": "running" if receipt is None else "done",
-        "tenant": about.tenant,
-        "module": NamedDigest(digest=about.module_digest, name=about.module_name),
-        "policy": NamedDigest(digest=about.policy_digest, name=about.policy_name),
-        "started_at": to_rfc3339(about.started_at_ns),
-        "receipt": None if receipt is None else ReceiptView.model_validate_json(receipt.to_json()),
-        "leaf": None if leaf is None else LeafView(index=leaf, kind="receipt"),
-        "gaps": tuple(
+    return AuditExecutionView(
+        execution_id=found.exec_id,
+        status="running" if receipt is None else "done",
+        tenant=about.tenant,
+        module=NamedDigest(digest=about.module_digest, name=about.module_name),
+        policy=NamedDigest(digest=about.policy_digest, name=about.policy_name),
+        started_at=to_rfc3339(about.started_at_ns),
+        receipt=None if receipt is None else ReceiptView.model_validate_json(receipt.to_json()),
+        leaf=None if leaf is None else LeafView(index=leaf, kind="receipt"),
+        gaps=tuple(
             GapView(first=first, last=last) for first, last in (() if receipt is None else receipt.gaps)
         ),
-        "links": AuditLinksView(
+        links=AuditLinksView(
             self=path, events=f"{path}/events", files=f"{path}/files", connections=f"{path}/connections"
         ),
-    }
+    )

@@ -89,12 +89,12 @@ def list_control_events(within: Within, asking: Asking, query: Annotated[Control
     within.reads.done(Question(asking.actor, "list_control_events", asking.scope_text, given), rows=len(kept))
     views = tuple(
         ControlEventView(
-            id=each.event.event_id,
-            at=to_rfc3339(each.event.at_ns),
-            event=each.event.event,
-            actor=each.event.actor,
-            tenant=each.event.tenant,
-            details=dict(each.event.details),
+            id=each.event_id,
+            at=to_rfc3339(each.at_ns),
+            event=each.event,
+            actor=each.actor,
+            tenant=each.tenant,
+            details=dict(each.details),
             leaf=each.leaf,
         )
         for each in kept

@@ -89,8 +89,7 @@ class ExecutionPages:
 
 
 def _cursor(last: Execution, wanted: list[object]) -> str:
-    started = (last.receipt or last.start).started_at_ns if last.receipt or last.start else 0
-    text = json.dumps({"v": 1, "m": wanted, "k": [started, last.exec_id]})
+    text = json.dumps({"v": 1, "m": wanted, "k": list(last.key)})
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 

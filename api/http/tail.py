@@ -13,7 +13,7 @@ import contextlib
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 from fastapi import APIRouter, Query, Request, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -23,12 +23,12 @@ from api.control import Question
 from api.http import audit_examples as examples
 from api.http.access import Asking
 from api.http.answers import plain_json
-from api.http.audit import shown_row
 from api.http.audit_models import TailQuery
 from api.http.gateway import Gateway, Within
 from api.http.guard import KEY
 from api.http.keys import Key
 from api.http.problems import Problem, problems
+from api.rows import plain_row
 from audit.errors import AuditError
 from audit.filters import RecordFilter
 
@@ -61,8 +61,8 @@ _slots = threading.BoundedSemaphore(MAX_TAILS)
     responses={
         **problems("bad-filter", "too-many-tails"),
         200: {
-            "description": "An event `record` for each record; an event `position` behind some of them, whose `id`"
-            " is what `Last-Event-ID` takes; an event `gap` where records were left out.",
+            "description": "An event `record` for each record; an event `position` behind some of"
+            " them, whose `id` is what `Last-Event-ID` takes; an event `gap` where records were left out.",
             "content": {_EVENTS: {"schema": {"type": "string"}, "example": examples.TAIL}},
         },
     },
@@ -82,7 +82,7 @@ async def tail_events(
     )
     follower, asked = within.service.follower, request.headers.get("last-event-id")
     begin = follower.start if query.from_ == "start" else follower.now
-    position = asked or await run_in_threadpool(begin)
+    position = str(asked or await run_in_threadpool(begin))
     first = await run_in_threadpool(follower.poll, position, wanted, limit=BATCH)  # refuses a wrong position
     if not _slots.acquire(blocking=False):
         raise Problem("too-many-tails", f"{MAX_TAILS} callers follow", headers={"Retry-After": "10"})
@@ -129,7 +129,7 @@ class _Following:
                 yield _event("gap", {"after": self.position}, self.polled.position)
             for row in self.polled.rows:
                 self.reading.rows += 1
-                yield _event("record", shown_row(row), None)
+                yield _event("record", plain_row(row), None)
             if self.polled.position != self.position:
                 # a place is good only behind all the records that it counts
                 yield _event("position", {}, self.polled.position)
@@ -144,7 +144,7 @@ class _Following:
         presented = self.request.headers.get("authorization", "").partition(" ")[2].strip(" ")
         match self.within.keys.judge(presented):
             case Key() as key:
-                return key == self.request.scope[KEY]
+                return key == cast("Key", self.request.scope[KEY])
             case _:
                 return False
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import BinaryIO, cast
 
@@ -66,7 +66,11 @@ class Request:
 def export(
     reader: Batches, wanted: RecordFilter, *, form: Form, out: BinaryIO, evidence: Evidence, request: Request
 ) -> ExportManifest:
-    """Write the records that a filter names; give the manifest. Raises what the reader and `out` raise."""
+    """Write the records that a filter names; give the manifest. Raises what the reader and `out` raise.
+
+    All columns are written: the filter's `fields`, limit and cursor are ignored.
+    """
+    wanted = replace(wanted, fields=None, cursor=None)
     return export_rows(
         reader.batches(wanted), asked(wanted), form=form, out=out, evidence=evidence, request=request
     )

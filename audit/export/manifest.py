@@ -91,11 +91,11 @@ class ExportManifest:
 
 
 def asked(wanted: RecordFilter) -> dict[str, str | int | bool | None]:
-    """Give a filter as it was asked: what is not given, the limit and the cursor are left out."""
+    """Give a filter as it was asked: what is not given, and what does not choose records, is left out."""
     found: dict[str, str | int | bool | None] = {}
     for field in fields(wanted):
         value = getattr(wanted, field.name)
-        if value is None or field.name in {"limit", "cursor"}:
+        if value is None or field.name in {"limit", "cursor", "fields"}:
             continue
         is_small = isinstance(value, bool) or (isinstance(value, int) and abs(value) < 1 << 53)
         is_list = isinstance(value, (tuple, list, set, frozenset))

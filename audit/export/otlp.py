@@ -21,7 +21,7 @@ _USUAL = (9, "INFO")
 
 
 def log_record(row: Mapping[str, Cell], *, observed_ns: int) -> dict[str, object]:
-    """Give the log record of a row as `AuditReader.records` gives it; a column without a value is left out."""
+    """Give the log record of a row as `AuditReader.records` gives it; empty columns are left out."""
     number, text = _SEVERITIES.get(str(row.get("decision")), _USUAL)
     word = str(row.get("decision"))
     call = str(row.get("call")).rpartition(".")[2]

@@ -1,7 +1,7 @@
 """The engine that reads segments: in memory, read-only, below `seg/` alone, with limits on memory and time.
 
 What is asked of it is built in the other modules of this package. This is the only importer of `duckdb`; it
-loads no extension. INVARIANT: values are bound, never part of a statement, and no statement outlives its time.
+loads no extension. INVARIANT: values are bound, never part of a statement; none outlives its time.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Engine:
         except duckdb.InterruptException as err:
             raise OutOfTimeError(seconds or 0.0) from err
         except duckdb.Error as err:
-            raise QueryError(str(err)) from err
+            raise QueryError(str(err).partition("\n")[0]) from err
         finally:
             cursor.close()
 

@@ -18,7 +18,7 @@ from audit.receipt import OutcomeKind, Receipt
 from audit.start import ExecutionStart
 
 Before: TypeAlias = "tuple[int, str]"
-Target: TypeAlias = "dict[str, int | str | None | dict[str, int]]"
+Target: TypeAlias = "dict[str, int | str | dict[str, int] | None]"
 
 _BATCH = 500
 

@@ -2,8 +2,8 @@
 
 What a client is sent, and how often, is decided in `api`. A position counts what this process has read of the
 write-ahead logs, so it survives that a file is sealed, and not that the process ends. INVARIANT: from one
-position to the next each record is given once, durable, an execution's in the order of `seq`; where that cannot
-be kept, `is_gap` says so.
+position to the next each record is given once, durable, an execution's in the order of `seq`; where that
+cannot be kept, `is_gap` says so.
 """
 
 from __future__ import annotations

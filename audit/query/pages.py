@@ -1,8 +1,9 @@
-"""One page of records: segments are read from the end where the page begins, until no other can matter.
+"""One page of records: read in pieces of time from the end where the page begins, until it is full.
 
-Which files come into question is `planner.py`. Segments overlap in time, so the scan ends only when the next
-one holds nothing that sorts before the page's last row. INVARIANT: a page is exactly the first rows of the
-whole answer behind its cursor; when its time is up it is shorter, says so, and its cursor goes on where it ends.
+Which files come into question is `planner.py`. Segments overlap in time, so a piece is read from every
+segment that reaches into it; each is larger than the last, as far as the time for the question allows.
+INVARIANT: a page is exactly the first rows of the whole answer behind its cursor; when its time is up it is
+shorter, says so, and its cursor goes on where it ends.
 """
 
 from __future__ import annotations
@@ -11,30 +12,36 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from audit.columns import SCHEMA
 from audit.cursors import Mark, Position, Snapshot
 from audit.errors import OutOfTimeError
 from audit.filters import RecordFilter
 from audit.query.engine import Engine
-from audit.query.planner import Plan, Step
+from audit.query.planner import Kind, Plan, Step
 from audit.statement import Conditions
 
 _FIRST, _LAST = "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"
 _MOST = (1 << 63) - 1
 _KEY = ("t_ns", "exec_id", "seq")
+_MARGIN, _GROWTH = 4, 16
+_PART_OF_REST = 0.7
+"""How much of the time that is left the next piece may be expected to take."""
+
 _PATIENCE = 10
 """How many times its budget a question may take when it would end without having come any further."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
     """The rows of a page, and where the next one begins; None at the end."""
 
     rows: pa.Table
     following: Position | None
-    is_complete: bool
+    is_complete: bool = True
 
 
 @dataclass(slots=True)
@@ -52,47 +59,35 @@ class Scan:
 
     def page(self) -> Found:
         """Make it; raises QueryError."""
-        steps = self._ordered()
-        begun, at, size = self.clock(), 0, 1
-        best, floor = self._nothing(), None
-        is_complete = True
-        while at < len(steps) or at == 0:
-            if floor is not None and at < len(steps) and self._is_beyond(self._edge(steps[at]), floor):
-                break
-            can_stop = at > 0 and self._edge(steps[at]) != self._edge(steps[0])
-            left = None if self.seconds is None else self.seconds - (self.clock() - begun)
-            if can_stop and left is not None and left <= 0:
-                is_complete = False
-                break
-            if not can_stop and left is not None and self.seconds is not None:
-                left += self.seconds * (_PATIENCE - 1)
+        pieces = Pieces.of(self.plan.steps, is_ascending=self.wanted.is_ascending, mark=self.mark)
+        best = self._best(self._nothing(), self._unsealed())
+        begun, size, edge = self.clock(), _MARGIN * (self.wanted.limit + 1), pieces.begin
+        while edge is not None and not self._is_full(best, edge):
+            is_first, since = edge == pieces.begin, self.clock()
+            left = self._left(since - begun, is_first=is_first)
+            if not is_first and left is not None and left <= 0:
+                return self._cut(best, edge)
+            following = pieces.after(edge, size)
             try:
-                found = self._ask(steps[at : at + size], floor, is_first=at == 0, seconds=left)
+                found = self._ask(pieces.reaching(edge, following), edge, following, seconds=left)
             except OutOfTimeError:
-                if not can_stop:
+                if is_first:
                     raise
-                is_complete = False
-                break
-            best, floor = self._best(best, found)
-            at, size = at + size, min(size * 2, 64)
-        return self._found(best, None if is_complete else self._edge(steps[at]))
+                return self._cut(best, edge)
+            best = self._best(best, found)
+            size = self._next(size, self.clock() - since, self._left(self.clock() - begun, is_first=False))
+            edge = following
+        return self._whole(best)
 
-    def _ordered(self) -> list[Step]:
-        return sorted(
-            self.plan.steps,
-            key=lambda step: (self._edge(step), str(step.path)),
-            reverse=not self.wanted.is_ascending,
-        )
+    def _left(self, gone: float, *, is_first: bool) -> float | None:
+        if self.seconds is None:
+            return None
+        return self.seconds * (_PATIENCE if is_first else 1) - gone
 
-    def _edge(self, step: Step) -> int:
-        """Give the time of the first row that a segment can add to this page."""
-        source, at = step.source, None if self.mark is None else self.mark.position.t_ns
-        if self.wanted.is_ascending:
-            return source.t_min_ns if at is None else max(source.t_min_ns, at)
-        return source.t_max_ns if at is None else min(source.t_max_ns, at)
-
-    def _is_beyond(self, edge: int, floor: int) -> bool:
-        return edge > floor if self.wanted.is_ascending else edge < floor
+    def _next(self, size: int, took: float, left: float | None) -> int:
+        if left is None or took <= 0:
+            return size * _GROWTH
+        return max(size // _GROWTH, min(size * _GROWTH, int(size / took * left * _PART_OF_REST)), 1)
 
     def _names(self) -> tuple[str, ...]:
         fields = self.wanted.fields
@@ -101,77 +96,142 @@ class Scan:
     def _nothing(self) -> pa.Table:
         return _plain(SCHEMA.empty_table().select(list(self._names())))
 
-    def _ask(
-        self, steps: Sequence[Step], floor: int | None, *, is_first: bool, seconds: float | None
-    ) -> pa.Table:
-        where = self.where
-        if floor is not None:
-            where = where.also(f"t_ns {'<=' if self.wanted.is_ascending else '>='} $floor", floor=floor)
-        files = [str(step.path) for step in steps]
-        tail = {"tail": self.tail} if is_first and self.tail.num_rows else {}
-        if not files and not tail:
+    def _unsealed(self) -> pa.Table:
+        if not self.tail.num_rows:
             return self._nothing()
-        # SECURITY: only column names of ours are put into the text; every value is bound
-        chosen, way = (
-            ", ".join(f'"{name}"' for name in self._names()),
-            "ASC" if self.wanted.is_ascending else "DESC",
-        )
-        order = f"ORDER BY t_ns {way}, exec_id {way}, seq {way} LIMIT {self.wanted.limit + 1:d}"
-        values, parts = list(where.values), []
-        if files:
-            values.append(("files", files))
-            sealed = "read_parquet($files, hive_partitioning = false)"
-            parts.append(f"SELECT {chosen} FROM {sealed} {where.text} {order}")  # noqa: S608  # nosec B608
-        if tail:
-            parts.append(f"SELECT {chosen} FROM tail {where.text} {order}")  # noqa: S608  # nosec B608
-        # each by itself: then the engine reads the other columns for the rows of the page alone
-        found = [self.engine.ask(part, _used(part, values), tables=tail, seconds=seconds) for part in parts]
-        return pa.concat_tables([_plain(table) for table in found])
+        statement = self._statement("tail", self.where)
+        return _plain(self.engine.ask(statement, self.where.values, tables={"tail": self.tail}))
 
-    def _best(self, best: pa.Table, found: pa.Table) -> tuple[pa.Table, int | None]:
+    def _ask(
+        self, steps: Sequence[Step], edge: int, following: int | None, *, seconds: float | None
+    ) -> pa.Table:
+        if not steps:
+            return self._nothing()
+        near, far = (">=", "<") if self.wanted.is_ascending else ("<=", ">")
+        where = self.where.also(f"t_ns {near} $edge", edge=edge)
+        if following is not None:
+            where = where.also(f"t_ns {far} $following", following=following)
+        values = [*where.values, ("files", [str(step.path) for step in steps])]
+        statement = self._statement("read_parquet($files, hive_partitioning = false)", where)
+        return _plain(self.engine.ask(statement, values, tables={}, seconds=seconds))
+
+    def _statement(self, source: str, where: Conditions) -> str:
+        # SECURITY: only column names of ours are put into the text; every value is bound
+        chosen = ", ".join(f'"{name}"' for name in self._names())
+        way = "ASC" if self.wanted.is_ascending else "DESC"
+        order = f"ORDER BY t_ns {way}, exec_id {way}, seq {way} LIMIT {self.wanted.limit + 1:d}"
+        return f"SELECT {chosen} FROM {source} {where.text} {order}"  # noqa: S608  # nosec B608
+
+    def _best(self, best: pa.Table, found: pa.Table) -> pa.Table:
+        if not found.num_rows:
+            return best
         way = "ascending" if self.wanted.is_ascending else "descending"
         merged = pa.concat_tables([best, found]).sort_by([(name, way) for name in _KEY])
-        merged = merged.slice(0, self.wanted.limit + 1)
-        is_full = merged.num_rows > self.wanted.limit
-        return merged, int(merged.column("t_ns")[-1].as_py()) if is_full else None
+        return merged.slice(0, self.wanted.limit + 1)
 
-    def _found(self, best: pa.Table, edge: int | None) -> Found:
-        if edge is not None:
-            # what is not read may sort before rows at or behind its edge
-            times = best.column("t_ns").to_numpy()
-            safe = int((times < edge).sum() if self.wanted.is_ascending else (times > edge).sum())
-            best = best.slice(0, safe)
-        kept = best.slice(0, self.wanted.limit)
-        if best.num_rows > self.wanted.limit:
-            last = kept.slice(kept.num_rows - 1).select(list(_KEY)).to_pylist()[0]
-            return Found(kept, Position(t_ns=last["t_ns"], exec_id=last["exec_id"], seq=last["seq"]), True)
-        if edge is None:
-            return Found(kept, None, True)
+    def _is_full(self, best: pa.Table, edge: int) -> bool:
+        """Say whether nothing from `edge` on can be in the page any more."""
+        if best.num_rows <= self.wanted.limit:
+            return False
+        last = int(best.column("t_ns")[-1].as_py())
+        return last < edge if self.wanted.is_ascending else last > edge
+
+    def _cut(self, best: pa.Table, edge: int) -> Found:
+        """Give what is sure when time is up: the rows before `edge`, behind which nothing was read."""
+        is_sure = pc.less if self.wanted.is_ascending else pc.greater
+        sure = best.filter(is_sure(best.column("t_ns"), pa.scalar(edge, pa.int64())))
+        if sure.num_rows > self.wanted.limit:
+            return self._whole(sure)
         is_up = self.wanted.is_ascending
         before = Position(t_ns=edge, exec_id=_FIRST if is_up else _LAST, seq=-_MOST if is_up else _MOST)
-        return Found(kept, before, False)
+        return Found(rows=sure, following=before, is_complete=False)
+
+    def _whole(self, best: pa.Table) -> Found:
+        kept = best.slice(0, self.wanted.limit)
+        if best.num_rows <= self.wanted.limit:
+            return Found(rows=kept, following=None)
+        last = kept.slice(kept.num_rows - 1).select(list(_KEY)).to_pylist()[0]
+        return Found(
+            rows=kept, following=Position(t_ns=last["t_ns"], exec_id=last["exec_id"], seq=last["seq"])
+        )
 
 
-def snapshot_of(
-    steps: Sequence[Step], tail: pa.Table, t_max_ns: int | None, live: tuple[tuple[str, int], ...]
-) -> Snapshot:
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """The time that the files of a plan cover, cut into pieces that hold about so many rows."""
+
+    steps: tuple[Step, ...]
+    is_ascending: bool
+    begin: int | None  # the first time of the first piece; None if there is nothing to read
+
+    @staticmethod
+    def of(steps: Sequence[Step], *, is_ascending: bool, mark: Mark | None) -> Pieces:
+        """Begin at the cursor, or where the files begin."""
+        if not steps:
+            return Pieces((), is_ascending, None)
+        at = None if mark is None else mark.position.t_ns
+        if is_ascending:
+            first = min(step.source.t_min_ns for step in steps)
+            return Pieces(tuple(steps), is_ascending, first if at is None else max(first, at))
+        last = max(step.source.t_max_ns for step in steps)
+        return Pieces(tuple(steps), is_ascending, last if at is None else min(last, at))
+
+    def after(self, edge: int, size: int) -> int | None:
+        """Give where the piece ends that begins at `edge` and has about `size` rows; None: with the last.
+
+        Each file is taken to hold its rows evenly over its time.
+        """
+        lows = np.array([float(step.source.t_min_ns) for step in self.steps])
+        highs = np.array([float(step.source.t_max_ns) + 1 for step in self.steps])
+        rows = np.array([float(_rows(step)) for step in self.steps])
+        final = self.steps_end()
+        near, far = 0, abs(final - edge)
+
+        def held(span: int) -> float:
+            low, high = (edge, edge + span) if self.is_ascending else (edge - span, edge)
+            shared = np.clip(np.minimum(highs, high) - np.maximum(lows, low), 0, None)
+            return float((rows * shared / (highs - lows)).sum())
+
+        if held(far) <= size or far <= 1:
+            return None
+        while far - near > 1:
+            middle = (near + far) // 2
+            near, far = (middle, far) if held(middle) < size else (near, middle)
+            if far - near < far // 64:
+                break
+        end = edge + far if self.is_ascending else edge - far
+        return max(-_MOST, min(end, _MOST))
+
+    def steps_end(self) -> int:
+        """Give the time at which the last piece ends."""
+        if self.is_ascending:
+            return max(step.source.t_max_ns for step in self.steps)
+        return min(step.source.t_min_ns for step in self.steps)
+
+    def reaching(self, edge: int, following: int | None) -> tuple[Step, ...]:
+        """Give the files with rows in a piece."""
+        if self.is_ascending:
+            low, high = edge, _MOST if following is None else following
+        else:
+            low, high = -_MOST if following is None else following, edge
+        return tuple(
+            step for step in self.steps if step.source.t_min_ns <= high and step.source.t_max_ns >= low
+        )
+
+
+def _rows(step: Step) -> int:
+    rows = step.source.refusals if step.kind is Kind.REFUSALS else step.source.rows
+    return max(rows or 0, 1)
+
+
+def snapshot_of(steps: Sequence[Step], t_max_ns: int | None, live: tuple[tuple[str, int], ...]) -> Snapshot:
     """Say what there is now, for the pages that follow."""
-    times = [step.source.t_max_ns for step in steps]
-    if tail.num_rows and t_max_ns is not None:
-        times.append(t_max_ns)
+    times = [step.source.t_max_ns for step in steps] + ([] if t_max_ns is None else [t_max_ns])
     return Snapshot(max(times, default=-_MOST), live)
-
-
-def _used(statement: str, values: list[tuple[str, object]]) -> list[tuple[str, object]]:
-    return values if "$files" in statement else [pair for pair in values if pair[0] != "files"]
 
 
 def _plain(table: pa.Table) -> pa.Table:
     """Give texts uncoded: each source has a dictionary of its own."""
-    fields = [
-        pa.field(one.name, pa.string())
-        if pa.types.is_dictionary(SCHEMA.field(one.name).type)
-        else SCHEMA.field(one.name)
-        for one in table.schema
-    ]
-    return table.cast(pa.schema([one.with_nullable(True) for one in fields]))
+    fields = [SCHEMA.field(one.name).with_nullable(nullable=True) for one in table.schema]
+    texts = [one.with_type(pa.string()) if pa.types.is_dictionary(one.type) else one for one in fields]
+    return table.cast(pa.schema(texts))

@@ -165,7 +165,7 @@ class AuditReader:
         if found.following is None:
             return found, None
         snapshot = (
-            snapshot_of(view.plan.steps, view.look.table, view.look.t_max_ns, view.look.live)
+            snapshot_of(view.plan.steps, view.look.t_max_ns, view.look.live)
             if mark is None
             else mark.snapshot
         )

@@ -1,7 +1,7 @@
 """Totals over records, from roll-ups where these say as much, and from the records where they do not.
 
-Which files are read is `planner.py`. Roll-ups hold whole minutes, so minutes that the question's time cuts are
-counted from the records. INVARIANT: the numbers are exact, whatever they came from; only `source` tells.
+Which files are read is `planner.py`. Roll-ups hold whole minutes, so minutes that the question's time cuts
+are counted from the records. INVARIANT: counts and sums are exact, whatever they came from; only `source` tells.
 """
 
 from __future__ import annotations
@@ -52,13 +52,14 @@ _METRICS: Final = {
     "bytes_in": (("bytes_in",), f"coalesce(least(sum(bytes_in), {_MOST}), 0)::BIGINT"),
     "bytes_out": (("bytes_out",), f"coalesce(least(sum(bytes_out), {_MOST}), 0)::BIGINT"),
     "max_duration": (("dur_max_ns",), "max(dur_max_ns) FILTER (dur_max_ns >= 0)"),
-    "p50_duration": (("dur_ns",), "quantile_disc(dur_ns, 0.5) FILTER (n = 1 AND dur_ns >= 0)"),
-    "p95_duration": (("dur_ns",), "quantile_disc(dur_ns, 0.95) FILTER (n = 1 AND dur_ns >= 0)"),
+    "p50_duration": (("dur_ns",), "approx_quantile(dur_ns, 0.5) FILTER (n = 1 AND dur_ns >= 0)"),
+    "p95_duration": (("dur_ns",), "approx_quantile(dur_ns, 0.95) FILTER (n = 1 AND dur_ns >= 0)"),
     "executions": (("exec_id",), "count(DISTINCT exec_id)"),
     "targets": (("target",), "count(DISTINCT target)"),
     "first": (("t_min_ns",), "min(t_min_ns)"),
     "last": (("t_max_ns",), "max(t_max_ns)"),
 }
+_NEAR: Final = frozenset({"p50_duration", "p95_duration"})
 METRICS: Final = tuple(_METRICS)
 KEYS: Final = (*_COLUMN, "target:DEPTH", "time:SECONDS")
 
@@ -112,6 +113,9 @@ class AggregateResult:
     rows: tuple[dict[str, int | str | None], ...]
     source: SourceWord
     is_truncated: bool
+    is_exact: (
+        bool  # False where a duration in the middle was asked for: that is near, by a digest of bounded size
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +170,8 @@ class Counting:
             of.wanted, ", ".join(chosen), f"{group} ORDER BY {order} LIMIT {min(most + 1, _MOST):d}"
         )
         rows = [_worded(row) for row in found.to_pylist()]
-        return AggregateResult(tuple(rows[:most]), self.source, len(rows) > most)
+        is_exact = not _NEAR.intersection(of.metrics)
+        return AggregateResult(tuple(rows[:most]), self.source, len(rows) > most, is_exact)
 
     def _asked(self, wanted: RecordFilter, chosen: str, rest: str) -> pa.Table:
         parts, values = self._parts(wanted)

@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from audit.errors import WriteError
 from audit.store import hidden_name, make_directory, sync_directory
@@ -19,6 +21,10 @@ from audit.tlog.errors import DamageError
 from audit.tlog.merkle import HASH_BYTES
 from audit.tlog.tiles import ENTRIES, MAX_ENTRY_BYTES, WIDTH, Tile, unpack_entries, unpack_hashes
 
+T = TypeVar("T")
+
+_FEW = 4  # things that are synced one after the other: threads would cost more
+_THREADS = 16
 _AT_ONCE = 128  # files that are open at the same time while they are written; the usual limit is 1024
 
 
@@ -73,12 +79,10 @@ def _publish_group(group: Sequence[tuple[Path, bytes]]) -> None:
             handle = os.open(hidden, flags, 0o600)
             written.append((handle, hidden, path))
             _write_all(handle, content)
-        # all are on their way to the disk before the first is waited for
-        for handle, hidden, path in written:
-            os.fsync(handle)
+        _at_once(os.fsync, [handle for handle, _, _ in written])
+        for _, hidden, path in written:
             hidden.rename(path)
-        for directory in {path.parent for _, _, path in written}:
-            sync_directory(directory)
+        _at_once(sync_directory, sorted({path.parent for _, _, path in written}))
     except OSError as err:
         for _, hidden, _ in written:
             with contextlib.suppress(OSError):
@@ -87,6 +91,17 @@ def _publish_group(group: Sequence[tuple[Path, bytes]]) -> None:
     finally:
         for handle, _, _ in written:
             os.close(handle)
+
+
+def _at_once(sync: Callable[[T], None], items: Sequence[T]) -> None:
+    """Sync many things; the file system then needs one commit where one after the other needs many."""
+    if len(items) < _FEW:
+        for item in items:
+            sync(item)
+        return
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for _ in pool.map(sync, items):  # raises what one of them raised
+            pass
 
 
 class TileFiles:

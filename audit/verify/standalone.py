@@ -1673,6 +1673,16 @@ def verify(
     return report, proved
 
 
+def lines(report: Report, proved: Sequence[Object]) -> list[str]:
+    """A report as people read it; the last line is the result."""
+    return [
+        *(shown(dumps(one).decode(), 10_000) for one in proved),
+        *(one.line() for one in report.findings),
+        *(f"{count:>12} {name}" for name, count in sorted(report.checked.items())),
+        report.result,
+    ]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; gives the exit status."""
     parser = argparse.ArgumentParser(
@@ -1705,13 +1715,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (Problem, OSError) as err:
         parser.error(shown(str(err), 300))
     if given.json:
-        lines = [json.dumps(report.as_json() | {"proved": proved}, indent=1)]
+        sys.stdout.write(json.dumps(report.as_json() | {"proved": proved}, indent=1) + "\n")
     else:
-        lines = [shown(dumps(one).decode(), 10_000) for one in proved]
-        lines += [one.line() for one in report.findings]
-        lines += [f"{count:>12} {name}" for name, count in sorted(report.checked.items())]
-        lines.append(report.result)
-    sys.stdout.write("\n".join(lines) + "\n")
+        sys.stdout.write("".join(f"{line}\n" for line in lines(report, proved)))
     return report.status
 
 

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import random
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from audit import canonical
+from audit.columns import WORDS
 from audit.tlog.key_files import KeyFolder
 from audit.tlog.keys import SigningKey
 from audit.tlog.log import TransparencyLog
@@ -23,14 +25,15 @@ from audit.verify.standalone import Finding, Key, Report, verify
 from tests.records import STORY, start
 from tests.sealed_logs import ORIGIN, SealedLog, rows_of, small_log
 
+# The whole list of what may change without a finding, and why.
 MEANINGLESS = {
-    # Sizes and roots of the right edge: not signed, an aid of the writer; a wrong one is found all the same.
-    # The whole list of what may change without a finding:
     "catalog.sqlite",  # an index that can be made again from the rest
     "seal.lock",  # nobody reads what is in it
     "catalog.lock",
     "exec/.part",  # names with a leading dot are unfinished, and nobody reads them
 }
+# Partial tiles and bundles that the tree has outgrown may be deleted (C2SP tlog-tiles); altered they are found.
+OUTGROWN = re.compile(r"tlog/tile/(entries|\d)/\S+\.p/(?!55$)\d+")
 GATE, SLOW = 150, 10_000
 
 
@@ -111,6 +114,253 @@ def test_what_carries_no_meaning_may_change(made, log):
     assert look(log, made.vkey).result == "verified"
 
 
+def test_outgrown_partial_tiles_may_be_deleted(made, log):
+    gone = [log / name for name in files_of(log) if OUTGROWN.fullmatch(name)]
+    assert len(gone) > 4
+    for path in gone:
+        path.unlink()
+    assert look(log, made.vkey).result == "verified"
+
+
+# --- attacks ----------------------------------------------------------------------------------
+
+SEGMENT = "seg/tenant=default/day=2026-11-18/w-000001"
+STRANGER = NamedKey(ORIGIN, SigningKey.from_seed(bytes(32)))
+
+
+def swap_rows(folder: Path, first: int, second: int) -> None:
+    """Swap the calls of two rows of one segment, and make its manifest name the file that this gives."""
+    path = folder / f"{SEGMENT}.parquet"
+    table = pq.read_table(path, partitioning=None)
+    order = list(range(table.num_rows))
+    order[first], order[second] = second, first
+    kept = {"seq", "t_ns", "t_last_ns"}
+    columns = [table.column(c) if c in kept else table.column(c).take(order) for c in table.column_names]
+    pq.write_table(table.from_arrays(columns, names=table.column_names), path)
+    manifest = json.loads((folder / f"{SEGMENT}.manifest.json").read_bytes())
+    content = path.read_bytes()
+    manifest["files"]["records"] |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    (folder / f"{SEGMENT}.manifest.json").write_bytes(canonical.dumps(manifest) + b"\n")
+
+
+def edited(entries: list[bytes], at: int, **fields: object) -> list[bytes]:
+    return [*entries[:at], canonical.dumps(json.loads(entries[at]) | fields), *entries[at + 1 :]]
+
+
+def index_of(entries: list[bytes], kind: str, number: int = 0) -> int:
+    return [at for at, entry in enumerate(entries) if json.loads(entry)["type"] == kind][number]
+
+
+def keys_of(made: SealedLog, base: Path) -> KeyFolder:
+    """The keys themselves, for attacks by whoever has stolen them."""
+    shutil.copytree(made.keys.path, base / "stolen")
+    return KeyFolder(base / "stolen")
+
+
+def whats(report: Report) -> set[str]:
+    return {one.what for one in errors(report)}
+
+
+def test_swapped_rows_are_found_though_the_manifest_was_changed_too(made, log):
+    swap_rows(log, 10, 20)
+    (found,) = (one for one in errors(look(log, made.vkey)) if one.what == "manifest")
+    assert (found.file, found.leaf) == (f"{SEGMENT}.manifest.json", 1)
+
+
+def test_swapped_rows_are_found_by_number_though_everything_was_signed_again_with_the_stolen_key(made, log, tmp_path):
+    swap_rows(log, 10, 20)
+    digest = hashlib.sha256((log / f"{SEGMENT}.manifest.json").read_bytes()).hexdigest()
+    reroot(log, edited(entries_of(log), 1, sha256=digest), keys_of(made, tmp_path))
+    report = look(log, made.vkey)
+    chunk = next(one for one in errors(report) if one.what == "chunk")
+    assert (chunk.file, chunk.execution, chunk.seq) == (f"{SEGMENT}.parquet", start(number=1).exec_id, 0)
+    assert "calls 0 to 127" in chunk.message
+
+
+def test_an_altered_file_is_read_only_when_asked_to_and_then_the_calls_are_named(made, log):
+    before = (log / f"{SEGMENT}.manifest.json").read_bytes()
+    swap_rows(log, 130, 131)
+    (log / f"{SEGMENT}.manifest.json").write_bytes(before)
+    size = json.loads(before)["files"]["records"]["bytes"]
+    path = log / f"{SEGMENT}.parquet"
+    assert whats(look(log, made.vkey)) == {"file"}
+    if path.stat().st_size <= size:  # a longer file is not even read to its end
+        assert "chunk" in whats(look(log, made.vkey, locate=True))
+
+
+def test_an_edited_receipt_is_found_with_its_digest_in_the_leaf_or_not(made, log, tmp_path):
+    path = next((log / "exec").glob("*1.receipt.json"))
+    receipt = json.loads(path.read_bytes())
+    receipt["calls"]["fd_read"]["allow"] -= 1
+    receipt["calls"]["fd_write"]["allow"] += 1
+    path.write_bytes(canonical.dumps(receipt) + b"\n")
+    assert "receipt" in whats(look(log, made.vkey))
+    entries = entries_of(log)
+    at = index_of(entries, "receipt", 1)
+    entries = edited(entries, at, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+    reroot(log, entries)
+    assert "root" in whats(look(log, made.vkey))
+    reroot(log, entries, keys_of(made, tmp_path))
+    report = look(log, made.vkey)
+    says = [one.message for one in errors(report) if one.what == "counters"]
+    assert says == ["fd_read allow: 41 in the rows, 40 counted", "fd_write allow: 41 in the rows, 42 counted"]
+
+
+def test_a_checkpoint_of_another_key_is_no_checkpoint(made, log):
+    entries = entries_of(log)
+    tree = reroot(log, entries[:-1])
+    text = f"{ORIGIN}\n{tree.size}\n{base64.b64encode(tree.root()).decode()}\n"
+    note = text.encode() + b"\n" + STRANGER.sign(text).line.encode()
+    (log / "tlog/checkpoint").write_bytes(note)
+    assert {"signature"} <= whats(look(log, made.vkey))
+    stranger = look(log, STRANGER.verifier.text)
+    assert "signature" not in whats(stranger)  # the twin: the signature itself is a true one
+
+
+def test_the_old_key_signs_nothing_after_it_was_followed(made, log):
+    tree = TransparencyLog(log / "tlog")
+    signing = made.keys.path / "old"
+    assert signing.is_dir()
+    first = (log / "tlog/keys/0.checkpoint").read_bytes()
+    (log / "tlog/checkpoint").write_bytes(first)
+    assert "signature" in whats(look(log, (signing / "0.vkey").read_text()))
+    assert tree.size == 55
+
+
+def test_a_tail_that_was_cut_is_found(made, log):
+    whole = (log / "tlog/checkpoint").read_bytes()
+    entries = entries_of(log)
+    reroot(log, entries[:-1])
+    report = look(log, made.vkey)
+    cut = next(one for one in errors(report) if one.what == "cut")
+    assert cut.leaf == len(entries) - 1
+    assert (log / "tlog/checkpoint").read_bytes() == whole
+
+
+def test_a_rollback_to_an_earlier_state_is_found_by_who_remembers(tmp_path):
+    made = SealedLog.create(tmp_path / "a")
+    one = start(number=1)
+    made.seal([(one, rows_of(one, STORY))])
+    made.sign()
+    shutil.copytree(made.folder, tmp_path / "earlier")
+    made.finish(one)
+    made.sign()
+    memory = str(tmp_path / "memory")
+    assert look(made.folder, made.vkey, remember=memory).result == "verified"
+    kept = Path(memory).read_bytes()
+    assert look(made.folder, made.vkey, remember=memory).result == "verified"
+    assert look(tmp_path / "earlier", made.vkey).result == "verified"  # whoever forgets cannot know
+    (found,) = errors(look(tmp_path / "earlier", made.vkey, remember=memory))
+    assert (found.what, found.message) == ("memory", "rolled back: 3 leaves, 4 were seen before")
+    assert Path(memory).read_bytes() == kept
+
+
+def test_a_log_that_grew_is_no_rollback(tmp_path):
+    made = SealedLog.create(tmp_path / "a")
+    one = start(number=1)
+    made.seal([(one, rows_of(one, STORY))])
+    made.sign()
+    memory = str(tmp_path / "memory")
+    assert look(made.folder, made.vkey, remember=memory).result == "verified"
+    made.finish(one)
+    made.sign()
+    report = look(made.folder, made.vkey, remember=memory)
+    assert (report.result, report.checked["remembered leaves"]) == ("verified", 3)
+
+
+def test_another_history_under_the_stolen_key_is_found_by_who_remembers(made, log, tmp_path):
+    memory = str(tmp_path / "memory")
+    assert look(log, made.vkey, remember=memory).result == "verified"
+    entries = entries_of(log)
+    changed = edited(entries, 0, actor="somebody else")
+    (log / "tlog/keys/0.checkpoint").unlink()  # which would contradict it too
+    reroot(log, changed, keys_of(made, tmp_path))
+    found = [one for one in errors(look(log, made.vkey, remember=memory)) if one.what == "memory"]
+    assert found[0].message == "forked: its first 55 leaves are not those that were seen before"
+
+
+def test_what_an_old_key_signed_contradicts_another_history(made, log, tmp_path):
+    reroot(log, edited(entries_of(log), 0, actor="somebody else"), keys_of(made, tmp_path))
+    assert [one.file for one in errors(look(log, made.vkey))] == ["tlog/keys/0.checkpoint"]
+
+
+def test_the_last_receipt_cannot_go(made, log):
+    entries = entries_of(log)
+    last = json.loads(entries[-1])
+    assert last["type"] == "receipt"
+    (log / f"exec/{last['exec_id']}.receipt.json").unlink()
+    found, note = errors(look(log, made.vkey))
+    assert note.file == f"exec/{last['exec_id']}.receipt.note"  # of a receipt that is not there
+    assert (found.what, found.leaf, found.execution, found.message) == ("receipt", len(entries) - 1, last["exec_id"], "the file is missing")
+
+
+def test_a_segment_cannot_go_with_its_leaf(made, log, tmp_path):
+    entries = entries_of(log)
+    at = index_of(entries, "segment", 2)
+    for path in (log / "seg").rglob("w-000003.*"):
+        path.unlink()
+    kept = [entry for entry in entries if entry != entries[at] and (b'"refusal"' not in entry or entries.index(entry) < at)]
+    reroot(log, kept, keys_of(made, tmp_path))
+    says = [one.message for one in errors(look(log, made.vkey)) if one.what == "receipt"]
+    assert says == [f"a segment that it names has no leaf: {json.loads(entries[at])['segment']}"]
+
+
+def test_a_refusal_that_its_leaf_tells_in_another_way_is_found(made, log, tmp_path):
+    entries = entries_of(log)
+    at = index_of(entries, "refusal", 3)
+    reroot(log, edited(entries, at, target="/etc/hosts"), keys_of(made, tmp_path))
+    found = [one for one in errors(look(log, made.vkey)) if one.what == "refusal"]
+    assert [(one.leaf, one.message) for one in found] == [(at, "its leaf says other things: target")]
+
+
+def test_a_refusal_without_a_leaf_and_a_leaf_without_a_refusal_are_found(made, log, tmp_path):
+    entries = entries_of(log)
+    at = index_of(entries, "refusal", 3)
+    seq = json.loads(entries[at])["seq"]
+    reroot(log, edited(entries, at, seq=seq + 1), keys_of(made, tmp_path))
+    found = [(one.seq, one.message) for one in errors(look(log, made.vkey)) if one.what == "refusal"]
+    assert sorted(found) == [(seq, "it has no leaf"), (seq + 1, "no row is like it")]
+
+
+def test_a_file_that_no_leaf_names_is_found(made, log):
+    for name in (f"{SEGMENT[:-1]}9.parquet", f"exec/{start(number=9).exec_id}.receipt.json"):
+        (log / name).write_bytes(b"")
+    assert [one.what for one in errors(look(log, made.vkey))] == ["unnamed", "unnamed"]
+
+
+def test_a_segment_that_was_pruned_on_record_is_no_loss_and_one_that_is_gone_is(made, tmp_path):
+    made = small_log(tmp_path / "a")
+    gone = [path for path in (made.folder / "seg").rglob("w-000001.*")]
+    for path in gone:
+        path.unlink()
+    assert "manifest" in whats(look(made.folder, made.vkey))
+    details = {"segment": f"{SEGMENT}.parquet"}
+    made.append({"type": "event", "v": 1, "at": "2026-11-18T00:00:00.000000000Z", "id": "7", "event": "prune", "actor": "a", "tenant": None, "details": details})
+    made.sign()
+    report = look(made.folder, made.vkey)
+    assert (report.result, errors(report)) == ("verified with notes", [])
+    assert {one.what for one in report.findings} == {"pruned"}
+
+
+def test_records_that_are_missing_must_be_on_record(tmp_path):
+    made = SealedLog.create(tmp_path / "a")
+    one = start(number=1)
+    rows = rows_of(one, STORY)
+    counted: Counter[tuple[str, str]] = Counter()
+    made.seal([(one, rows.slice(0, 5))])
+    made.seal([(one, rows.slice(7, 4))])
+    for call, decision in zip(*(rows.column(c).to_pylist() for c in ("call", "decision")), strict=True):
+        counted[call.rpartition(".")[2], WORDS[decision]] += 1
+    made.finish(one, gaps=((5, 6),), counted=counted)
+    made.sign()
+    (found,) = errors(look(made.folder, made.vkey))
+    assert (found.what, found.seq, found.message) == ("sequence", 5, "calls 5 to 6 are missing, not on record")
+    made.append({"type": "gap", "v": 1, "at": "2026-11-18T00:00:00.000000000Z", "exec_id": one.exec_id, "first": 5, "last": 6, "reason": "damage"})
+    made.sign()
+    report = look(made.folder, made.vkey)
+    assert (report.result, [one.what for one in report.findings]) == ("verified with notes", ["gap"])
+
+
 # --- random mutations -------------------------------------------------------------------------
 
 
@@ -118,8 +368,10 @@ def mutate(folder: Path, rng: random.Random) -> tuple[str, list[str]]:
     """Change one thing; give what was done, and the files of which one has to be named."""
     names = files_of(folder)
     one, other = rng.sample(names, 2)
+    kinds = ["flip", "flip", "flip", "byte", "cut", "grow", "swap", "copy", "insert", "link", "clear"]
+    kinds += [] if OUTGROWN.fullmatch(one) else ["delete"]
     path, content = folder / one, (folder / one).read_bytes()
-    match rng.choice(("flip", "flip", "flip", "byte", "cut", "grow", "delete", "swap", "copy", "insert", "link", "clear")):
+    match rng.choice(kinds):
         case "flip" if content:
             at = rng.randrange(len(content) * 8)
             changed = bytearray(content)

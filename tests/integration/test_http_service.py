@@ -52,7 +52,7 @@ def pages(service, path, size):
         page = service.ask(
             "GET", f"{path}{glue}limit={size}" + (f"&cursor={cursor}" if cursor else "")
         ).json()
-        found.append(page["records"])
+        found.append(page["events"])
         cursor = page["next"]
         if cursor is None:
             return found
@@ -79,11 +79,11 @@ def test_from_the_first_start_to_the_second(tmp_path):
         assert stored["policy"]["name"] == "stored"
         assert service.ask("GET", stored["links"]["stdout"]).body == HOSTILE.encode()
         first = inline.json()["execution_id"]
-        found = pages(service, f"/v1/audit/records?execution={first}&order=asc", 70)
+        found = pages(service, f"/v1/audit/events?execution={first}&order=asc", 70)
         assert [len(page) for page in found] == [70] * 7 + [10]
         records = [record for page in found for record in page]
         assert [record["seq"] for record in records] == list(range(500))
-        everything = [record for page in pages(service, "/v1/audit/records", 33) for record in page]
+        everything = [record for page in pages(service, "/v1/audit/events", 33) for record in page]
         assert len({(each["exec_id"], each["seq"]) for each in everything}) == len(everything) == 503
         listed = service.ask("GET", "/v1/executions").json()
         key = service.key
@@ -96,7 +96,7 @@ def test_from_the_first_start_to_the_second(tmp_path):
         assert service.ask("GET", "/v1/modules").status == 401
         service.key = key
         assert service.ask("GET", "/v1/executions").json() == listed
-        assert [each for page in pages(service, "/v1/audit/records", 100) for each in page] == everything
+        assert [each for page in pages(service, "/v1/audit/events", 100) for each in page] == everything
         assert service.ask("GET", stored["links"]["stdout"]).body == HOSTILE.encode()
         assert service.run(module()).json()["receipt"]["outcome"]["kind"] == "exited"
         service.key = key[:-1] + ("A" if key[-1] != "A" else "B")
@@ -110,7 +110,7 @@ def test_from_the_first_start_to_the_second(tmp_path):
 
 def test_nothing_of_a_guest_is_ever_a_page(service):
     execution = service.run(hostile_guest()).json()
-    for path in (*execution["links"].values(), "/v1/audit/records", "/v1/executions", "/v1/audit/stats"):
+    for path in (*execution["links"].values(), "/v1/audit/events", "/v1/executions", "/v1/audit/stats"):
         answer = service.ask("GET", path)
         assert answer.status == 200
         assert "html" not in answer.headers["content-type"]
@@ -118,7 +118,7 @@ def test_nothing_of_a_guest_is_ever_a_page(service):
         if answer.headers["content-type"] == "application/json":
             assert not set(answer.body) & set(b"<>\x1b\n")
     lines = service.ask(
-        "GET", f"/v1/audit/records?execution={execution['execution_id']}", accept="application/x-ndjson"
+        "GET", f"/v1/audit/events?execution={execution['execution_id']}", accept="application/x-ndjson"
     )
     assert lines.headers["content-type"] == "application/x-ndjson"
     assert not set(lines.body) & set(b"<>\x1b\r")
@@ -128,7 +128,7 @@ def test_nothing_of_a_guest_is_ever_a_page(service):
 
 def test_lines_say_where_the_next_page_begins(service):
     execution = service.run(busy_guest(5)).json()["execution_id"]
-    path, seen, cursor = f"/v1/audit/records?execution={execution}&limit=2", [], ""
+    path, seen, cursor = f"/v1/audit/events?execution={execution}&limit=2", [], ""
     while True:
         answer = service.ask(
             "GET", path + (f"&cursor={cursor}" if cursor else ""), accept="application/x-ndjson"
@@ -157,7 +157,7 @@ def test_lines_say_where_the_next_page_begins(service):
     ],
 )
 def test_a_filter_that_means_nothing_is_a_problem(service, wrong):
-    answer = service.ask("GET", f"/v1/audit/records?{wrong}")
+    answer = service.ask("GET", f"/v1/audit/events?{wrong}")
     assert answer.status in {400, 422}
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["errors"][0]["message"]
@@ -165,9 +165,9 @@ def test_a_filter_that_means_nothing_is_a_problem(service, wrong):
 
 def test_filters_find_what_they_name(service):
     execution = service.run(hostile_guest()).json()["execution_id"]
-    base = f"/v1/audit/records?execution={execution}"
-    assert len(service.ask("GET", base).json()["records"]) == 3
-    (opened,) = service.ask("GET", f"{base}&call=path_*").json()["records"]
+    base = f"/v1/audit/events?execution={execution}"
+    assert len(service.ask("GET", base).json()["events"]) == 3
+    (opened,) = service.ask("GET", f"{base}&call=path_*").json()["events"]
     moment = opened["t_ns"]
     for query, count in {
         f"decision={opened['decision']}&call=path_open": 1,
@@ -180,7 +180,7 @@ def test_filters_find_what_they_name(service):
         "path_prefix=/nowhere": 0,
         "limit=2": 2,
     }.items():
-        assert len(service.ask("GET", f"{base}&{query}").json()["records"]) == count, query
+        assert len(service.ask("GET", f"{base}&{query}").json()["events"]) == count, query
     stats = service.ask("GET", f"/v1/audit/stats?execution={execution}").json()
     assert stats["records"] == 3
     assert stats["calls"]["fd_write"] == {"allow": 2}
@@ -188,12 +188,12 @@ def test_filters_find_what_they_name(service):
 
 def test_a_cursor_belongs_to_its_query(service):
     execution = service.run(busy_guest(9)).json()["execution_id"]
-    path = f"/v1/audit/records?execution={execution}&limit=3"
+    path = f"/v1/audit/events?execution={execution}&limit=3"
     cursor = service.ask("GET", path).json()["next"]
     assert service.ask("GET", f"{path}&cursor={cursor}").status == 200
     for other in (
         f"{path}&call=fd_*&cursor={cursor}",
-        f"/v1/audit/records?cursor={cursor}",
+        f"/v1/audit/events?cursor={cursor}",
         f"{path}&order=desc&cursor={cursor}",
     ):
         assert service.ask("GET", other).status == 400
@@ -249,7 +249,7 @@ def test_a_signal_in_the_middle_of_runs_leaves_a_whole_trail(tmp_path):
         for execution in service.ask("GET", "/v1/executions").json()["executions"]:
             receipt = execution["receipt"]
             assert receipt["outcome"]["kind"] == "killed"
-            records = service.ask("GET", execution["links"]["records"]).json()["records"]
+            records = service.ask("GET", execution["links"]["events"]).json()["events"]
             assert [each["seq"] for each in records] == list(range(receipt["records"])) == [0, 1]
             assert receipt["gaps"] == []
 

@@ -6,11 +6,13 @@ import pytest
 from pydantic import BaseModel
 from structlog.testing import capture_logs
 
-from api.http import examples, views
+from api.http import audit_examples, audit_models, audit_views, examples, views
+from api.http.access import OPEN, PERMISSIONS
 from api.http.models import RunRequest
 from api.http.problems import KINDS, ProblemView
 from audit.columns import SCHEMA
 from audit.errors import QueryError
+from policy.access import PERMISSIONS as ALL_PERMISSIONS
 from tests.http_service import open_api
 
 
@@ -34,13 +36,18 @@ def test_the_document_is_the_one_that_was_read_and_accepted(api, golden):
 
 def test_each_operation_is_named_summarised_and_has_an_example(api):
     ids = [operation["operationId"] for _, _, operation in operations(api)]
-    assert len(ids) == len(set(ids)) == 17
+    assert len(ids) == len(set(ids)) == 36
     for _, path, operation in operations(api):
         assert operation["summary"]
         assert operation["description"]
         good = next(answer for status, answer in operation["responses"].items() if status.startswith("2"))
         kind, content = next(iter(good["content"].items()))
         assert kind == "application/octet-stream" or content["example"], path
+
+
+def test_each_operation_has_a_permission_and_nothing_else_has_one(api):
+    assert {operation["operationId"] for _, _, operation in operations(api)} == set(PERMISSIONS)
+    assert {name for name in PERMISSIONS.values() if name != OPEN} <= {*ALL_PERMISSIONS, "executions"}
 
 
 def test_each_operation_but_health_asks_for_the_key_and_each_error_is_a_problem(api):
@@ -64,9 +71,26 @@ def test_each_operation_but_health_asks_for_the_key_and_each_error_is_a_problem(
         (views.ExecutionView, examples.EXECUTION),
         (views.ExecutionView, examples.RUNNING),
         (views.ExecutionsView, examples.EXECUTIONS),
-        (views.RecordsView, examples.RECORDS),
         (views.StatsView, examples.STATS),
         (RunRequest, examples.RUN_REQUEST),
+        (audit_views.EventsView, audit_examples.EVENTS),
+        (audit_views.AuditExecutionsView, audit_examples.EXECUTIONS),
+        (audit_views.AuditExecutionTotalsView, audit_examples.EXECUTION),
+        (audit_views.TargetsView, audit_examples.FILES),
+        (audit_views.TargetsView, audit_examples.CONNECTIONS),
+        (audit_models.AggregateRequest, audit_examples.AGGREGATE_REQUEST),
+        (audit_views.GroupsView, audit_examples.AGGREGATE),
+        (audit_models.ExportRequest, audit_examples.EXPORT_REQUEST),
+        (audit_views.ExportView, audit_examples.EXPORT_GOING),
+        (audit_views.ExportView, audit_examples.EXPORT),
+        (audit_views.ExportsView, audit_examples.EXPORTS),
+        (audit_views.ConsistencyView, audit_examples.CONSISTENCY),
+        (audit_views.RecordProofView, audit_examples.RECORD_PROOF),
+        (audit_models.VerifyRequest, audit_examples.VERIFY_REQUEST),
+        (audit_models.HashRequest, audit_examples.HASH_REQUEST),
+        (audit_views.HashView, audit_examples.HASH),
+        (audit_views.StatusView, audit_examples.STATUS),
+        (audit_views.ControlEventsView, audit_examples.CONTROL),
     ],
 )
 def test_examples_follow_their_models(model: type[BaseModel], example):
@@ -114,7 +138,7 @@ def test_a_log_that_cannot_be_read_is_a_503(api, monkeypatch):
         raise QueryError("/secret/place is damaged")
 
     monkeypatch.setattr(api.service, "records", fail)
-    answer = api.client.get("/v1/audit/records")
+    answer = api.client.get("/v1/audit/events")
     assert answer.status_code == 503
     assert answer.json()["type"] == "urn:wasmgate:problem:unavailable"
     assert "secret" not in answer.text

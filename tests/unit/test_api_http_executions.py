@@ -87,12 +87,12 @@ def test_output_is_handed_out_as_bytes_to_keep_and_never_as_a_page(api):
 
 def test_text_of_a_guest_is_harmless_in_records_and_receipts(api):
     found = api.run(hostile_guest())
-    for link in ("self", "records"):
+    for link in ("self", "events"):
         answer = api.client.get(found["links"][link])
         assert answer.headers["content-type"] == "application/json"
         for piece in (b"<", b">", b"\x1b", "\u202e".encode(), b"\r"):
             assert piece not in answer.content
-    records = api.client.get(found["links"]["records"]).json()["records"]
+    records = api.client.get(found["links"]["events"]).json()["events"]
     assert [each["call"].rpartition(".")[2] for each in records] == ["path_open", "fd_write", "fd_write"]
     assert HOSTILE in records[0]["guest_target"] or HOSTILE in records[0]["target"]
 
@@ -241,7 +241,7 @@ def test_as_many_runs_as_allowed_go_on_and_one_more_is_told_to_come_back(api):
     assert api.run(module())["status"] == "done"
 
 
-@pytest.mark.parametrize("part", ["", "/records", "/stdout", "/stderr"])
+@pytest.mark.parametrize("part", ["", "/stdout", "/stderr"])
 @pytest.mark.parametrize(
     "name", ["01999999-0000-7000-8000-000000000000", "..%2f..%2fkey.json", "x", "%00", "A" * 36]
 )
@@ -298,21 +298,21 @@ def test_a_cursor_of_another_query_or_of_nobody_is_refused(api):
 
 def test_the_records_of_an_execution_are_dense_whichever_way_they_are_read(api):
     found = api.run(busy_guest(250))
-    path = found["links"]["records"]
-    whole = api.client.get(path, params={"limit": 10_000}).json()["records"]
+    path = found["links"]["events"]
+    whole = api.client.get(path, params={"limit": 10_000}).json()["events"]
     assert [each["seq"] for each in whole] == list(range(250))
     assert found["receipt"]["records"] == 250
     for way in ("cursor", "after_seq"):
         seen, params = [], {"limit": 60}
         while True:
             page = api.client.get(path, params=params).json()
-            seen += page["records"]
+            seen += page["events"]
             if page["next"] is None:
                 break
-            params = {"limit": 60, way: page["next"] if way == "cursor" else page["records"][-1]["seq"]}
+            params = {"limit": 60, way: page["next"] if way == "cursor" else page["events"][-1]["seq"]}
         assert seen == whole
-    assert api.client.get(path, params={"after_seq": 249}).json() == {"records": [], "next": None}
-    assert len(api.client.get(path, params={"after_seq": -1}).json()["records"]) == 100
+    assert api.client.get(path, params={"after_seq": 249}).json() == {"events": [], "next": None}
+    assert len(api.client.get(path, params={"after_seq": -1}).json()["events"]) == 100
     assert api.client.get(path, params={"after_seq": 1, "cursor": "x"}).status_code == 400
     assert api.client.get(path, params={"after_seq": -2}).status_code == 422
 
@@ -338,7 +338,7 @@ def test_without_a_policy_the_bindings_say_which_one_governs(tmp_path):
         assert (done.status_code, done.json()["tenant"]) == (201, "acme")
         assert done.json()["receipt"]["policy"]["name"] == "stored"
         assert done.json()["receipt"]["tenant"] == "acme"
-        records = found.client.get(done.json()["links"]["records"]).json()["records"]
+        records = found.client.get(done.json()["links"]["events"]).json()["events"]
         assert {record["tenant_id"] for record in records} == {"acme"}
         for tenant, words in (("initech", "no binding allows one"), ("twice", "ambiguous")):
             refused = found.client.post("/v1/executions", json={**body, "tenant": tenant})

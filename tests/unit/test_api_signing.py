@@ -128,7 +128,7 @@ def test_it_refuses_a_log_that_was_put_back_says_so_once_and_signs_when_it_is_wh
     problems.wait()
     for _ in range(3):
         signer.poke()
-    assert "refused to sign a head of 21 leaves: a tree of 10 leaves is signed" in signer.status.problem
+    assert "refused to sign a head of 21 leaves: a tree of 10 leaves is signed" in str(signer.status.problem)
     assert len(problems.said) == 1
     assert not (log.directory / "checkpoint").exists()
     shutil.rmtree(log.directory)
@@ -196,7 +196,7 @@ def test_once_it_says_why_it_did_not_sign(settings, log):
         sign_once(settings)
     KeyFolder(settings.audit_keys_dir).signing.chmod(0o600)
     (settings.audit_dir / "tlog/head").unlink()
-    assert "the file is missing" in sign_once(settings).problem
+    assert "the file is missing" in str(sign_once(settings).problem)
 
 
 def test_a_signed_log_whose_key_is_gone_gets_no_new_one(settings, log):
@@ -204,14 +204,14 @@ def test_a_signed_log_whose_key_is_gone_gets_no_new_one(settings, log):
     shutil.rmtree(settings.audit_keys_dir)
     ensure_key(settings)
     assert not settings.audit_keys_dir.exists()
-    assert "there are no keys yet" in sign_once(settings).problem
+    assert "there are no keys yet" in str(sign_once(settings).problem)
 
 
 def test_a_signer_without_keys_complains_and_goes_on(settings, log, problems):
     signer = SignerProcess(settings.audit_dir, settings.audit_keys_dir, on_problem=problems)
     try:
         problems.wait()
-        assert "there are no keys yet" in signer.status.problem
+        assert "there are no keys yet" in str(signer.status.problem)
         ensure_key(settings)
         signer.poke()
         _until(lambda: signer.status == SignerStatus(10))

@@ -80,7 +80,7 @@ def test_any_other_number_is_refused(text):
     ],
 )  # fmt: skip
 def test_any_other_text_is_refused(text):
-    assert parse_checkpoint_text(f"a\n1\n{ROOT}\n")
+    assert parse_checkpoint_text(f"a\n1\n{ROOT}\n").size == 1
     with pytest.raises(NoteError):
         parse_checkpoint_text(text)
 

@@ -50,7 +50,7 @@ def test_a_key_that_others_may_open_is_refused_and_not_repaired(tmp_path, mode):
         keys.load()
     assert keys.signing.stat().st_mode & 0o777 == mode
     keys.signing.chmod(0o400)
-    assert keys.load()
+    assert keys.load().name == ORIGIN
 
 
 @pytest.mark.parametrize("mode", [0o750, 0o705, 0o777])
@@ -110,4 +110,4 @@ def test_a_file_that_holds_no_key_is_refused_and_not_shown(tmp_path, content):
         keys.load()
     assert "PRIVATE" not in str(caught.value)
     keys.signing.write_bytes(secret)
-    assert keys.load()
+    assert keys.load().name == ORIGIN

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 
 from audit import canonical
+from audit.identity import ExecutionId
 from audit.tlog.errors import KeyFileError, NoteError
 from audit.tlog.note import Note
 from audit.tlog.receipt_notes import open_receipt_note, receipt_text, sign_receipts
 from tests.tlogs import named_key, new_keys, new_log
 
-IDS = [f"01a1ee56-5e00-7000-8000-{number:012x}" for number in range(5)]
+IDS = [ExecutionId(f"01a1ee56-5e00-7000-8000-{number:012x}") for number in range(5)]
 
 
 def leaf(exec_id, sha256="ab" * 32):
@@ -77,14 +78,14 @@ def test_a_cursor_that_was_changed_is_refused(tmp_path, receipts):
     [
         "wasmgate.receipt/v2\n" + IDS[0] + "\n" + "ab" * 32 + "\n",
         receipt_text(IDS[0], "AB" * 32),
-        receipt_text("x", "ab" * 32),
+        receipt_text(ExecutionId("x"), "ab" * 32),
         receipt_text(IDS[0], "ab" * 32) + "more\n",
     ],
 )
 def test_a_signed_note_over_anything_else_is_no_receipt(text):
     key = named_key()
     good = receipt_text(IDS[0], "ab" * 32)
-    assert open_receipt_note(Note(good, (key.sign(good),)).content, [key.verifier])
+    assert open_receipt_note(Note(good, (key.sign(good),)).content, [key.verifier]) == (IDS[0], "ab" * 32)
     with pytest.raises(NoteError):
         open_receipt_note(Note(text, (key.sign(text),)).content, [key.verifier])
     with pytest.raises(NoteError):

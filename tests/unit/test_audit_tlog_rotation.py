@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from pathlib import Path
 
 import pytest
 
-import audit.tlog.rotation as rotation_module
 from audit import canonical
 from audit.tlog.checkpoint import open_checkpoint
 from audit.tlog.errors import DamageError, NoteError
@@ -30,6 +30,12 @@ def keys(tmp_path):
 
 def turn(log, keys, reason="yearly"):
     return rotate(log, keys, reason=reason, at_ns=AT_NS, seal_lock=log.directory / "seal.lock")
+
+
+def now_published(log):
+    found = open_published(log.directory)
+    assert found is not None
+    return found[0]
 
 
 def test_a_new_key_signs_after_the_old_one_vouched_for_it(log, keys):
@@ -60,8 +66,7 @@ def test_the_walk_goes_from_any_known_key_to_the_current_one(log, keys):
         known.append(turn(log, keys, f"number {number}"))
     for at, key in enumerate(known):
         assert trusted_keys(log.directory, key) == tuple(known[at:])
-    signed, _ = open_published(log.directory)
-    assert signed.signers == (known[-1],)
+    assert now_published(log).signers == (known[-1],)
 
 
 def test_a_log_that_was_never_signed_has_nothing_published(log):
@@ -132,7 +137,7 @@ def test_killed_between_any_two_steps_the_next_rotation_finishes_and_the_walk_ho
     sign_head(log, keys)
     left = [stop]
 
-    def rename(path, target, real=rotation_module.Path.rename):
+    def rename(path, target, real=Path.rename):
         if not left[0]:
             raise Killed
         left[0] -= 1
@@ -147,9 +152,9 @@ def test_killed_between_any_two_steps_the_next_rotation_finishes_and_the_walk_ho
     # the signer goes on meanwhile, with whichever key is in force
     log.append([b"meanwhile"])
     sign_head(log, keys)
-    assert open_published(log.directory)[0].checkpoint.size == log.size
+    assert now_published(log).checkpoint.size == log.size
     last = turn(log, keys)
     assert keys.load().verifier == last
     assert trusted_keys(log.directory, first)[-1] == last
-    assert open_published(log.directory)[0].signers == (last,)
+    assert now_published(log).signers == (last,)
     assert not keys.following.exists()

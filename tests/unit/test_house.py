@@ -22,6 +22,7 @@ NOT_OURS = {
 }  # fmt: skip
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 MODULE_LINES, LONG_MODULE_LINES, FUNCTION_LINES, POSITIONAL = 300, 500, 60, 4
+ONE_FILE = {"audit/verify/standalone.py": 1800}  # an auditor takes it away as it is; it can't be split
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "manager", "common", "data", "info", "misc"}
 FRAGMENT = re.compile(
     r"\d+(\.[a-z0-9-]+)?\.(security|added|changed|fixed)\.md|\+[a-z0-9-]+\.(security|added|changed|fixed)\.md"
@@ -83,7 +84,8 @@ def test_modules_are_small():
     for path in MODULES:
         lines = len(path.read_text(encoding="utf-8").splitlines())
         docstring = ast.get_docstring(ast.parse(path.read_bytes())) or ""
-        if lines > (LONG_MODULE_LINES if "longer" in docstring else MODULE_LINES):
+        most = LONG_MODULE_LINES if "longer" in docstring else MODULE_LINES
+        if lines > ONE_FILE.get(name_of(path), most):
             long[name_of(path)] = lines
     assert not long, "split it, or say in its docstring why it is longer (up to 500 lines)"
 

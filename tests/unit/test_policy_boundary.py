@@ -177,6 +177,13 @@ def test_a_level_of_the_audit_can_be_asked_for():
     assert outside("", ceiling("require: {audit_level: calls}")) == []
 
 
+def test_no_rule_of_the_audit_goes_below_the_level_that_is_asked_for():
+    text = "audit: {rules: [{call: fd_close, level: calls}, {call: '*', level: counts}]}"
+    asked = ceiling("require: {audit_level: summary}")
+    assert [field for field, _ in outside(text, asked)] == ["audit.rules[1].level"]
+    assert outside(text.replace("counts", "summary"), asked) == []
+
+
 def test_an_isolation_can_be_asked_for():
     assert outside("runtime: {isolation: vm}", ceiling("require: {isolation: process}")) == [
         ("runtime.isolation", 'the boundary c asks for the isolation "process"')
@@ -316,15 +323,15 @@ def test_an_anchor_names_its_place():
 
 @pytest.mark.parametrize("word", ["refuse", "warn"])
 def test_a_policy_says_what_is_to_be_done_with_what_is_not_enforced(word):
-    text = f"when_unenforceable: {word}\naudit: {{payload: full}}"
+    text = f"when_unenforceable: {word}\nruntime: {{isolation: vm}}"
     document = policy(text)
     if word == "refuse":
         assert [each.id for each in refused(document)] == ["not-enforceable-yet"]
     else:
-        assert compiled(document).unenforced == ("audit.payload",)
+        assert compiled(document).unenforced == ("runtime.isolation",)
         assert compiled(document).may_run
     study = compiled(document, is_study=True)
-    assert (study.unenforced, study.may_run) == (("audit.payload",), word == "warn")
+    assert (study.unenforced, study.may_run) == (("runtime.isolation",), word == "warn")
     assert compiled(policy(), is_study=True).may_run
 
 

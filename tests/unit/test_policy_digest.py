@@ -90,7 +90,7 @@ def test_a_value_of_another_kind_is_an_error():
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ("audit: {payload: digest}", "audit: {payload: full}"),
+        ("runtime: {isolation: a}", "runtime: {isolation: b}"),
         ("runtime: {abi: wasi-0.2}", ""),
         ("permissions: {host_functions: [{name: a/b}]}", "permissions: {host_functions: [{name: a/c}]}"),
         (

@@ -285,7 +285,7 @@ CHANGES: dict[str, Any] = {
     "audit.on_full": "kill",
     "audit.timestamps": "exact",
     "audit.retain": "1d",
-    "audit.rules": [{"call": "*"}],
+    "audit.rules": [{"call": "*", "level": "summary"}],
 } | {
     f"resources.limits.{name}": "1"
     for name in (

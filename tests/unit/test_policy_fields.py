@@ -229,7 +229,7 @@ FLIPS: dict[str, Flip] = {
     "runtime.isolation": Flip("vm", "hypervisor"),
     "runtime.cache": Flip(True, False),
     "audit.level": Flip("summary", "counts"),
-    "audit.payload": Flip("digest", "full"),
+    "audit.payload": Flip("digest", "full", {"audit.rules": []}),
     "audit.mask": Flip(["json:/a"], ["json:/b"]),
     "audit.sync": Flip("deny", "all"),
     "audit.on_full": Flip("kill", "block:1s"),
@@ -237,7 +237,7 @@ FLIPS: dict[str, Flip] = {
     "audit.retain": Flip("1d", "2d"),
     "audit.rules[].call": Flip("fd_*", "path_*"),
     "audit.rules[].level": Flip("counts", "summary"),
-    "audit.rules[].payload": Flip("full", "digest"),
+    "audit.rules[].payload": Flip("full", "digest", {"audit.rules[].level": "calls"}),
 }
 """For each field of a policy two values that make a difference."""
 

@@ -146,7 +146,7 @@ def test_the_transformer_lies_inside_the_ceiling():
         loaded(TRANSFORMER), ceiling(), *BASELINES, is_study=True, subject=Subject(tenant="acme", run_id="r1")
     )
     assert [mount.base for mount in plan.mounts] == ["/srv/uploads/acme/r1/in", "tmp://out"]
-    assert set(plan.unenforced) == UNBUILT | {"audit.payload"}
+    assert set(plan.unenforced) == UNBUILT
     assert {"no-git", "no-dotfiles"} == {rule.id for rule in plan.rules if rule.kind is RuleKind.DENY} - {""}
     assert plan.match_tenants == ("acme", "globex")
 
