@@ -1,4 +1,4 @@
-"""What a surface asks of the audit log besides queries: control events, figures, exports, hashes of values.
+"""What a surface asks of the audit log besides queries: control events, figures, exports, verification.
 
 Queries are answered by `audit.query`; how the log is written is `api/sealing.py`, how it is signed
 `api/signing.py`. INVARIANT: nothing here changes the log.
@@ -11,11 +11,12 @@ import time
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, cast
 
+from api.checking_log import Checking
 from api.exports import ExportJobs
 from api.log_status import LogFigures
 from audit.catalogue import Catalogue
-from audit.export.evidence import NoEvidence
 from audit.export.make import Form, Request, export
+from audit.export.sealed import SealedEvidence
 from audit.mask_keys import FileMaskKeys, file_name
 from audit.masks import candidate
 from audit.recovery import wal_files
@@ -135,7 +136,9 @@ class AuditDesk:
         found = {each.event_id: KnownEvent.of(each) for each in waiting}
         self._catalogue.catch_up()
         for tenant in (None,) if tenants is None else tenants:
-            logged = self._catalogue.events(kind, tenant, from_ns, to_ns, limit)
+            logged = self._catalogue.events(
+                kind=kind, tenant=tenant, from_ns=from_ns, to_ns=to_ns, limit=limit
+            )
             found |= {each.event_id: KnownEvent.of(each, each.leaf) for each in logged}
         seen = [each for each in found.values() if tenants is None or each.tenant in tenants]
         ordered = sorted(seen, key=lambda each: (each.at_ns, each.event_id), reverse=True)
@@ -157,9 +160,13 @@ class AuditDesk:
             wanted,
             form=Form(form),
             out=cast("BinaryIO", out),
-            evidence=NoEvidence(),
+            evidence=SealedEvidence(self._settings.audit_dir, self._catalogue),
             request=Request(made_by=actor, made_at_ns=time.time_ns()),
         )
+
+    def verify(self) -> Checking:
+        """Begin to verify the whole log; raises VerifierBusyError and UnprovableError."""
+        return Checking(self._settings.audit_dir, self._settings.audit_keys_dir / "signing.vkey")
 
     def candidate(self, tenant: str, value: str) -> str | None:
         """Give what a value is masked as for a tenant; None if nothing of it was ever masked by hash."""

@@ -96,7 +96,7 @@ def open_log(audit_dir: Path | None) -> Iterator[AuditReader]:
         settings = load_settings(audit_dir=audit_dir)
         root = settings.audit_dir
         with contextlib.suppress(AuditError, OSError):  # a log that can't be written can still be read
-            seal_left(root)
+            seal_left(root, keys_dir=settings.audit_keys_dir)
         with (
             open_reader(root, keys_dir=settings.audit_keys_dir) as reader,
             recorded(root, _question(), on_failure=_tell) as begun,

@@ -1,6 +1,7 @@
 """The audit log as this program uses it: opened for queries, and sealed from time to time.
 
-How either is done is `audit/`, to which the decoder of `sandbox/` is handed here. INVARIANT: a failure to
+How either is done is `audit/`, to which the decoder of `sandbox/` is handed here; a service has it done by
+`sealer_process.py`. INVARIANT: a failure to
 seal loses nothing, since the write-ahead log stays until its segment is durable, and is reported once.
 """
 
@@ -8,17 +9,28 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
+from api.sealer_process import SealedFile, SealerProcess
 from audit.errors import AuditError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from audit.gather import Reading
     from audit.query import AuditReader
     from audit.sealer import Sealed
     from audit.writer import AuditWriter
+
+GROWN_BYTES = 4 << 20
+"""A file that holds so much, some sixty thousand records, is sealed without waiting for the idle interval."""
+
+LOADED_EVERY_S = 1.0
+"""How long that takes at most; sealing more often would make many small segments."""
+
+_LOOK_S = 0.25  # between two looks at the size of the file
 
 BRIEF_FILES = 24
 """A program that runs one module leaves its short log to the next reader, until there are this many."""
@@ -28,24 +40,38 @@ def _tell_operator(sentence: str) -> None:
     sys.stderr.write(f"wasmgate: {sentence}\n")
 
 
-def seal_left(root: Path, *, on_damage: Callable[[str], None] = _tell_operator) -> tuple[Sealed, ...]:
-    """Seal every file that no writer holds any more; raises AuditError.
+def seal_left(
+    root: Path, *, keys_dir: Path | None = None, on_damage: Callable[[str], None] = _tell_operator
+) -> tuple[Sealed, ...]:
+    """Seal every file that no writer holds any more, in this process; raises AuditError.
 
-    `on_damage` hears of each file that was damaged otherwise than by a crash: what follows the damage is set
-    aside, not sealed.
+    Masks use the keys in `keys_dir`; what would need a key is dropped without it. `on_damage` hears of each
+    file that was damaged otherwise than by a crash: what follows the damage is set aside, not sealed.
     """
+    done = recovered(root, keys_dir=keys_dir)
+    for one in done:
+        sentence = SealedFile.of(one).sentence
+        if sentence is not None:
+            on_damage(sentence)
+    return done
+
+
+def recovered(root: Path, *, keys_dir: Path | None) -> tuple[Sealed, ...]:
+    """Seal as `seal_left` does, without a word."""
     from audit.recovery import recover
-    from audit.wal import Problem
+
+    return recover(root, reading_with(keys_dir))
+
+
+def reading_with(keys_dir: Path | None) -> Reading:
+    """How records become rows that may be stored or shown: decoded, and masked with the keys in a folder."""
+    from audit.gather import Reading
+    from audit.mask_keys import FileMaskKeys
+    from audit.masks import NoKeys, mask
     from sandbox.monitor.decode import decode
 
-    done = recover(root, decode)
-    for one in done:
-        if one.problem is Problem.CORRUPT:
-            on_damage(
-                f"the log file {one.wal} is damaged: {one.rows} records were sealed, {one.lost_bytes} bytes"
-                " could not be read and are kept beside it as .damaged"
-            )
-    return done
+    keys = NoKeys() if keys_dir is None else FileMaskKeys(keys_dir / "mask")
+    return Reading(decode, lambda rows, start: mask(rows, start, keys))
 
 
 def open_reader(
@@ -60,16 +86,11 @@ def open_reader(
 
     What is not sealed yet is masked with the keys in `keys_dir`; what would need a key is dropped without it.
     """
-    from audit.gather import Reading
-    from audit.mask_keys import FileMaskKeys
-    from audit.masks import NoKeys, mask
     from audit.query import AuditReader
-    from sandbox.monitor.decode import decode
 
-    keys = NoKeys() if keys_dir is None else FileMaskKeys(keys_dir / "mask")
     return AuditReader(
         root,
-        Reading(decode, lambda rows, start: mask(rows, start, keys)),
+        reading_with(keys_dir),
         cursor_key=cursor_key,
         memory_mb=memory_mb,
         totals_seconds=totals_seconds,
@@ -82,7 +103,7 @@ def is_much_left(root: Path) -> bool:
 
 
 class Sealing:
-    """A thread that seals in the background until it is closed."""
+    """Has a process seal in the background until it is closed; it is started when it is first needed."""
 
     def __init__(
         self,
@@ -92,33 +113,51 @@ class Sealing:
         every_s: float,
         min_bytes: int,
         on_failure: Callable[[AuditError], None],
+        keys_dir: Path | None = None,
+        on_damage: Callable[[str], None] = _tell_operator,
     ) -> None:
-        """Look every `every_s` seconds, and seal when the file has `min_bytes`."""
-        self._root = root
+        """Seal when the file has `min_bytes`: every `every_s` seconds, and each second when it grows fast.
+
+        `on_failure` hears of the first of several failures in a row.
+        """
         self._writer = writer
         self._every_s = every_s
         self._min_bytes = min_bytes
-        self._on_failure = on_failure
+        self._on_failure, self._on_damage = on_failure, on_damage
         self._closing = threading.Event()
         self._lock = threading.Lock()
+        self._process = SealerProcess(root, keys_dir=keys_dir)
         self._thread = threading.Thread(target=self._work, name="wasmgate-sealing", daemon=True)
         self._thread.start()
 
-    def seal(self) -> tuple[Sealed, ...]:
+    @property
+    def pid(self) -> int | None:
+        """The process that seals; None before the first time."""
+        return self._process.pid
+
+    def seal(self) -> tuple[SealedFile, ...]:
         """Seal now all that is over; raises AuditError."""
         with self._lock:
             self._writer.rotate()
-            return seal_left(self._root)
+            done = self._process.seal()
+        for one in done:
+            if one.sentence is not None:
+                self._on_damage(one.sentence)
+        return done
 
     def close(self) -> None:
-        """End the thread; what is not sealed is left for the next start."""
+        """End thread and process; what is not sealed is left for the next start."""
         self._closing.set()
         self._thread.join()
+        with self._lock:
+            self._process.close()
 
     def _work(self) -> None:
-        has_failed = False
-        while not self._closing.wait(self._every_s):
-            if self._writer.size_bytes < self._min_bytes:
+        has_failed, since = False, time.monotonic()
+        while not self._closing.wait(_LOOK_S):
+            waited_s, size = time.monotonic() - since, self._writer.size_bytes
+            is_due = waited_s >= self._every_s or (size >= GROWN_BYTES and waited_s >= LOADED_EVERY_S)
+            if size < self._min_bytes or not is_due:
                 continue
             try:
                 self.seal()
@@ -127,3 +166,4 @@ class Sealing:
                 if not has_failed:
                     self._on_failure(err)
                 has_failed = True
+            since = time.monotonic()

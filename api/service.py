@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from api.sealer_process import SealedFile
     from api.signing import SignerProcess
     from audit.events import ControlEvent
     from audit.filters import RecordFilter
     from audit.query import AuditReader, Follower, Page, Stats
     from audit.query import Execution as KnownExecution
     from audit.receipt import Receipt
-    from audit.sealer import Sealed
     from sandbox.cells import Cells
     from sandbox.runner import Execution
 
@@ -85,6 +85,7 @@ class Service:
         self.settings = settings
         self._is_brief = is_brief
         self._is_open = True
+        self._has_masked = False  # a run went on whose policy masks values
         self._signer: SignerProcess | None = None
         self._on_problem = on_problem
         self._stack = contextlib.ExitStack()
@@ -115,13 +116,14 @@ class Service:
         self._writer = AuditWriter(settings.audit_dir)
         stack.callback(self._writer.close)
         if not self._is_brief:
-            seal_left(settings.audit_dir)
+            seal_left(settings.audit_dir, keys_dir=settings.audit_keys_dir)
         self._sealing = Sealing(
             settings.audit_dir,
             self._writer,
             every_s=_BRIEF_EVERY_S if self._is_brief else SEAL_EVERY_S,
             min_bytes=ROTATE_BYTES if self._is_brief else 1,
             on_failure=on_seal_failure,
+            keys_dir=settings.audit_keys_dir,
         )
         stack.callback(self._sealing.close)
         cache = stack.enter_context(ArtifactCache(settings.cache_dir, max_bytes=settings.cache_max_bytes))
@@ -170,9 +172,10 @@ class Service:
             self._reader.close()
             self._reader = None
         self._stack.close()
-        if not self._is_brief or is_much_left(self.settings.audit_dir):
+        # what is to be masked does not stay as it was recorded for longer than the run
+        if not self._is_brief or self._has_masked or is_much_left(self.settings.audit_dir):
             with contextlib.suppress(AuditError):
-                seal_left(self.settings.audit_dir)
+                seal_left(self.settings.audit_dir, keys_dir=self.settings.audit_keys_dir)
         if self._signer is not None:  # last: it signs what was sealed last
             self._signer.close()
             self._signer = None
@@ -191,6 +194,7 @@ class Service:
         """
         if not self._slots.acquire(timeout=wait_s):
             raise BusyError(self.settings.max_concurrent_runs, wait_s or 0.0)
+        self._has_masked |= bool(order.plan.audit.mask)
         try:
             execution = self._runner.run(order)
         finally:
@@ -217,7 +221,7 @@ class Service:
 
     # --- the audit log ------------------------------------------------------------------------
 
-    def seal(self) -> tuple[Sealed, ...]:
+    def seal(self) -> tuple[SealedFile, ...]:
         """Seal now what is recorded so far; raises AuditError. Records can be queried before that."""
         return self._sealing.seal()
 

@@ -27,7 +27,7 @@ _LIVE = struct.Struct("<16sq")
 _TAG_BYTES = 16
 
 MAX_LIVE = 64
-"""Of so many executions a cursor says how far they had come; of others only what lies behind the horizon is out."""
+"""Of so many executions a cursor says how far they were; of others what is behind the horizon is out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,7 +38,11 @@ class Ending:
 
     receipt: Receipt
     content: bytes
-    is_killed: bool = False  # nobody lived to write its receipt
+
+    @property
+    def is_killed(self) -> bool:
+        """Whether nobody lived to write its receipt."""
+        return (self.receipt.outcome.message or "").startswith(_UNSUPERVISED)
 
 
 @dataclass(slots=True)
@@ -96,7 +100,7 @@ class Endings:
         content = receipt.to_json() + b"\n"
         if not path.exists() or path.read_bytes() != content:
             write_receipt(receipt, path)
-        return Ending(receipt, content, is_killed and item.receipt is None)
+        return Ending(receipt, content)
 
     def leaves(self, endings: Sequence[Ending], *, at_ns: int) -> Iterator[Leaf]:
         """Give the entries of receipts, after those that tell of chunks that can't be vouched for."""

@@ -6,6 +6,7 @@ decided by whoever runs an execution. Guest text in a message is cut and made in
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 from audit.inert import inert
@@ -28,6 +29,29 @@ class WriteError(AuditError):
         super().__init__(f"{path}: the audit log could not be written: {problem}")
         self.path = path
         self.problem = problem
+
+
+class LogFullError(WriteError):
+    """The disk takes nothing now and may do so later: what was asked for can be asked for again.
+
+    Nothing of it counts as written, and nothing that was acknowledged is lost.
+    """
+
+
+class LogLostError(WriteError):
+    """Somebody removed, replaced or cut a log file: what was durable in it may be gone."""
+
+
+_PASSING = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+)
+"""What a disk, or a machine, says of a state that may pass."""
+
+
+def write_error(path: Path, err: OSError) -> WriteError:
+    """Give the error for what the system said of `path`: LogFullError if that may pass."""
+    kind = LogFullError if err.errno in _PASSING else WriteError
+    return kind(path, err.strerror or str(err))
 
 
 class OrderError(AuditError):

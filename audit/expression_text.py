@@ -115,7 +115,10 @@ def _read_leaf(node: exp.Expr) -> Expression:
             column = _ordered(_column(node.this), node.this)
             found = Every((Comparison(column, ">=", low), Comparison(column, "<=", high)))
         case exp.In():
-            found = Among(_column(node.this), tuple(_value(node.this, one) for one in node.expressions))
+            values = tuple(_value(node.this, one) for one in node.expressions)
+            if not values:
+                raise _wrong("values in parentheses behind `in`", _shown(node))
+            found = Among(_column(node.this), values)
         case exp.Like() | exp.Glob():
             found = _matched(node)
         case exp.Is() if isinstance(node.expression, exp.Null):

@@ -58,15 +58,13 @@ _MOST = (1 << 63) - 1  # a cell that was taken over may have written counts that
 def grouping(kept: tuple[Kept, ...]) -> tuple[str, str, str]:
     """Give what to select of the records, how to group that, and the statement around it (`{}`).
 
-    The rows have the columns that decide, `flags`, `masked` (of the targets only), the columns in `kept`, sums of `n`, `bytes_in` and
-    `bytes_out`, `n_done` (of those in `n`, how many calls had the errno 0), and the earliest record as
-    `example_exec_id` and `example_seq`; they are ordered by it.
+    The rows have the columns that decide, `flags`, `masked` (of the targets only), the columns in `kept`,
+    sums of `n`, `bytes_in` and `bytes_out`, `n_done` (of those in `n`, how many calls had the errno 0),
+    and the earliest record as `example_exec_id` and `example_seq`; they are ordered by it.
     """
     inner = ("exec_id", *(name for name in kept if name != "exec_id"))
     keys = ", ".join((*inner, *_DECIDING, _FLAGS, _MASKED))
-    sums = (
-        f"sum(n) AS n, sum({_DONE}) AS n_done, sum(bytes_in) AS bytes_in, sum(bytes_out) AS bytes_out"
-    )
+    sums = f"sum(n) AS n, sum({_DONE}) AS n_done, sum(bytes_in) AS bytes_in, sum(bytes_out) AS bytes_out"
     names = ", ".join((*kept, *_DECIDING, "flags", "masked"))
     total = ", ".join(f"least(sum({name}), {_MOST})::BIGINT AS {name}" for name in _SUMS)
     # by execution first: what is earliest among all is then found among few

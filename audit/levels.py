@@ -79,7 +79,7 @@ class _Held:
     def size(self) -> int:
         """How much there is to be written."""
         groups = 0 if self.groups is None else self.groups.num_rows
-        return groups + sum(table.num_rows for table in self.single)
+        return int(groups) + sum(int(table.num_rows) for table in self.single)
 
     def add(self, table: pa.Table) -> None:
         """Take in one more block."""
@@ -148,7 +148,7 @@ def levels_of(rows: pa.Table, terms: AuditTerms) -> Ints:
 
 
 def _ints(column: pa.ChunkedArray) -> Ints:
-    return column.to_numpy().astype(np.int64)
+    return np.asarray(column.to_numpy()).astype(np.int64)
 
 
 def _counted(rows: pa.Table) -> pa.Table:
@@ -196,7 +196,9 @@ def _rows(groups: pa.Table, words: Sequence[str], start: ExecutionStart) -> pa.T
     values |= {"n": n, "errno": errno, "t_last_ns": numbers["t_last"][last]}
     values |= {"bytes_in": sums["bytes_in"], "bytes_out": sums["bytes_out"]}
     values["stage"] = np.full(ends, int(Stage.SUMMARY), np.int64)
-    arrays = {name: pa.array(value, pa.int64()).cast(SCHEMA.field(name).type) for name, value in values.items()}
+    arrays = {
+        name: pa.array(value, pa.int64()).cast(SCHEMA.field(name).type) for name, value in values.items()
+    }
     arrays["dur_ns"] = pa.array(sums["dur_ns"], pa.int64(), mask=~timed)
     arrays["dur_max_ns"] = pa.array(longest, pa.int64(), mask=~timed | (n == 1))
     arrays["errnos"] = pa.array(errnos, pa.string()).dictionary_encode()

@@ -7,6 +7,7 @@ time both get the one that is kept, and a key is durable before anything is hash
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import stat
@@ -93,10 +94,8 @@ def _made(path: Path) -> bytes:
             file.write(secrets.token_bytes(KEY_BYTES).hex().encode() + b"\n")
             file.flush()
             os.fsync(number)
-        try:
+        with contextlib.suppress(FileExistsError):  # another process was faster: its key is the one
             os.link(made, path)
-        except FileExistsError:
-            pass  # another process was faster: its key is the one
     finally:
         made.unlink()
     sync_directory(path.parent)

@@ -125,9 +125,7 @@ class _Texts:
             found[:-1] |= np.asarray(pc.fill_null(fits, fill_value=False)).astype(np.bool_)
         return found
 
-    def veiled(
-        self, choice: Ints, masks: Sequence[Mask], key: bytes | None
-    ) -> tuple[pa.ChunkedArray, Bools]:
+    def veiled(self, choice: Ints, masks: Sequence[Mask], key: bytes | None) -> tuple[pa.ChunkedArray, Bools]:
         """Give the column with each text as the mask of its row leaves it, and which rows that changed."""
         count = len(self.distinct) + 1
         pairs, members = np.unique((choice + 1) * count + self.codes + 1, return_inverse=True)

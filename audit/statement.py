@@ -121,7 +121,7 @@ class _Rendered:
 
     values: dict[str, Value] = field(default_factory=dict)
 
-    def text(self, node: Expression) -> str:
+    def text(self, node: Expression) -> str:  # noqa: PLR0911  # one for each shape
         """Give the condition. A column that is null meets no comparison, and so meets its opposite."""
         match node:
             case Comparison(column, sign, value):

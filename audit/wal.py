@@ -46,6 +46,12 @@ class Kind(IntEnum):
     RECORDS = 2  # completed records, then the arena bytes that they refer to
     INTENT = 3  # one record made durable before its call returned; a later frame may repeat its seq
     END = 4  # JSON of a `Receipt`
+    EVENT = 5  # JSON of a `ControlEvent`; of no execution
+    GAP = 6  # JSON of a `Gap`; of no execution, though it may tell of one
+
+
+NOBODY = ExecutionId(str(UUID(int=0)))
+"""Stands in the header of a frame that belongs to no execution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +115,11 @@ def encode(frame: Frame, *, frame_no: int, previous: bytes) -> tuple[bytes, byte
 
 
 def read_frames(source: bytes | memoryview | Path) -> Scan:
-    """Read frames up to the first that is torn or damaged; a path is mapped, not copied."""
+    """Read frames up to the first that is torn or damaged; a path is mapped, not copied.
+
+    INVARIANT: a file that is mapped has no writer: one that shrinks under a mapping ends the process. For a file
+    that is written meanwhile there is `read_live`.
+    """
     data = _map(source) if isinstance(source, Path) else memoryview(source)
     frames: list[Frame] = []
     at, previous, problem = 0, FIRST, None
@@ -124,11 +134,18 @@ def read_frames(source: bytes | memoryview | Path) -> Scan:
     return Scan(tuple(frames), at, len(data), problem)
 
 
+def read_live(path: Path) -> Scan:
+    """Read the frames of a file that a writer may append to or cut meanwhile."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    with os.fdopen(handle, "rb") as file:
+        return read_frames(file.read())
+
+
 def _map(path: Path) -> memoryview:
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         size = os.fstat(handle).st_size
-        # The mapping lives as long as a view of it does; a file of this log never shrinks.
+        # The mapping lives as long as a view of it does.
         return memoryview(mmap.mmap(handle, size, prot=mmap.PROT_READ) if size else b"")
     finally:
         os.close(handle)
@@ -171,14 +188,17 @@ class Place:
     previous: bytes = FIRST
 
 
-def read_on(data: memoryview, place: Place) -> tuple[tuple[tuple[int, Frame], ...], Place]:
-    """Give the whole frames behind `place` with their offsets, and where to go on; what is torn is not there yet.
+def read_on(
+    data: memoryview, place: Place, *, base: int = 0
+) -> tuple[tuple[tuple[int, Frame], ...], Place]:
+    """Give the whole frames behind `place` with their offsets in the file, and where to go on.
 
-    `data` is the file from its first byte; the frames are views of it.
+    What is torn is not there yet. `data` is what the file holds from offset `base` on; the frames are views
+    of it.
     """
     found: list[tuple[int, Frame]] = []
-    while place.offset < len(data):
-        one = _read_one(data[place.offset :], place.frame_no, place.previous)
+    while place.offset - base < len(data):
+        one = _read_one(data[place.offset - base :], place.frame_no, place.previous)
         if isinstance(one, Problem):
             break
         frame, size, checksum = one

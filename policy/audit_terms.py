@@ -121,9 +121,7 @@ def _piece(piece: Piece) -> str:
         case Star():
             return "[^/]*"
         case OneOf(ranges, or_wide):
-            members = "".join(
-                rf"\x{low:02x}-\x{high:02x}" for low, high in _without_backslash(ranges)
-            )
+            members = "".join(rf"\x{low:02x}-\x{high:02x}" for low, high in _without_backslash(ranges))
             has_backslash = any(low <= _BACKSLASH <= high for low, high in ranges)
             choices = [f"[{members}]"] if members else []
             choices += [r"\\\\"] if has_backslash else []

@@ -43,7 +43,7 @@ _LINT_FIXES: Final[Mapping[str, str]] = MappingProxyType(
         "unused-right": "Remove the right.",
         "look-alike": "Type the name anew, with the letters of one script.",
         "plain-secret": "Put the secret into a file that a rule grants, outside the policy.",
-        "unknown-call": "Take a name, or a glob over names, of `wasi_snapshot_preview1`, such as `fd_read`.",
+        "unknown-audit-call": "Take a name of a call, such as `fd_read`, or a glob that fits some.",
         "dead-audit-rule": "Remove it, or move it before the rule that takes its calls.",
         "unlimited-payload": "Set `resources.limits.host_calls`, or keep `digest` or `head:256`.",
         "match-missing": "Add `match` with a `digest` or a `name`.",

@@ -32,7 +32,7 @@ def explain_audit(audit: Audit) -> list[str]:
         is_counted = each.level is Level.COUNTS
         said = f"{'are' if is_counted else 'have'} {_LEVELS[each.level]}{_payload(each.payload)}"
         groups.setdefault(said, []).append(each.call)
-    lines += [f"  {', '.join(names)} {said}" for said, names in groups.items()]
+    lines += [f"  calls of {', '.join(names)} {said}" for said, names in groups.items()]
     if audit.mask:
         lines.append(f"Masked before it is stored: {', '.join(str(mask) for mask in audit.mask)}.")
     return lines
@@ -45,8 +45,6 @@ def _payload(payload: Payload) -> str:
         case Kept.DIGEST:
             return "; of the bytes that are read and written a SHA-256 is kept"
         case Kept.HEAD:
-            return (
-                f"; of the bytes that are read and written a SHA-256 and the first {payload.head_bytes} are kept"
-            )
+            return f"; of the bytes that move a SHA-256 and the first {payload.head_bytes} are kept"
         case Kept.FULL:
             return "; the bytes that are read and written are kept"

@@ -1,8 +1,9 @@
 """The compiled policy: a frozen, canonical value that enforcement reads.
 
 Loading and compiling live beside this file (`source.py`, `compiler.py`), the tables of the network
-in `plan_network.py`, the trail in `plan_audit.py`; what is done with a plan lives in `sandbox/`. A plan holds integers, tuples,
-bytes and identifiers only, so two equal documents give two equal plans with one digest everywhere.
+in `plan_network.py`, the trail in `plan_audit.py`; what is done with a plan lives in `sandbox/`. A plan
+holds integers, tuples, bytes and identifiers only, so two equal documents give two equal plans with one
+digest everywhere.
 """
 
 from __future__ import annotations

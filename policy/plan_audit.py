@@ -90,7 +90,7 @@ class Audit:
     timestamps: Timestamps = Timestamps.AUTO
     retain_days: int = 90
     level: Level = Level.CALLS
-    payload: Payload = Payload()  # noqa: RUF009  # frozen
+    payload: Payload = Payload()  # frozen
     mask: tuple[Mask, ...] = ()  # of those for paths, the first that fits a record counts
     calls: tuple[CallTerms, ...] = ()  # by the order of `policy.calls.CALLS`; at most one for each call
 

@@ -48,7 +48,7 @@ def _calls(section: AuditSection) -> Iterator[CallTerms]:
         if level is not Level.CALLS:
             own = Payload()
         elif call.name not in PAYLOAD_CALLS:
-            own = default if section.level == Level.CALLS else Payload()
+            own = default if Level(section.level) is Level.CALLS else Payload()
         yield CallTerms(call.name, level, own)
 
 

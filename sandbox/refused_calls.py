@@ -37,13 +37,15 @@ class RefusedCall:
 
     def refusal(self) -> Refusal:
         """The same as a receipt holds it."""
-        return Refusal(seq=self.seq, call=self.call, target=self.kept_target, rule=self.rule, reason=self.reason)
+        return Refusal(
+            seq=self.seq, call=self.call, target=self.kept_target, rule=self.rule, reason=self.reason
+        )
 
 
 def refused_calls(start: ExecutionStart, frames: Sequence[RecordFrame]) -> tuple[RefusedCall, ...]:
     """Find them in the records that a ring kept aside.
 
-    What would be masked by a hash is left out of `kept_target`: there are no keys here, and the record has it.
+    What would be masked by a hash is left out of `kept_target`: there are no keys here, the record has it.
     """
     rows = decode(start, frames, OPENED.empty_table())
     kept = mask(rows, start, NoKeys()).column("target").to_pylist()

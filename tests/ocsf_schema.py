@@ -84,7 +84,8 @@ def faults(event: Definition) -> list[str]:
     found = [f"metadata.profiles: {profile} is not admitted" for profile in sorted(profiles - admitted)]
     found += _classification(event, chain)
     found += _object(event, _attributes(name, is_event=True), "", profiles)
-    return found + _constraints(event, chain, "")
+    found += _constraints(event, chain, "")
+    return found
 
 
 def _classification(event: Definition, chain: list[Definition]) -> Iterator[str]:
@@ -147,7 +148,7 @@ def _value(found: Any, kind: str, where: str, profiles: set[str]) -> Iterator[st
             yield f"{where}: is no {kind}"
         if "max_len" in known and len(str(found)) > known["max_len"]:
             yield f"{where}: longer than {known['max_len']}"
-        if "range" in known and not known["range"][0] <= found <= known["range"][1]:
+        if "range" in known and not (isinstance(found, int) and known["range"][0] <= found <= known["range"][1]):
             yield f"{where}: out of range"
         if kind in _LIMITS and isinstance(found, int) and not -_LIMITS[kind] <= found < _LIMITS[kind]:
             yield f"{where}: too large for {kind}"

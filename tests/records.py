@@ -96,6 +96,7 @@ def receipt(of: ExecutionStart, *, records: int = 0) -> Receipt:
         execution_id=of.exec_id,
         module_digest=of.module_digest,
         module_name=of.module_name,
+        tenant=of.tenant,
         policy_name=of.policy_name,
         policy_digest=of.policy_digest,
         plan_digest=of.plan_digest,

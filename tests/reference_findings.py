@@ -45,7 +45,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     "nested-grants": (allow('uri: "fs:///srv/**", mount: /a, access: [read]', 'uri: "fs:///srv/x/**", mount: /b, access: [write]'), allow('uri: "fs:///srv/a/**", mount: /a, access: [read]', 'uri: "fs:///srv/b/**", mount: /b, access: [write]')),
     "shadowed-mount": (allow('uri: "fs:///srv/a/**", mount: /m, access: [read]', 'uri: "fs:///srv/b/**", mount: /m/x, access: [read]'), allow('uri: "fs:///srv/a/**", mount: /m, access: [read]', 'uri: "fs:///srv/b/**", mount: /n, access: [read]')),
     "unused-right": (allow('uri: "fs:///srv/a.json", access: [read, list]'), allow('uri: "fs:///srv/a.json", access: [read]')),
-    "unknown-call": ("audit: {rules: [{call: fd_reed, level: counts}]}\n", "audit: {rules: [{call: fd_read, level: counts}]}\n"),
+    "unknown-audit-call": ("audit: {rules: [{call: fd_reed, level: counts}]}\n", "audit: {rules: [{call: fd_read, level: counts}]}\n"),
     "dead-audit-rule": ("audit: {rules: [{call: 'fd_*', level: summary}, {call: fd_read, level: counts}]}\n", "audit: {rules: [{call: fd_read, level: counts}, {call: 'fd_*', level: summary}]}\n"),
     "unlimited-payload": ("audit: {payload: full}\nresources: {limits: {host_calls: unlimited}}\n", "audit: {payload: full}\nresources: {limits: {host_calls: 10k}}\n"),
     "look-alike": (allow('uri: "fs:///srv/\u0440\u0430y/**", access: [read]'), allow('uri: "fs:///srv/pay/**", access: [read]')),

@@ -58,7 +58,11 @@ class SealedLog:
     def vkey(self) -> str:
         return (self.keys.path / "signing.vkey").read_text().strip()
 
-    def seal(self, tables: list[tuple[ExecutionStart, pa.Table]], gaps: dict[str, list[tuple[int, int]]] | None = None) -> str:
+    def seal(
+        self,
+        tables: list[tuple[ExecutionStart, pa.Table]],
+        gaps: dict[str, list[tuple[int, int]]] | None = None,
+    ) -> str:
         """Add a segment with these rows, all of one tenant; give its path."""
         tables = sorted(tables, key=lambda pair: pair[0].exec_id)
         tenant = tables[0][0].tenant
@@ -67,7 +71,8 @@ class SealedLog:
         rows = pa.concat_tables([table for _, table in tables]).unify_dictionaries()
         (self.folder / stem).parent.mkdir(parents=True, exist_ok=True)
         plain = rows.to_pylist()
-        leaves, executions = [], []
+        leaves: list[bytes] = []
+        executions: list[dict[str, object]] = []
         for of, table in tables:
             context = context_of(of.exec_id, of.tenant, of.module_digest, of.policy_digest)
             mine = chunk_leaves(table, of.exec_id, context)
@@ -90,7 +95,9 @@ class SealedLog:
         refused = [row for row in plain if row["decision"] in {2, 3, 5} or row["stage"] == 2]
         files: dict[str, object] = {
             "records": self._parquet(stem + ".parquet", rows),
-            "refusals": self._parquet(stem + ".deny.parquet", pa.Table.from_pylist(refused, SCHEMA)) if refused else None,
+            "refusals": self._parquet(stem + ".deny.parquet", pa.Table.from_pylist(refused, SCHEMA))
+            if refused
+            else None,
             "rollup": self._parquet(stem + ".rollup.parquet", _rollup(plain)),
             "chunks": self._file(stem + ".chunks", b"".join(leaves)),
         }
@@ -103,7 +110,7 @@ class SealedLog:
             "policies": sorted({of.policy_digest for of, _ in tables}), "executions": executions,
             "source": {"wal": f"w-{self.segments:06d}.wal", "bytes": 1, "lost_bytes": 0, "problem": None},
         }  # fmt: skip
-        named = self._file(f"{stem}.manifest.json", canonical.dumps(manifest) + b"\n")  # type: ignore[arg-type]
+        named = self._file(f"{stem}.manifest.json", canonical.dumps(manifest) + b"\n")
         entries = [
             {
                 "type": "segment", "v": 1, "at": to_rfc3339(T0), "manifest": f"{stem}.manifest.json",
@@ -119,18 +126,28 @@ class SealedLog:
         self.append(*entries)
         return f"{stem}.parquet"
 
-    def finish(self, of: ExecutionStart, *, gaps: tuple[tuple[int, int], ...] = (), counted: Counter | None = None) -> None:
+    def finish(
+        self,
+        of: ExecutionStart,
+        *,
+        gaps: tuple[tuple[int, int], ...] = (),
+        counted: Counter[tuple[str, str]] | None = None,
+    ) -> None:
         """Write the receipt of an execution, and its leaf."""
         parts = self.parts[of.exec_id]
         counts: Counter[tuple[str, str]] = Counter(counted or ())
         if counted is None:
             for _, table, _ in parts:
-                for call, decision, n in zip(*(table.column(c).to_pylist() for c in ("call", "decision", "n")), strict=True):
+                for call, decision, n in zip(
+                    *(table.column(c).to_pylist() for c in ("call", "decision", "n")), strict=True
+                ):
                     counts[call.rpartition(".")[2], WORDS[decision]] += n
         made = receipt(of, records=sum(counts.values()))
         values = {name: getattr(made, name) for name in Receipt.__slots__}
         values |= {"gaps": gaps, "tenant": of.tenant}
-        values["calls"] = tuple(CallCount(call=c, decision=d, count=n) for (c, d), n in sorted(counts.items()))
+        values["calls"] = tuple(
+            CallCount(call=c, decision=d, count=n) for (c, d), n in sorted(counts.items())
+        )
         made = Receipt(**values)
         named = self._file(f"exec/{of.exec_id}.receipt.json", made.to_json() + b"\n")
         leaves = [leaf for _, _, mine in parts for leaf in mine]
@@ -177,7 +194,18 @@ def small_log(base: Path) -> SealedLog:
     """Three executions of two tenants in four segments, with refusals, an event and a new key."""
     made = SealedLog.create(base)
     one, two, three = start(number=1), start(number=2, tenant="acme"), start(number=3)
-    made.append({"type": "event", "v": 1, "at": to_rfc3339(T0), "id": "0", "event": "audit-on", "actor": "a", "tenant": None, "details": {}})
+    made.append(
+        {
+            "type": "event",
+            "v": 1,
+            "at": to_rfc3339(T0),
+            "id": "0",
+            "event": "audit-on",
+            "actor": "a",
+            "tenant": None,
+            "details": {},
+        }
+    )
     long = STORY[:1] + (STORY[1], STORY[2], STORY[3], STORY[4]) * 40
     made.seal([(one, rows_of(one, long)), (three, rows_of(three, STORY))])
     made.seal([(two, rows_of(two, STORY[:6]))])

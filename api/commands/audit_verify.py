@@ -1,7 +1,7 @@
 """`wasmgate audit verify`: everything that the log claims, checked against files and a public key.
 
 All checks are `audit.verify.standalone`, the same file that an auditor can run without this program;
-`--write-verifier` hands it out. INVARIANT: nothing of the log is changed, and nothing that writes it is asked.
+`--write-verifier` hands it out. INVARIANT: nothing of the log is changed, nothing that writes it is asked.
 """
 
 from __future__ import annotations

@@ -108,8 +108,15 @@ RECORD_PROOF: Example = {
 }
 VERIFY_REQUEST: Example = {"execution": EXECUTION_ID}
 VERIFY_LINES = [
-    {"kind": "progress", "done": 1, "total": 2},
-    {"kind": "result", "is_intact": True, "findings": []},
+    {"kind": "progress", "checked": {"entries": 8, "segments": 1}},
+    {
+        "kind": "result",
+        "result": "verified",
+        "status": 0,
+        "findings": [],
+        "not_listed": 0,
+        "checked": {"entries": 8, "segments": 2},
+    },
 ]
 HASH_REQUEST: Example = {"tenant": "acme", "value": "/srv/in/a.key"}
 HASH: Example = {"tenant": "acme", "hash": "hmac:1c8f2f6e0f5d4a3b2c1d0e9f8a7b6c5d"}

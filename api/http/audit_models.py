@@ -6,9 +6,9 @@ What is answered is in `audit_views.py`; what a filter means is `audit/filters.p
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from api.http.models import (
@@ -130,17 +130,9 @@ class ControlQuery(Edge):
 
 
 class VerifyRequest(Edge):
-    """What is verified: one execution, a range of time, or with neither all of the log."""
+    """What is told of: findings about one execution, or about all of the log."""
 
     execution: ExecutionIdText | None = None
-    from_: Moment | None = Field(default=None, alias="from")
-    to: Moment | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.execution is not None and (self.from_ is not None or self.to is not None):
-            raise ValueError("not a range of time together with `execution`")
-        return self
 
 
 class HashRequest(Edge):

@@ -124,10 +124,6 @@ class KeyCheck:
                 found = key
         return found if found is not None and _FORM.match(presented) else Presented.WRONG
 
-    def __len__(self) -> int:
-        """Give how many keys are good."""
-        return len(self._keys)
-
 
 def digest_of(key: str) -> bytes:
     """Hash a key.

@@ -7,19 +7,31 @@ else.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
 
+from api.checking_log import VerifierBusyError
 from api.control import Question
 from api.http import audit_examples as examples
 from api.http.access import Asker, Asking
-from api.http.answers import answer
-from api.http.audit_models import HashRequest
+from api.http.answers import NDJSON, answer, plain_json
+from api.http.audit_models import HashRequest, VerifyRequest
 from api.http.audit_views import HashView
 from api.http.bodies import read_model
+from api.http.execution_pages import known_execution
 from api.http.gateway import Gateway, Within
 from api.http.openapi import body, shown
 from api.http.problems import Problem, problems
+from audit.inert import inert
+from audit.tlog.errors import UnprovableError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from api.checking_log import Checking
 
 router = APIRouter(prefix="/v1/audit", tags=["integrity"])
 
@@ -41,6 +53,57 @@ async def post_hash(request: Request, within: Within, asking: Asking) -> Respons
     """With the key of the tenant, so that masked values can be searched for by who knows them."""
     wanted = await read_model(request, HashRequest)
     return await run_in_threadpool(_hash, within, asking, wanted)
+
+
+@router.post(
+    "/verify",
+    operation_id="post_verify",
+    summary="Verify the log here",
+    response_class=Response,
+    responses={
+        **problems("not-found", "unsupported-type", "unprovable"),
+        200: {
+            "description": "Lines: `progress` every second, then one `result`.",
+            "content": {NDJSON: {"schema": {"type": "string"}, "example": examples.VERIFY_LINES}},
+        },
+    },
+    openapi_extra=body(
+        {"application/json": {"$ref": "#/components/schemas/VerifyRequest"}}, example=examples.VERIFY_REQUEST
+    ),
+)
+async def post_verify(request: Request, within: Within, asking: Asking) -> Response:
+    """All of it is checked: signatures, tree, files, order, completeness, counters.
+
+    With `execution`, only what was found about that one is told; a key with tenants may ask no more.
+    """
+    wanted = await read_model(request, VerifyRequest)
+    return await run_in_threadpool(_verify, within, asking, wanted)
+
+
+def _verify(within: Gateway, asking: Asker, wanted: VerifyRequest) -> Response:
+    if wanted.execution is not None:
+        known_execution(within, asking, wanted.execution)
+    elif asking.tenants is not None:
+        raise Problem("forbidden", "this key is for tenants only: name an `execution` of theirs")
+    try:
+        checking = within.service.desk.verify()
+    except VerifierBusyError as err:
+        raise Problem("busy", str(err), headers={"Retry-After": "10"}) from err
+    except UnprovableError as err:
+        raise Problem("unprovable", inert(str(err))) from err
+    asked = wanted.model_dump(exclude_none=True)
+    question = Question(asking.actor, "post_verify", asking.scope_text, asked)
+    within.reads.done(question, rows=0)
+    return StreamingResponse(_lines(checking, wanted.execution), 200, media_type=NDJSON)
+
+
+def _lines(checking: Checking, execution: str | None) -> Generator[bytes]:
+    while not checking.is_over(within_s=1.0):
+        yield plain_json({"kind": "progress", "checked": checking.counts()}) + b"\n"
+    found = checking.result()
+    if execution is not None:
+        found["findings"] = [each for each in found["findings"] if each["execution"] == execution]
+    yield plain_json({"kind": "result", **found}) + b"\n"
 
 
 def _hash(within: Gateway, asking: Asker, wanted: HashRequest) -> Response:

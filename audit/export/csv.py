@@ -26,7 +26,7 @@ SUFFIX = ".csv"
 # Signs that make a spreadsheet compute; the wide ones are taken for the narrow ones by some.
 # Source: OWASP, "CSV Injection".
 _SIGNS = "=+\\-@\uff1d\uff0b\uff0d\uff20"
-_FORMULA = re.compile(rf"[\s\u3000]*[{_SIGNS}']")
+_FORMULA = re.compile(rf"[\s\u3000\"]*[{_SIGNS}']")
 _CELL_END = re.compile(rf"[,;|](?=[\s\u3000\"']*[{_SIGNS}])")
 
 

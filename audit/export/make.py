@@ -90,11 +90,11 @@ def export_rows(
     hashed = _Hashed(out)
     is_partial = form is Form.CEF and not request.is_all
     seen = _Seen(request.limit, is_partial=is_partial)
+    is_asked = form is Form.OCSF and not isinstance(evidence, NoEvidence)
     proving = _Counted(evidence)
     source = Source(request.source.version, request.source.node, checkpoint)
     sink = cast("BinaryIO", hashed)
-    written = _write(seen.passed(rows), sink, form, proving, request=request, source=source)
-    is_asked = form is Form.OCSF and not isinstance(evidence, NoEvidence)
+    written = _write(seen.passed(rows), sink, form, proving if is_asked else evidence, request=request, source=source)
     return ExportManifest(
         form=form.value,
         media_type=media_type(form),

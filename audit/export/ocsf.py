@@ -108,8 +108,7 @@ class OcsfWriter:
     def _original_time(self, columns: Columns) -> pa.Array:
         seconds, rest = np.divmod(columns.numbers("t_ns"), _S)
         whole = columns.texts(pa.chunked_array([pa.array(seconds)]), self._seconds)
-        # one digit too many, which is cut: so that the rest keeps its zeros in front
-        decimals = pc.binary_slice(_digits(rest + _S).cast(pa.binary()), 1).cast(pa.string())
+        decimals = pc.ascii_lpad(_digits(rest), 9, "0")
         return pc.binary_join_element_wise(whole, decimals, "Z", "")
 
 

@@ -116,7 +116,7 @@ def classification(kind: EventClass, activity: int, other: str) -> Object:
     captions = CAPTIONS[kind]
     if activity != 0 and activity not in captions.activities:
         activity = OTHER
-    name = "Unknown" if activity == 0 else captions.activities.get(activity, other)
+    name = "Unknown" if activity == 0 else captions.activities.get(activity, other or "unnamed")
     return {
         "class_uid": int(kind),
         "class_name": captions.name,

@@ -24,7 +24,8 @@ ENTERPRISE = 32473
 
 _NIL = "-"
 _BOM = b"\xef\xbb\xbf"
-_LEAST = 480  # RFC 5424, 6.1: what every receiver takes
+_LEAST = 1024  # the longest header, the names of all that was cut, and the text
+_TEXT_BYTES = 128
 _SEVERITIES = {"deny": 4, "limit": 4, "would_deny": 5}
 _NOTICE, _INFORMATIONAL = 5, 6
 _FIRST = ("exec_id", "seq", "decision", "call", "errno", "tenant_id", "rule_id", "reason", "right")
@@ -44,7 +45,7 @@ class Sender:
     max_bytes: int = 2048  # RFC 5424, 6.1: what a receiver should take
 
     def __post_init__(self) -> None:
-        """Check the bound: ValueError below what every receiver takes."""
+        """Check the bound: ValueError where a header with long names would not fit."""
         if self.max_bytes < _LEAST:
             raise ValueError(f"a message needs room for {_LEAST} bytes, found {self.max_bytes}")
 
@@ -115,8 +116,13 @@ def _message_text(row: Mapping[str, Cell], call: str, word: str) -> str:
     reason = row.get("reason")
     path = row.get("target") if row.get("target") is not None else row.get("guest_target")
     why = "" if reason is None else f" ({spelt(str(reason))})"
-    about = "" if path is None else f" {spelt(str(path))[:80]}"
-    return f"{spelt(call)[:40]}{about}: {spelt(word)[:20]}{why[:40]}"
+    about = "" if path is None else f" {spelt(str(path))}"
+    return _cut(f"{spelt(call)}: {spelt(word)}{why}{about}")
+
+
+def _cut(text: str) -> str:
+    raw = text.encode("utf-8", "replace")
+    return text if len(raw) <= _TEXT_BYTES else raw[:_TEXT_BYTES].decode("utf-8", "ignore")
 
 
 def _name(text: str, most: int) -> str:

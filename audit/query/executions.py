@@ -115,8 +115,8 @@ def targets(groups: pa.Table) -> tuple[Target, ...]:
         key = (row["target"], row["guest_target"])
         one = found.setdefault(
             key,
-            {"target": key[0], "guest_target": key[1], "calls": 0, "denied": 0, "decisions": {}, "bytes_in": 0,
-             "bytes_out": 0, "first_t_ns": row["first_t_ns"], "last_t_ns": row["last_t_ns"]},
+            {"target": key[0], "guest_target": key[1], "calls": 0, "denied": 0, "decisions": {},
+             "bytes_in": 0, "bytes_out": 0, "first_t_ns": row["first_t_ns"], "last_t_ns": row["last_t_ns"]},
         )  # fmt: skip
         cast("dict[str, int]", one["decisions"])[WORDS.get(row["decision"], "none")] = row["calls"]
         for name in ("calls", "bytes_in", "bytes_out"):

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from audit.errors import FilterError
 from audit.filters import MAX_LIMIT, RecordFilter
-from audit.tail import Journal
+from audit.tail_files import Journal
 
 if TYPE_CHECKING:
     from audit.query.reader import Row

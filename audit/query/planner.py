@@ -93,15 +93,15 @@ class Asked:
 
 
 IN_ROLLUPS = frozenset(
-    {"tenant_id", "module_id", "call", "decision", "rule_id", "reason", "minute", "n", "bytes_in", "bytes_out",
-     "dur_max_ns", "t_min_ns", "t_max_ns", "rows"}
+    {"tenant_id", "module_id", "call", "decision", "rule_id", "reason", "minute", "n", "bytes_in",
+     "bytes_out", "dur_max_ns", "t_min_ns", "t_max_ns", "rows"}
 )  # fmt: skip
 """Columns of which a roll-up says as much as the records."""
 
 _KEYS = frozenset({"tenant_id", "module_id", "call", "decision", "rule_id", "reason"})
 _SAID_BY_ROLLUPS = {
-    "tenant", "tenants", "module", "call", "decision", "rule", "from_ns", "to_ns", "q", "fields", "limit", "cursor",
-    "ascending",
+    "tenant", "tenants", "module", "call", "decision", "rule", "from_ns", "to_ns", "q", "fields", "limit",
+    "cursor", "ascending",
 }  # fmt: skip
 
 
@@ -125,10 +125,8 @@ def _why_not(asked: Asked, source: Source) -> str | None:
         wanted.from_ns if wanted.from_ns is not None else source.t_min_ns, asked.after_ns or source.t_min_ns
     )
     is_after = wanted.to_ns is not None and source.t_min_ns >= wanted.to_ns
-    if scope is not None and not scope:
-        return "tenant"
     # SECURITY: decided before anything else, and where the tenant is not known the rows decide
-    if scope is not None and source.tenant is not None and source.tenant not in scope:
+    if scope is not None and (not scope or (source.tenant is not None and source.tenant not in scope)):
         return "tenant"
     if (
         source.t_max_ns < low

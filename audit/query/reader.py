@@ -1,8 +1,8 @@
 """One log, opened for questions: what callers hold.
 
-How each is answered is in the other modules of this package. INVARIANT: the write-ahead log is looked at
-before the catalogue is asked, so a record that is sealed meanwhile is found once, in one of the two; and no
-record of a tenant that a filter leaves out is given by any of these methods.
+How each is answered is in the other modules of this package; this one is longer because every question has
+its method here. INVARIANT: the write-ahead log is looked at before the catalogue is asked, so a record that
+is sealed meanwhile is found once, in one of the two; and nothing of a tenant that a filter leaves out is given.
 """
 
 from __future__ import annotations
@@ -228,7 +228,7 @@ class AuditReader:
     ) -> tuple[Execution, ...]:
         """Give the newest executions; `module` is a digest or a name, `before` a start time and an id.
 
-        `tenants` are those whose executions may be seen, `outcome` is that of executions that are over, and the
+        `tenants` are those whose executions may be seen, `outcome` is that of executions that are over, the
         times are those of the start.
         """
         wanted = Wanted(module=module, tenants=tenants, outcome=outcome, from_ns=from_ns, to_ns=to_ns)
@@ -247,7 +247,7 @@ class AuditReader:
         return self._targets(exec_id, OF_FILES)
 
     def connections(self, exec_id: str) -> tuple[Target, ...]:
-        """Give the distinct addresses and names that an execution asked for; none before there are sockets."""
+        """Give the distinct addresses and names that an execution asked for; none until there are sockets."""
         return self._targets(exec_id, OF_CONNECTIONS)
 
     def _targets(self, exec_id: str, also: str) -> tuple[Target, ...]:
@@ -321,20 +321,17 @@ class AuditReader:
 
 def source_of(segment: Segment) -> Source:
     """Give a segment as planning takes it."""
-    refusals = getattr(segment, "refusals", None)
-    tenant = getattr(segment, "tenant", None)
-    is_described = refusals is not None
     return Source(
         path=segment.path,
-        t_min_ns=getattr(segment, "t_min_ns", -(1 << 63)),
-        t_max_ns=getattr(segment, "t_max_ns", (1 << 63) - 1),
+        t_min_ns=segment.t_min_ns,
+        t_max_ns=segment.t_max_ns,
         rows=segment.rows,
-        tenant=tenant,
-        modules=getattr(segment, "modules", None),
-        policies=getattr(segment, "policies", None),
-        refusals=refusals,
-        refusals_path=getattr(segment, "deny_path", None) if is_described else None,
-        rollup_path=getattr(segment, "rollup_path", None) if is_described else None,
+        tenant=segment.tenant,
+        modules=segment.modules,
+        policies=segment.policies,
+        refusals=segment.refusals,
+        refusals_path=segment.deny_path,
+        rollup_path=segment.rollup_path,
     )
 
 

@@ -1,7 +1,8 @@
 """Totals over records, from roll-ups where these say as much, and from the records where they do not.
 
 Which files are read is `planner.py`. Roll-ups hold whole minutes, so minutes that the question's time cuts
-are counted from the records. INVARIANT: counts and sums are exact, whatever they came from; only `source` tells.
+are counted from the records. INVARIANT: counts and sums are exact, whatever they came from; only `source`
+tells.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ class Stats:
 
 
 _COLUMN: Final = {
-    "tenant": "tenant_id", "module": "module_id", "policy": "policy_id", "call": "call", "decision": "decision",
-    "errno": "errno", "rule": "rule_id", "reason": "reason", "class": "class_uid", "execution": "exec_id",
+    "tenant": "tenant_id", "module": "module_id", "policy": "policy_id", "call": "call",
+    "decision": "decision", "errno": "errno", "rule": "rule_id", "reason": "reason",
+    "class": "class_uid", "execution": "exec_id",
 }  # fmt: skip
 _METRICS: Final = {
     # what it is called: columns that it needs, and how it is made of them
@@ -69,8 +71,8 @@ class Aggregation:
     """What is counted, and apart by what. Checked when it is made: FilterError.
 
     A key is one of `KEYS`: of a target, so many of its first names; of a time, pieces of so many seconds.
-    Durations are in nanoseconds and leave out calls that nobody timed; `p50_duration` and `p95_duration` leave out
-    rows that stand for more than one call. `wanted`'s limit and cursor are ignored.
+    Durations are in nanoseconds and leave out calls that nobody timed; `p50_duration` and `p95_duration`
+    leave out rows that stand for more than one call. `wanted`'s limit and cursor are ignored.
     """
 
     by: tuple[str, ...] = ()
@@ -203,14 +205,14 @@ class Counting:
 
 
 _OF_RECORDS = (
-    "exec_id, tenant_id, module_id, policy_id, call, decision, errno, rule_id, reason, class_uid, target, t_ns, n,"
-    " bytes_in, bytes_out, dur_ns, coalesce(dur_max_ns, dur_ns) AS dur_max_ns, t_ns AS t_min_ns,"
+    "exec_id, tenant_id, module_id, policy_id, call, decision, errno, rule_id, reason, class_uid, target,"
+    " t_ns, n, bytes_in, bytes_out, dur_ns, coalesce(dur_max_ns, dur_ns) AS dur_max_ns, t_ns AS t_min_ns,"
     " t_last_ns AS t_max_ns"
 )
 _OF_ROLLUPS = (
-    "NULL AS exec_id, tenant_id, module_id, NULL AS policy_id, call, decision, NULL AS errno, rule_id, reason,"
-    " NULL AS class_uid, NULL AS target, minute AS t_ns, n, bytes_in, bytes_out, NULL AS dur_ns, dur_max_ns,"
-    " t_min_ns, t_max_ns"
+    "NULL AS exec_id, tenant_id, module_id, NULL AS policy_id, call, decision, NULL AS errno, rule_id,"
+    " reason, NULL AS class_uid, NULL AS target, minute AS t_ns, n, bytes_in, bytes_out,"
+    " NULL AS dur_ns, dur_max_ns, t_min_ns, t_max_ns"
 )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 from audit import canonical
@@ -177,8 +177,8 @@ class TransparencyLog:
     def append(self, entries: Sequence[bytes]) -> int:
         """Append leaves; gives the number of the first. Durable and visible to readers when it returns.
 
-        The caller holds the lock of the sealer. Raises EntryError (nothing was written), WriteError (the log
-        is as it was), DamageError.
+        The caller holds the lock of the sealer. Raises EntryError (nothing was written), DamageError, and
+        WriteError: the log is as it was or, if only the last sync failed, as it was to be; `size` says which.
         """
         for entry in entries:
             if len(entry) > MAX_ENTRY_BYTES:
@@ -191,9 +191,9 @@ class TransparencyLog:
         begun = self._files.entries(bundle) if bundle.width else []
         edge = self._known[1]
         self._check_bundle(bundle, begun, edge.rows[0] if begun else ())
-        self._files.write(_bundles(begun, entries, bundle.index))
         rows: list[tuple[bytes, ...]] = []
-        self._files.write(_grown(edge, [leaf_hash(entry) for entry in entries], head.size, rows))
+        grown = _grown(edge, [leaf_hash(entry) for entry in entries], head.size, rows)
+        self._files.write(chain(_bundles(begun, entries, bundle.index), grown))
         new = _Edge(tuple(rows))
         self._publish_head(Head(head.size + len(entries), new.root()), new)
         self._drop_partial(head.size)

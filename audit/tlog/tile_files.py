@@ -23,7 +23,6 @@ from audit.tlog.tiles import ENTRIES, MAX_ENTRY_BYTES, WIDTH, Tile, unpack_entri
 
 T = TypeVar("T")
 
-_FEW = 4  # things that are synced one after the other: threads would cost more
 _THREADS = 16
 _AT_ONCE = 128  # files that are open at the same time while they are written; the usual limit is 1024
 
@@ -84,22 +83,28 @@ def _publish_group(group: Sequence[tuple[Path, bytes]]) -> None:
             hidden.rename(path)
         _at_once(sync_directory, sorted({path.parent for _, _, path in written}))
     except OSError as err:
-        for _, hidden, _ in written:
-            with contextlib.suppress(OSError):
-                hidden.unlink(missing_ok=True)
+        _drop(written)
         raise WriteError(path, err.strerror or str(err)) from err
+    except WriteError:  # of a folder that could not be made
+        _drop(written)
+        raise
     finally:
         for handle, _, _ in written:
             os.close(handle)
 
 
+def _drop(written: Sequence[tuple[int, Path, Path]]) -> None:
+    for _, hidden, _ in written:
+        with contextlib.suppress(OSError):
+            hidden.unlink(missing_ok=True)
+
+
 def _at_once(sync: Callable[[T], None], items: Sequence[T]) -> None:
     """Sync many things; the file system then needs one commit where one after the other needs many."""
-    if len(items) < _FEW:
-        for item in items:
-            sync(item)
+    if len(items) == 1:
+        sync(items[0])
         return
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(min(_THREADS, max(len(items), 1))) as pool:
         for _ in pool.map(sync, items):  # raises what one of them raised
             pass
 

@@ -40,6 +40,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -214,7 +215,9 @@ class Files:
 
 def dumps(value: object) -> bytes:
     """Canonical JSON of text, whole numbers, lists and objects with ASCII keys: all that the log holds."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
 
 
 def loads(content: bytes) -> Object:
@@ -286,7 +289,9 @@ class Tree:
             self.rows.append([node(row[at], row[at + 1]) for at in range(0, len(row) - 1, 2)])
 
     def root(self, size: int) -> bytes:
-        """Root over the first `size` leaves."""
+        """Root over the first `size` leaves; nothing if there are not so many."""
+        if size > len(self.rows[0]):
+            return b""
         root, end = b"", size
         for level in range(size.bit_length()):
             if size >> level & 1:
@@ -446,15 +451,22 @@ COLUMNS = (*OWNER, *NUMBERS, *WORDS, *TEXTS, "t_last_ns", "dur_max_ns", "payload
 NO_TIME = -(1 << 63)
 
 
+@lru_cache(maxsize=1 << 16)
 def digest_text(value: str | None) -> bytes:
     """Digest of a text in a record."""
     return bytes(16) if value is None else sha256(value.encode())[:16]
 
 
-def digest_words(words: Sequence[object], n: int, last: int, longest: int | None) -> bytes:
+@lru_cache(maxsize=1 << 14)
+def digest_words(words: tuple[object, ...], n: int, last: int, longest: int | None) -> bytes:
     """Digest of the words of a record; `last` and `longest` count for rows of several calls."""
     more = [str(last), None if longest is None else str(longest)] if n > 1 else [None, None]
     return sha256(dumps([*words, *more]))[:16]
+
+
+def several(row: Object) -> tuple[int, int, int | None]:
+    """What `digest_words` needs beside the words: of a row of one call, nothing that differs."""
+    return (row["n"], row["t_last_ns"], row["dur_max_ns"]) if row["n"] > 1 else (1, 0, None)
 
 
 def digest_payload(payload: bytes | None, digest: bytes | None) -> bytes:
@@ -469,7 +481,7 @@ def records_slowly(table: Table) -> bytes:
     made = []
     for row in table.to_pylist():
         row["dur_ns"] = NO_TIME if row["dur_ns"] is None else row["dur_ns"]
-        words = digest_words([row[w] for w in WORDS], row["n"], row["t_last_ns"], row["dur_max_ns"])
+        words = digest_words(tuple(row[w] for w in WORDS), *several(row))
         digests = [words, *(digest_text(row[name]) for name in TEXTS)]
         digests.append(digest_payload(row["payload"], row["payload_sha256"]))
         made.append(RECORD.pack(*(row[name] for name in NUMBERS), *digests))
@@ -506,12 +518,12 @@ def records_fast(table: Table) -> bytes:
             span = len(mixed) + 1
         mixed, span = mixed * len(values) + at + 1, span * len(values)
     _, first, which = np.unique(mixed, return_index=True, return_inverse=True)
-    digests = b"".join(digest_words([v[at[row]] for at, v in parts], 1, 0, None) for row in first)
+    digests = b"".join(digest_words(tuple(v[at[row]] for at, v in parts), 1, 0, None) for row in first)
     made["words"] = np.frombuffer(digests, "u1").reshape(-1, 16)[which]
     several = np.flatnonzero(made["n"] > 1)
     times = table.select(["n", "t_last_ns", "dur_max_ns"]).take(several).to_pylist()
     for row, more in zip(several, times, strict=True):
-        digest = digest_words([v[at[row]] for at, v in parts], *more.values())
+        digest = digest_words(tuple(v[at[row]] for at, v in parts), *more.values())
         made["words"][row] = np.frombuffer(digest, "u1")
     kept = pc.or_(pc.is_valid(table.column("payload")), pc.is_valid(table.column("payload_sha256")))
     some = np.flatnonzero(kept.to_numpy())
@@ -548,9 +560,9 @@ class Span:
     refused: list[bytes] = field(default_factory=list)
     wrong: list[tuple[int, str]] = field(default_factory=list)
 
-    def add(self, rows: bytes, calls: Sequence[str]) -> None:
+    def add(self, rows: bytes, calls: list[str]) -> None:
         """Take in canonical records that follow, and the names of their calls."""
-        for at, (values, call) in enumerate(zip(RECORD.iter_unpack(rows), calls, strict=True)):
+        for at, values in enumerate(RECORD.iter_unpack(rows)):
             seq, t_ns, n, stage, decision = values[0], values[1], values[6], values[11], values[12]
             if self.rows and seq <= self.last:
                 self.wrong.append((seq, f"sequence number {seq} follows {self.last}"))
@@ -561,7 +573,8 @@ class Span:
             self.first = self.first if self.rows else seq
             self.is_condensed |= n != 1
             self.rows, self.last, self.last_ns, self.calls = self.rows + 1, seq, t_ns, self.calls + n
-            self.counts[call, decision] += n
+            kind: tuple[str, int] = (calls[at], decision)
+            self.counts[kind] += n
             self.moved = [self.moved[0] + values[4], self.moved[1] + values[5]]
             if decision in REFUSING or stage == TRAP:
                 self.refused.append(rows[at * 160 : at * 160 + 160])
@@ -732,6 +745,13 @@ class Audit:
 
     def run(self, remember: str | None = None) -> None:
         """Every check, and then the memory of the checkpoint if nothing FAILED."""
+        try:
+            self.check_all(remember)
+        except Exception as err:  # noqa: BLE001  # fail closed: what stops the verifier is not verified
+            self.report.add("verifier", f"stopped, which is not to be believed a success: {err!r}")
+
+    def check_all(self, remember: str | None) -> None:
+        """The checks in their order; what one keeps, later ones ask for."""
         for path in self.files.odd:
             self.report.add("odd-file", "a link, device or pipe has no place in a log", file=path)
         note = self.open_checkpoint()
@@ -744,6 +764,9 @@ class Audit:
         self.check_refusals_left()
         self.check_wal()
         self.check_unnamed()
+        if pq is None:
+            says = "without `pyarrow`, the records in segments were not read"
+            self.report.add("rows", says, severity="unchecked")
         if remember and note and self.report.status != 1:
             store(remember, note)
 
@@ -764,15 +787,16 @@ class Audit:
         """Entries and tiles, each against the other, and both against the root that is signed."""
         signed = self.checkpoint.size if self.checkpoint else 0
         head, head_root = self.read_head()
-        size = max(signed, head)
+        # A size that the files cannot have is not believed: it would cost memory.
+        most = 256 * sum(path.startswith("tlog/tile/entries/") for path in self.files.sizes)
+        claimed, size = max(signed, head), min(max(signed, head), most)
         entries = list(self.read_bundles(size))
         hashes = [None if one is None else sha256(b"\x00" + one[0]) for one in entries]
         tiles = list(self.read_level_0(size))
         there = next((i for i, (h, t) in enumerate(zip(hashes, tiles, strict=True)) if not h and not t), size)
-        if there < size:
-            self.report.add(
-                "cut", f"there are {there} of {size} leaves", file="tlog/tile/entries", leaf=there
-            )
+        if there < claimed:
+            says = f"there are {there} of {claimed} leaves"
+            self.report.add("cut", says, file="tlog/tile/entries", leaf=there)
         from_entries, from_tiles = (
             Tree([mine or other or bytes(32) for mine, other in zip(a, b, strict=True)])
             for a, b in ((hashes, tiles), (tiles, hashes))
@@ -780,7 +804,7 @@ class Audit:
         root = self.checkpoint.root if self.checkpoint else head_root
         want = signed if self.checkpoint else head
         right = [tree for tree in (from_entries, from_tiles) if tree.root(want) == root]
-        if not right and there >= size:
+        if not right and there >= claimed:
             self.report.add("root", f"the {want} leaves have another root than is signed", file="tlog/tile")
         self.tree = right[0] if right else from_entries
         if signed <= head <= there and self.tree.root(head) != head_root:
@@ -809,9 +833,7 @@ class Audit:
                 file="tlog/head",
                 leaf=size,
             )
-        # A size that the files cannot have is not believed: it would cost memory.
-        most = 256 * sum(path.startswith("tlog/tile/entries/") for path in self.files.sizes)
-        return min(size, most), root
+        return size, root
 
     def tile(self, kind: str, index: int, width: int, most: int) -> tuple[str, bytes]:
         """A tile or bundle of at least `width`, whole or partial, and its path; Problem."""
@@ -1435,7 +1457,7 @@ class Audit:
         paths = [path for path in self.files.sizes if re.fullmatch(r"wal/[^/.][^/]*\.wal", path)]
         for path in paths:
             try:
-                content = self.files.read(path, 1 << 33)
+                content = self.files.read(path, 1 << 31)
             except Problem as err:
                 self.report.add("wal", err, file=path)
                 continue
@@ -1591,18 +1613,9 @@ def check_record_proof(proof: Object, keys: Sequence[Key]) -> Object:
     if not EXEC_ID.match(exec_id) or len(rows) % 160 or not 0 <= at < len(rows) // 160 <= 128:
         raise Problem("the chunk has not 1 to 128 records, or not this one")
     row = child(proof, "row")
-    raw = dict(row)
-    for name in ("payload", "payload_sha256"):
-        raw[name] = unbase64(text(row, name)) if row.get(name) is not None else None
-    numbers = {name: number(raw, name) for name in NUMBERS if name != "dur_ns"}
-    numbers["dur_ns"] = NO_TIME if raw.get("dur_ns") is None else number(raw, "dur_ns")
-    longest = None if raw.get("dur_max_ns") is None else number(raw, "dur_max_ns")
-    words = digest_words([raw.get(w) for w in WORDS], numbers["n"], number(raw, "t_last_ns"), longest)
-    digests = [words, *(digest_text(raw.get(name)) for name in TEXTS)]
-    digests.append(digest_payload(raw["payload"], raw["payload_sha256"]))
-    if RECORD.pack(*(numbers[name] for name in NUMBERS), *digests) != rows[at * 160 : at * 160 + 160]:
+    if record_of(row) != rows[at * 160 : at * 160 + 160]:
         raise Problem("the row is not the record that is proved")
-    if row.get("exec_id") != exec_id or numbers["seq"] != number(proof, "seq"):
+    if row.get("exec_id") != exec_id or number(row, "seq") != number(proof, "seq"):
         raise Problem("the row is of another call than the proof")
     owner = (text(proof, "tenant_id"), text(proof, "module_id"), text(proof, "policy_id"))
     if owner != tuple(row.get(name) for name in OWNER[1:]):
@@ -1611,17 +1624,34 @@ def check_record_proof(proof: Object, keys: Sequence[Key]) -> Object:
     span.hash(rows, is_last=True)
     index, size, entry = check_leaf_proof(text(proof, "receipt_proof").encode(), keys)
     leaf = loads(entry)
-    if (
-        leaf.get("type") != "receipt"
-        or leaf.get("exec_id") != exec_id
-        or leaf.get("chunks") != proof.get("chunks")
-    ):
+    of = (leaf.get("type"), leaf.get("exec_id"), leaf.get("chunks"))
+    if of != ("receipt", exec_id, proof.get("chunks")):
         raise Problem("the leaf is not that of the execution's receipt")
     path = [unbase64(str(line)) for line in proof.get("path", [])]
     root = root_by_path(span.leaves[0], number(proof, "chunk"), number(proof, "chunks"), path)
     if span.firsts[0] != number(proof, "first_seq") or root.hex() != leaf.get("root"):
         raise Problem("the chunk is not in the execution")
     return {"index": index, "size": size, "entry": leaf, "row": row}
+
+
+def record_of(row: Object) -> bytes:
+    """The canonical record of a row in JSON, where 64-bit numbers are text and bytes base64; Problem."""
+    if set(row) != set(COLUMNS):
+        raise Problem("the row has other columns than a record")
+    raw = {
+        name: None if row[name] is None else number(row, name)
+        for name in (*NUMBERS, "dur_max_ns", "t_last_ns")
+    }
+    if (raw["n"] or 0) <= 1 and (raw["t_last_ns"] != raw["t_ns"] or raw["dur_max_ns"] is not None):
+        raise Problem("a row of one call has what only rows of several have")
+    raw["dur_ns"] = NO_TIME if raw["dur_ns"] is None else raw["dur_ns"]
+    words = tuple(row[word] for word in WORDS)
+    kept = [
+        None if row[name] is None else unbase64(text(row, name)) for name in ("payload", "payload_sha256")
+    ]
+    digests = [digest_words(words, raw["n"] or 0, raw["t_last_ns"] or 0, raw["dur_max_ns"])]
+    digests += [*(digest_text(row[name]) for name in TEXTS), digest_payload(*kept)]
+    return RECORD.pack(*(raw[name] for name in NUMBERS), *digests)
 
 
 # --- the command ---------------------------------------------------------------------------------
@@ -1662,14 +1692,8 @@ def verify(
         files = Files(folder)
         try:
             Audit(files, keys, report, locate=locate).run(remember)
-        except Exception as err:  # noqa: BLE001  # fail closed: what stops the verifier is not verified
-            report.add("verifier", f"stopped, which is not to be believed a success: {err!r}")
         finally:
             files.close()
-        if pq is None:
-            report.add(
-                "rows", "without `pyarrow`, the records in segments were not read", severity="unchecked"
-            )
     return report, proved
 
 

@@ -23,7 +23,7 @@ from policy.checks import (
     plain_secret,
     relative_baseline,
     shadowed_mount,
-    unknown_call,
+    unknown_audit_call,
     unlimited,
     unlimited_payload,
     unused_right,
@@ -53,7 +53,7 @@ CHECKS = (
     unused_right,
     look_alike,
     plain_secret,
-    unknown_call,
+    unknown_audit_call,
     dead_audit_rule,
     unlimited_payload,
 )

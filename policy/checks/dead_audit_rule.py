@@ -1,7 +1,7 @@
 """The check for audit rules, and payloads, that have no effect.
 
 Rules about files that decide nothing are found by `policy/dead_rules.py`, and names that no call has by
-`unknown_call.py`. INVARIANT: a rule that is reported can be taken away without any change to the plan.
+`unknown_audit_call.py`. INVARIANT: a rule that is reported can be taken away without any change to the plan.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def check(document: PolicyDocument) -> Iterator[Finding]:
             finding = document.source.finding(ID, place, problem=f"dead rule: {problem}")
             yield replace(finding, severity=Severity.WARNING)
         taken |= own
-    is_kept = audit.payload == "none" or audit.level == "calls" or any(r.level == "calls" for r in audit.rules)
+    is_kept = (
+        audit.payload == "none" or audit.level == "calls" or any(r.level == "calls" for r in audit.rules)
+    )
     if not is_kept:
         problem = f"no bytes are kept at the level {audit.level}"
         yield replace(

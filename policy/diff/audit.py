@@ -31,7 +31,9 @@ def audit_changes(a: Plan, b: Plan) -> Iterator[Change]:
     one, other = a.audit, b.audit
     yield from _by_call(one, other)
     yield from _masks(one.mask, other.mask)
-    yield from _ordered("sync", (str(one.sync), str(other.sync)), _SYNC.index(other.sync) - _SYNC.index(one.sync))
+    yield from _ordered(
+        "sync", (str(one.sync), str(other.sync)), _SYNC.index(other.sync) - _SYNC.index(one.sync)
+    )
     if one.on_full_ms != other.on_full_ms:
         yield _change("on_full_ms", (str(one.on_full_ms), str(other.on_full_ms)), Direction.CHANGED)
     ranks = _TIMESTAMPS.index(one.timestamps), _TIMESTAMPS.index(other.timestamps)
@@ -68,7 +70,7 @@ def _amount(payload: Payload) -> tuple[int, int]:
 
 
 def _masks(one: tuple[Mask, ...], other: tuple[Mask, ...]) -> Iterator[Change]:
-    """Of masks for paths the first that fits counts, so only more of them behind the same ones is an order."""
+    """Of masks for paths the first that fits counts, so more of them are more only behind the same ones."""
     if one == other:
         return
     direction = Direction.CHANGED

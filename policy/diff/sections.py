@@ -1,8 +1,8 @@
 """Differences in what is one value in a plan: mode, match, program, streams, clocks, limits.
 
 Files are compared in `storage.py` and the files it names, the network in `network.py`, the trail in
-`audit.py`. Where values have an order, more for the guest is wider. INVARIANT: a field of a plan that nothing here knows is
-still compared, and a change of it counts as one without an order.
+`audit.py`. Where values have an order, more for the guest is wider. INVARIANT: a field of a plan that nothing
+here knows is still compared, and a change of it counts as one without an order.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ _ALL = 1 << 62
 def payload_columns(
     start: ExecutionStart, fields: npt.NDArray[np.void], strings: Strings
 ) -> dict[str, pa.Array]:
-    """Give `payload`, `payload_sha256` and `masked` of records; `strings` says where in the arena they lie."""
+    """Give `payload`, `payload_sha256` and `masked` of records; `strings` says where they lie."""
     call, count = fields["call"], len(fields)
     wanted = _wanted(start)[call]
     moved = np.where(fields["errno"] == 0, np.maximum(fields["aux"], 0), 0)
@@ -43,11 +43,15 @@ def payload_columns(
     kept = np.where(has, np.minimum(length - DIGEST_BYTES, due), 0)
     less = is_asked & ((kept < due) | ~has_digest)
     sizes = pa.py_buffer(np.ascontiguousarray(digests[has_digest]))
-    digest = pa.FixedSizeBinaryArray.from_buffers(pa.binary(DIGEST_BYTES), int(has_digest.sum()), [None, sizes])
+    digest = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(DIGEST_BYTES), int(has_digest.sum()), [None, sizes]
+    )
     return {
         "payload": _gathered(strings, np.where(kept > 0, strings.at + DIGEST_BYTES, 0), kept),
         "payload_sha256": digest.take(pa.array(np.cumsum(has_digest) - 1, pa.int64(), mask=~has_digest)),
-        "masked": pa.array(np.where(less, int(Masked.PAYLOAD), 0), pa.int64()).cast(SCHEMA.field("masked").type),
+        "masked": pa.array(np.where(less, int(Masked.PAYLOAD), 0), pa.int64()).cast(
+            SCHEMA.field("masked").type
+        ),
     }
 
 

@@ -1,11 +1,11 @@
 """What calls move, put on record: a digest of all of it, and as many bytes as the plan says.
 
 Which calls keep what is in the plan's tables (`tables.py`), the digest is computed in `sha256.py`, and
-`calls/descriptors.py` calls this around the host's own functions. INVARIANT: what stands on record is what was
-moved; where that cannot be known nothing is kept, and no call is answered otherwise because of it.
+`calls/descriptors.py` calls this around the host's own functions. INVARIANT: what stands on record is what
+was moved; where that cannot be known nothing is kept, and no call is answered otherwise because of it.
 
-The host moves one buffer a call, the first of the list that is not empty. It is looked up before the call, since
-what is read may fall on the list itself.
+The host moves one buffer a call, the first of the list that is not empty. It is looked up before the call,
+since what is read may fall on the list itself.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ PAYLOADS = f"""
 
 
 def look_up(name: str) -> str:
-    """Find out what is kept of a call, and get ready for it; all that a call costs of which nothing is kept."""
+    """Find out what is kept of a call, and get ready for it; where nothing is, that is all it costs."""
     at = plan.CAPTURES + 4 * CALL_CODES[name]
     return (
         f"(local.set $keep (i32.load $plan (i32.const {at})))\n"

@@ -32,7 +32,7 @@ def _primes(count: int) -> list[int]:
 def _root_bits(prime: int, *, power: int) -> int:
     """The first 32 bits of the fraction of a prime's square or cube root. SPEC: FIPS 180-4, 4.2.2, 5.3.3."""
     shifted = prime << (32 * power)
-    if power == 2:  # noqa: PLR2004  # the square root
+    if power == 2:  # the square root
         return isqrt(shifted) & 0xFFFFFFFF
     low, high = 0, 1 << 40
     while high - low > 1:
@@ -84,7 +84,10 @@ def _word(index: int) -> str:
         return f"{loaded}(local.set {name} {swapped('(local.get $x)')})\n"
     near, far = _SCHEDULE[(index + 1) % 16], _SCHEDULE[(index + 14) % 16]
     value = _sum(
-        _get(name), _turn(near, 7, 18, shift=3), _get(_SCHEDULE[(index + 9) % 16]), _turn(far, 17, 19, shift=10)
+        _get(name),
+        _turn(near, 7, 18, shift=3),
+        _get(_SCHEDULE[(index + 9) % 16]),
+        _turn(far, 17, 19, shift=10),
     )
     return f"(local.set {name} {value})\n"
 

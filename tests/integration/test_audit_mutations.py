@@ -48,7 +48,7 @@ def made(tmp_path_factory) -> SealedLog:
 @pytest.fixture
 def log(made, tmp_path) -> Path:
     shutil.copytree(made.folder, tmp_path / "audit")
-    return tmp_path / "audit"
+    return Path(tmp_path, "audit")
 
 
 def look(folder: Path, vkey: str, **more) -> Report:
@@ -73,7 +73,7 @@ def names(report: Report, name: str) -> bool:
     return any(name in place or stem in place for place in places)
 
 
-def reroot(log: SealedLog | Path, entries: list[bytes], keys: KeyFolder | None = None) -> TransparencyLog:
+def reroot(log: Path, entries: list[bytes], keys: KeyFolder | None = None) -> TransparencyLog:
     """Write the tree again over other entries, and sign it if there are keys."""
     folder = log / "tlog"
     kept = {path.name: path.read_bytes() for path in (folder / "keys").glob("*")}
@@ -167,7 +167,9 @@ def test_swapped_rows_are_found_though_the_manifest_was_changed_too(made, log):
     assert (found.file, found.leaf) == (f"{SEGMENT}.manifest.json", 1)
 
 
-def test_swapped_rows_are_found_by_number_though_everything_was_signed_again_with_the_stolen_key(made, log, tmp_path):
+def test_swapped_rows_are_found_by_number_though_everything_was_signed_again_with_the_stolen_key(
+    made, log, tmp_path
+):
     swap_rows(log, 10, 20)
     digest = hashlib.sha256((log / f"{SEGMENT}.manifest.json").read_bytes()).hexdigest()
     reroot(log, edited(entries_of(log), 1, sha256=digest), keys_of(made, tmp_path))
@@ -291,7 +293,12 @@ def test_the_last_receipt_cannot_go(made, log):
     (log / f"exec/{last['exec_id']}.receipt.json").unlink()
     found, note = errors(look(log, made.vkey))
     assert note.file == f"exec/{last['exec_id']}.receipt.note"  # of a receipt that is not there
-    assert (found.what, found.leaf, found.execution, found.message) == ("receipt", len(entries) - 1, last["exec_id"], "the file is missing")
+    assert (found.what, found.leaf, found.execution, found.message) == (
+        "receipt",
+        len(entries) - 1,
+        last["exec_id"],
+        "the file is missing",
+    )
 
 
 def test_a_segment_cannot_go_with_its_leaf(made, log, tmp_path):
@@ -299,7 +306,11 @@ def test_a_segment_cannot_go_with_its_leaf(made, log, tmp_path):
     at = index_of(entries, "segment", 2)
     for path in (log / "seg").rglob("w-000003.*"):
         path.unlink()
-    kept = [entry for entry in entries if entry != entries[at] and (b'"refusal"' not in entry or entries.index(entry) < at)]
+    kept = [
+        entry
+        for entry in entries
+        if entry != entries[at] and (b'"refusal"' not in entry or entries.index(entry) < at)
+    ]
     reroot(log, kept, keys_of(made, tmp_path))
     says = [one.message for one in errors(look(log, made.vkey)) if one.what == "receipt"]
     assert says == [f"a segment that it names has no leaf: {json.loads(entries[at])['segment']}"]
@@ -330,12 +341,23 @@ def test_a_file_that_no_leaf_names_is_found(made, log):
 
 def test_a_segment_that_was_pruned_on_record_is_no_loss_and_one_that_is_gone_is(made, tmp_path):
     made = small_log(tmp_path / "a")
-    gone = [path for path in (made.folder / "seg").rglob("w-000001.*")]
+    gone = list((made.folder / "seg").rglob("w-000001.*"))
     for path in gone:
         path.unlink()
     assert "manifest" in whats(look(made.folder, made.vkey))
     details = {"segment": f"{SEGMENT}.parquet"}
-    made.append({"type": "event", "v": 1, "at": "2026-11-18T00:00:00.000000000Z", "id": "7", "event": "prune", "actor": "a", "tenant": None, "details": details})
+    made.append(
+        {
+            "type": "event",
+            "v": 1,
+            "at": "2026-11-18T00:00:00.000000000Z",
+            "id": "7",
+            "event": "prune",
+            "actor": "a",
+            "tenant": None,
+            "details": details,
+        }
+    )
     made.sign()
     report = look(made.folder, made.vkey)
     assert (report.result, errors(report)) == ("verified with notes", [])
@@ -354,8 +376,22 @@ def test_records_that_are_missing_must_be_on_record(tmp_path):
     made.finish(one, gaps=((5, 6),), counted=counted)
     made.sign()
     (found,) = errors(look(made.folder, made.vkey))
-    assert (found.what, found.seq, found.message) == ("sequence", 5, "calls 5 to 6 are missing, not on record")
-    made.append({"type": "gap", "v": 1, "at": "2026-11-18T00:00:00.000000000Z", "exec_id": one.exec_id, "first": 5, "last": 6, "reason": "damage"})
+    assert (found.what, found.seq, found.message) == (
+        "sequence",
+        5,
+        "calls 5 to 6 are missing, not on record",
+    )
+    made.append(
+        {
+            "type": "gap",
+            "v": 1,
+            "at": "2026-11-18T00:00:00.000000000Z",
+            "exec_id": one.exec_id,
+            "first": 5,
+            "last": 6,
+            "reason": "damage",
+        }
+    )
     made.sign()
     report = look(made.folder, made.vkey)
     assert (report.result, [one.what for one in report.findings]) == ("verified with notes", ["gap"])
@@ -364,7 +400,7 @@ def test_records_that_are_missing_must_be_on_record(tmp_path):
 # --- random mutations -------------------------------------------------------------------------
 
 
-def mutate(folder: Path, rng: random.Random) -> tuple[str, list[str]]:
+def mutate(folder: Path, rng: random.Random) -> tuple[str, list[str]]:  # noqa: PLR0911  # one a kind
     """Change one thing; give what was done, and the files of which one has to be named."""
     names = files_of(folder)
     one, other = rng.sample(names, 2)
@@ -380,7 +416,9 @@ def mutate(folder: Path, rng: random.Random) -> tuple[str, list[str]]:
             return f"flip bit {at} of {one}", [one]
         case "byte" if content:
             at = rng.randrange(len(content))
-            path.write_bytes(content[:at] + bytes([(content[at] + rng.randrange(1, 256)) % 256]) + content[at + 1 :])
+            path.write_bytes(
+                content[:at] + bytes([(content[at] + rng.randrange(1, 256)) % 256]) + content[at + 1 :]
+            )
             return f"change byte {at} of {one}", [one]
         case "cut" if content:
             size = rng.randrange(len(content))

@@ -120,7 +120,9 @@ def test_nothing_is_kept_unless_the_plan_says_so(tmp_path):
     script.call("fd_write", 1, *script.vectors(script.text("hello")), script.out(4))
     found = run(script, plan_of(tmp_path, "none"))
     assert found.header["arena"] == 0
-    assert [(row["payload"], row["payload_sha256"], row["masked"]) for row in rows("none")] == [(None, None, 0)]
+    assert [(row["payload"], row["payload_sha256"], row["masked"]) for row in rows("none")] == [
+        (None, None, 0)
+    ]
 
 
 def test_a_refused_write_moves_nothing_and_leaves_nothing(tmp_path):
@@ -216,7 +218,9 @@ def test_what_is_read_may_fall_on_the_list_of_buffers(tmp_path):
     assert row["payload"] == CONTENT[:8]
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 9_000), st.integers(0, 50_000)), max_size=12), st.data())
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(0, 9_000), st.integers(0, 50_000)), max_size=12), st.data()
+)
 @settings(max_examples=25)
 def test_any_calls_are_kept_as_python_sees_them(tmp_path_factory, steps, data):
     payload = data.draw(st.sampled_from(["digest", "head:1", "head:100", "full"]))

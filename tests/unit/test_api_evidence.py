@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import duckdb
+import pyarrow as pa
 import pytest
 
 from api.evidence import columns_of, facts_of
+from audit.columns import OPENED, plain
+from audit.facts import grouping
 from audit.filters import RecordFilter
+from audit.levels import condense
+from audit.masks import mask
 from audit.query import AuditReader
+from audit.terms import AuditTerms, Level, Mask, Veil
+from audit.wal import RecordFrame
 from audit.writer import AuditWriter
 from policy.plan import Right
 from policy.simulate import FactColumns
@@ -119,3 +129,66 @@ def test_columns_keep_executions_apart_when_asked(log):
     assert found.executions == (start().exec_id, start(number=1).exec_id)
     assert sorted(set(found.execution.tolist())) == [0, 1]
     assert int(found.count.sum()) == 2 * len(STORY) + len(EXTRA)
+
+
+def logged(root, audit: AuditTerms, key: bytes = b"k" * 32):
+    """Write the story as it is kept under `audit`, and give the facts of it."""
+    began = start(audit=audit)
+    made, arena = pack(STORY)
+    rows = decode(began, [RecordFrame(0, len(STORY), made.tobytes(), arena, 0)], OPENED.empty_table())
+    rows = pa.concat_tables(list(condense([mask(rows, began, OneKey(key))], began)))
+    return _facts(rows)
+
+
+class OneKey:
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+
+    def key(self, tenant: str) -> bytes:  # noqa: ARG002  # the shape is that of MaskKeys
+        return self._key
+
+
+class OneTable:
+    """Answers the question behind facts from one table of rows."""
+
+    def __init__(self, rows: pa.Table) -> None:
+        self._rows = rows
+
+    def facts(self, wanted, keep=("module_id", "policy_id")):  # noqa: ARG002  # the shape is that of the reader
+        columns, group, around = grouping(keep)
+        plain_rows = pa.table(
+            [plain(self._rows.column(name)) for name in self._rows.column_names],
+            names=self._rows.column_names,
+        )
+        with duckdb.connect() as engine:
+            engine.register("kept", plain_rows)
+            return engine.sql(around.format(f"SELECT {columns} FROM kept {group}")).to_arrow_table()
+
+
+def _facts(rows):
+    return facts_of(OneTable(rows), RecordFilter())
+
+
+def whole(facts):
+    return [replace(each, evidence="") for each in facts]
+
+
+def test_summaries_are_the_same_evidence_as_single_calls(tmp_path):
+    single, summed = (logged(tmp_path, AuditTerms(level=level)) for level in (Level.CALLS, Level.SUMMARY))
+    assert sorted(map(str, whole(single))) == sorted(map(str, whole(summed)))
+
+
+def test_counts_say_that_their_targets_are_not_known(tmp_path):
+    found = logged(tmp_path, AuditTerms(level=Level.COUNTS))
+    read = one(found, "fd_read")
+    assert (read.target, read.is_masked, read.count, read.bytes_in) == (None, True, 1, 4096)
+    refused = one(found, "path_open", decision="deny")
+    assert refused.reason == "escape"
+
+
+def test_a_hash_or_a_shortened_path_is_never_taken_for_a_path(tmp_path):
+    for veil in (Veil.HMAC, Veil.PREFIX, Veil.DROP):
+        found = logged(tmp_path, AuditTerms(mask=(Mask(column="path", veil=veil, names=1),)))
+        for each in found:
+            if each.call.startswith("path_"):
+                assert (each.target, each.target2, each.is_masked) == (None, None, True)

@@ -51,7 +51,8 @@ def api(tmp_path_factory):
 
 def ask(api, client, method, path):
     path = path.format(mine=api.mine, digest="sha256:" + "0" * 64)
-    return client.request(method, path, json={} if method in {"POST", "PUT"} else None)
+    body = {"execution": api.mine} if path.endswith("/verify") else {}
+    return client.request(method, path, json=body if method in {"POST", "PUT"} else None)
 
 
 @pytest.mark.parametrize("role", MAY)
@@ -140,7 +141,9 @@ def test_what_is_counted_by_tenant_is_counted_of_ones_own(api, acme):
         "acme",
         "globex",
     }
-    assert acme.post("/v1/audit/aggregate", json={**body, "filter": {"tenant": "globex"}}).json()["rows"] == []
+    assert (
+        acme.post("/v1/audit/aggregate", json={**body, "filter": {"tenant": "globex"}}).json()["rows"] == []
+    )
 
 
 def test_a_list_of_executions_has_ones_own(api, acme):

@@ -8,7 +8,12 @@ from audit.tlog.log import TransparencyLog
 def test_an_empty_log_has_nothing_to_tell(tmp_path):
     Store(tmp_path).create()
     found = LogFigures(tmp_path, 7).now()
-    assert (found.tree_size, found.checkpoint_size, found.unsealed_files, found.budget_bytes) == (0, None, 0, 7)
+    assert (found.tree_size, found.checkpoint_size, found.unsealed_files, found.budget_bytes) == (
+        0,
+        None,
+        0,
+        7,
+    )
     assert found.free_bytes > 0
     assert found.problems == ()
 

@@ -30,7 +30,7 @@ class Sealed:
 
     def chunk_of(self, exec_id, seq):
         first = seq // 128 * 128
-        return ChunkHash(first, first + 127, first.to_bytes(32, "big")) if 0 <= seq < 1000 else None
+        return ChunkHash(first, min(first + 127, 999), first.to_bytes(32, "big")) if 0 <= seq < 1000 else None
 
 
 def events(rows, evidence=None):
@@ -89,7 +89,9 @@ def changed(event, path, value):
     place = made
     for step in steps:
         place = place[int(step)] if step.isdigit() else place[step]
-    if value is ...:
+    if isinstance(place, list):
+        place[int(last)] = value
+    elif value is ...:
         del place[last]
     else:
         place[last] = value
@@ -110,7 +112,7 @@ MUTATIONS = [
     (FILE, "file", ...), (FILE, "file.name", ...), (FILE, "file.type_id", 17), (FILE, "file.type", "Folder"), (FILE, "file", "x"),
     (FILE, "colour", "red"), (FILE, "file.colour", "red"), (FILE, "traffic", {"bytes_in": 1}), (FILE, "action_id", 5),
     (FILE, "disposition", "Blocked"), (FILE, "is_alert", 0), (FILE, "policy.uid", 7), (FILE, "policy", {"is_applied": True}),
-    (FILE, "policy.is_applied", "yes"), (FILE, "status_id", 3), (FILE, "status", "Failure"), (FILE, "status_id", 99),
+    (FILE, "policy.is_applied", "yes"), (FILE, "status_id", 3), (FILE, "status", "Failure"),
     (FILE, "status", ""), (FILE, "unmapped", []), (FILE, "attestation_list", []), (FILE, "attestation_list.0.fingerprint.value", ...),
     (FILE, "attestation_list.0.fingerprint.algorithm_id", 77), (FILE, "attestation_list.0.fingerprint.serialization", ...),
     (FILE, "attestation_list.0.signatures.0.algorithm", ...), (FILE, "attestation_list.0.signatures.0.algorithm_id", ...),

@@ -1,85 +1,14 @@
-"""Filters say what is wrong with them, and cursors belong to one query."""
+"""Filters say what is wrong with them."""
 
 from __future__ import annotations
 
-import base64
-import json
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from audit.errors import FilterError
-from audit.filters import Position, RecordFilter, time_filter
+from audit.filters import RecordFilter, time_filter
 from audit.identity import new_execution_id
 
-HERE = Position(t_ns=-5, exec_id=new_execution_id(), seq=7)
-
-
-@given(st.integers(-(2**63), 2**63 - 1), st.integers(0, 2**63 - 1), st.sampled_from([None, "a\udcff", "/x"]))
-def test_a_cursor_comes_back(t_ns, seq, prefix):
-    here = Position(t_ns=t_ns, exec_id=new_execution_id(), seq=seq)
-    assert RecordFilter(path_prefix=prefix).after(here).position() == here
-
-
-def test_no_cursor_is_no_position():
-    assert RecordFilter().position() is None
-
-
-def test_a_cursor_may_go_on_with_another_limit_but_with_no_other_filter():
-    cursor = RecordFilter(decision="deny").after(HERE).cursor
-    assert RecordFilter(decision="deny", limit=3, cursor=cursor).position() == HERE
-    for other in (
-        RecordFilter(decision="allow", cursor=cursor),
-        RecordFilter(decision="deny", ascending=True, cursor=cursor),
-        RecordFilter(cursor=cursor),
-    ):
-        with pytest.raises(FilterError, match="cursor"):
-            other.position()
-
-
-def cursor_of(value):
-    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
-
-
-DIGEST = RecordFilter()._digest()
-ID = HERE.exec_id
-
-
-@pytest.mark.parametrize(
-    "cursor",
-    [
-        "",
-        "!",
-        "a",
-        "é",
-        cursor_of([]),
-        cursor_of({}),
-        cursor_of({"v": 2, "f": DIGEST, "k": [1, ID, 2]}),
-        cursor_of({"v": 1, "f": DIGEST, "k": [1, ID]}),
-        cursor_of({"v": 1, "f": DIGEST, "k": [1, "x", 2]}),
-        cursor_of({"v": 1, "f": DIGEST, "k": ["1", ID, 2]}),
-        cursor_of({"v": 1, "f": DIGEST, "k": [True, ID, 2]}),
-        cursor_of({"v": 1, "f": DIGEST, "k": [2**63, ID, 2]}),
-        cursor_of({"v": 1, "f": DIGEST, "k": [1, ID, 2], "more": 1}),
-        base64.urlsafe_b64encode(b"[" * 5000).decode(),
-    ],
-)
-def test_a_cursor_that_was_not_given_out_is_refused(cursor):
-    with pytest.raises(FilterError, match="cursor"):
-        RecordFilter(cursor=cursor).position()
-
-
-def test_its_well_formed_twin_is_taken():
-    assert RecordFilter(cursor=cursor_of({"v": 1, "f": DIGEST, "k": [1, ID, 2]})).position() == Position(
-        t_ns=1, exec_id=ID, seq=2
-    )
-
-
-@given(st.text(max_size=40))
-def test_any_text_as_a_cursor_is_refused_with_the_same_error(text):
-    with pytest.raises(FilterError):
-        RecordFilter(cursor=text).position()
+ID = new_execution_id()
 
 
 @pytest.mark.parametrize(
@@ -91,13 +20,58 @@ def test_any_text_as_a_cursor_is_refused_with_the_same_error(text):
         ("limit", 10_001),
         ("from_ns", 2**63),
         ("to_ns", -(2**63) - 1),
+        ("errno", 2**63),
+        ("min_bytes", 2**63),
         ("call", "x" * 9000),
         ("path_prefix", "x" * 9000),
+        ("path_glob", "x" * 9000),
+        ("tenant", "x" * 9000),
+        ("tenants", ("x",) * 1001),
+        ("fields", ()),
+        ("fields", ("seq", "password")),
+        ("fields", ('seq" FROM tail; --',)),
+        ("q", "1 = 1"),
+        ("addr", "10.0.0.1"),
+        ("port", 443),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(field, value):
     with pytest.raises(FilterError, match=field):
         RecordFilter(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("execution", ID), ("decision", "deny"), ("limit", 10_000), ("from_ns", 2**63 - 1), ("errno", -1),
+        ("min_bytes", 0), ("call", "x" * 8192), ("tenants", ()), ("fields", ("seq", "call")), ("q", "errno = 1"),
+    ],
+)  # fmt: skip
+def test_its_twin_is_taken(field, value):
+    assert getattr(RecordFilter(**{field: value}), field) == value
+
+
+def test_addresses_are_refused_as_long_as_no_record_has_one():
+    with pytest.raises(FilterError, match="no record has an address yet"):
+        RecordFilter(port=0)
+
+
+def test_a_scope_is_never_widened():
+    assert RecordFilter().scope is None
+    assert RecordFilter(tenant="a").scope == ("a",)
+    assert RecordFilter(tenants=("b", "a")).scope == ("a", "b")
+    assert RecordFilter(tenant="a", tenants=("a", "b")).scope == ("a",)
+    assert RecordFilter(tenant="c", tenants=("a", "b")).scope == ()
+    assert RecordFilter(tenant="c", tenants=()).scope == ()
+
+
+def test_only_refusals_are_wanted_where_nothing_else_can_match():
+    assert RecordFilter(decision="deny").wants_refusals_only
+    assert RecordFilter(q="decision in ('deny', 'limit') and errno = 76").wants_refusals_only
+    assert not RecordFilter(decision="allow").wants_refusals_only
+    assert not RecordFilter(q="decision = 'deny' or errno = 76").wants_refusals_only
+    assert not RecordFilter(q="not decision = 'deny'").wants_refusals_only
+    assert not RecordFilter().wants_refusals_only
 
 
 def test_one_execution_is_read_forwards_and_a_log_backwards():

@@ -138,7 +138,7 @@ def naive(rows: list[dict[str, Any]], level: str) -> list[dict[str, Any]]:
         bare = row["call"].split(".")[-1]
         asked = row["flags"] & (0x800F | 1 << 16 | 0b1000010 << 34) if bare == "path_open" else 0
         asked = row["flags"] if bare == "clock_time_get" else asked
-        key: Any = tuple(row[name] for name in DECIDING) + (asked,)
+        key: Any = (*(row[name] for name in DECIDING), asked)
         if level == "counts":
             targets = ("target", "guest_target", "target2")
             key = (*(row[n] for n in DECIDING if n not in targets), *(row[n] is None for n in targets), asked)
@@ -159,7 +159,9 @@ def naive(rows: list[dict[str, Any]], level: str) -> list[dict[str, Any]]:
                 "dur": min(sum(times), (1 << 63) - 1) if times else None,
                 "longest": max(times) if times and len(members) > 1 else None,
                 "errno": next(iter(errnos)) if len(errnos) == 1 else -2,
-                "errnos": ",".join(f"{e}:{k}" for e, k in sorted(errnos.items())) if len(members) > 1 else None,
+                "errnos": ",".join(f"{e}:{k}" for e, k in sorted(errnos.items()))
+                if len(members) > 1
+                else None,
             }
         )
     return sorted(made, key=lambda row: row["seq"])

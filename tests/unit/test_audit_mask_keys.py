@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import threading
 
@@ -22,7 +21,7 @@ def test_a_key_is_for_its_owner_alone(tmp_path):
     FileMaskKeys(tmp_path / "mask").key("acme")
     assert stat.S_IMODE((tmp_path / "mask" / "acme.key").stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "mask").stat().st_mode) == 0o700
-    assert os.listdir(tmp_path / "mask") == ["acme.key"]
+    assert [path.name for path in (tmp_path / "mask").iterdir()] == ["acme.key"]
 
 
 def test_two_who_make_a_key_at_once_get_the_same_one(tmp_path):
@@ -64,7 +63,14 @@ def test_a_damaged_key_is_refused_and_not_replaced(tmp_path, text):
 
 @pytest.mark.parametrize(
     ("tenant", "name"),
-    [("acme", "acme"), ("a/b", "a%2Fb"), ("..", "%2E%2E"), ("é", "%C3%A9"), ("A-b_9", "A-b_9"), ("a~b", "a%7Eb")],
+    [
+        ("acme", "acme"),
+        ("a/b", "a%2Fb"),
+        ("..", "%2E%2E"),
+        ("é", "%C3%A9"),
+        ("A-b_9", "A-b_9"),
+        ("a~b", "a%7Eb"),
+    ],
 )
 def test_a_tenant_is_one_name_of_a_file(tenant, name):
     assert file_name(tenant) == name

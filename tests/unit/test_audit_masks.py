@@ -195,14 +195,14 @@ def test_a_pointer_finds_its_value_however_it_is_spelt(pointer, raw):
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abé"), inner, max_size=3)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abé"), inner, max_size=3),
     max_leaves=8,
 )
 
 
-@given(st.dictionaries(st.sampled_from("abé"), VALUES, max_size=3), st.lists(st.sampled_from("ab01"), min_size=1))
+@given(
+    st.dictionaries(st.sampled_from("abé"), VALUES, max_size=3), st.lists(st.sampled_from("ab01"), min_size=1)
+)
 def test_masked_json_differs_from_the_whole_in_nothing_but_the_value(value, steps):
     found = blot_out(json.dumps(value).encode(), ["/" + "/".join(steps)])
     at: Any = value
@@ -241,7 +241,10 @@ def test_terms_come_back_from_json_as_they_were():
     terms = AuditTerms(
         level=Level.SUMMARY,
         payload=Payload.parse("head:256"),
-        mask=(path(Veil.HMAC, glob="/in/**", pattern=BOB), Mask(column="payload", veil=Veil.JSON, pointer="/a")),
+        mask=(
+            path(Veil.HMAC, glob="/in/**", pattern=BOB),
+            Mask(column="payload", veil=Veil.JSON, pointer="/a"),
+        ),
         rules=(CallTerms("wasi_snapshot_preview1.fd_read", Level.CALLS, Payload.parse("full")),),
     )
     began = start(audit=terms)

@@ -78,6 +78,7 @@ def test_keys_are_the_columns_and_decisions_are_words(everything):
 
 def naive(rows, wanted, digests):
     prefix = wanted.stored_prefix
+    holds = MEANINGS.get(wanted.q)
     for row in rows:
         names = (row["call"], row["call"].partition(".")[2])
         paths = [row[name] for name in ("target", "guest_target", "target2") if row[name] is not None]
@@ -91,12 +92,45 @@ def naive(rows, wanted, digests):
             and (wanted.from_ns is None or row["t_ns"] >= wanted.from_ns)
             and (wanted.to_ns is None or row["t_ns"] < wanted.to_ns)
             and (wanted.after_seq is None or row["seq"] > wanted.after_seq)
+            and wanted.errno in {None, row["errno"]}
+            and wanted.class_uid in {None, row["class_uid"]}
+            and wanted.policy in {None, row["policy_id"]}
+            and wanted.tenant in {None, row["tenant_id"]}
+            and (wanted.tenants is None or row["tenant_id"] in wanted.tenants)
+            and (wanted.path is None or wanted.path in paths)
+            and (wanted.path_glob is None or any(fnmatch.fnmatchcase(one, wanted.path_glob) for one in paths))
+            and (wanted.min_bytes is None or row["bytes_in"] + row["bytes_out"] >= wanted.min_bytes)
+            and (wanted.min_duration_ns is None or (row["dur_ns"] or -9) >= wanted.min_duration_ns)
+            and (holds is None or holds(row))
         ):
             yield row
 
 
+MEANINGS = {
+    None: None,
+    "errno != 0": lambda row: row["errno"] != 0,
+    "rule != 'in' and not bytes_out > 12": lambda row: row["rule_id"] != "in" and row["bytes_out"] <= 12,
+    "decision in ('deny', 'would_deny') or call like '%\\_read'": lambda row: (
+        row["decision"] != "allow" or row["call"].endswith("_read")
+    ),
+    "rule is null": lambda row: row["rule_id"] is None,
+    "call = 'path_open'": lambda row: row["call"].endswith(".path_open"),
+    "not reason in ('rule', 'escape')": lambda row: row["reason"] not in {"rule", "escape"},
+    "dur_ns between 0 and 50": lambda row: row["dur_ns"] is not None and 0 <= row["dur_ns"] <= 50,
+}
+
 FILTERS = st.builds(
     RecordFilter,
+    tenant=st.sampled_from([None, None, None, "default", "other"]),
+    tenants=st.sampled_from([None, None, None, ("default", "other"), ("other",), ()]),
+    policy=st.sampled_from([None, None, FIRST.policy_digest, "nothing"]),
+    errno=st.sampled_from([None, None, None, 0, 76]),
+    class_uid=st.sampled_from([None, None, None, 1001, 1003]),
+    path=st.sampled_from([None, None, None, "/srv/in/a.csv", "/in/a.csv", "/"]),
+    path_glob=st.sampled_from([None, None, None, "*.csv", "/srv/*", "tmp://*/[no]*"]),
+    min_bytes=st.sampled_from([None, None, None, 0, 33]),
+    min_duration_ns=st.sampled_from([None, None, None, 0, 50, 51]),
+    q=st.sampled_from([None, None, None, *MEANINGS]),
     execution=st.sampled_from([None, None, FIRST.exec_id, LIVE.exec_id]),
     module=st.sampled_from([None, None, "sample", "other", FIRST.module_digest, "nothing"]),
     call=st.sampled_from(
@@ -208,8 +242,8 @@ def test_a_segment_that_is_gone_is_an_error_not_a_smaller_answer(tmp_path):
     tell(writer, start())
     writer.close()
     (sealed,) = recover(tmp_path, decode)
-    assert sealed.segment is not None
-    sealed.segment.unlink()
+    (segment,) = sealed.segments
+    segment.unlink()
     with AuditReader(tmp_path, decode) as reader, pytest.raises(QueryError):
         reader.records(RecordFilter())
 
@@ -238,7 +272,7 @@ def test_an_execution_that_was_refused_before_it_began_has_a_receipt_and_no_rows
     writer.end(of.exec_id, receipt(of))
     writer.close()
     (sealed,) = recover(tmp_path, decode)
-    assert (sealed.rows, sealed.segment) == (0, None)
+    assert (sealed.rows, sealed.segments) == (0, ())
     with AuditReader(tmp_path, decode) as reader:
         assert reader.records(RecordFilter()).rows == ()
         found = reader.execution(of.exec_id)

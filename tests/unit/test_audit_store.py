@@ -5,17 +5,38 @@ from __future__ import annotations
 import pytest
 
 from audit.errors import WriteError
-from audit.store import Store, hidden_name, locked, make_directory, publish, publish_existing
+from audit.store import Store, hidden_name, locked, make_directory, publish, publish_existing, tenant_folder
 
 
 def test_the_layout(tmp_path):
     store = Store(tmp_path)
     assert (
-        store.segment("2026-11-22", "run-1").relative_to(tmp_path).as_posix()
-        == "seg/tenant=default/day=2026-11-22/run-1.parquet"
+        store.segment("acme", "2026-11-22", "run-1").relative_to(tmp_path).as_posix()
+        == "seg/tenant=acme/day=2026-11-22/run-1.parquet"
     )
-    assert store.manifest("2026-11-22", "run-1").name == "run-1.manifest.json"
     assert store.receipt("x").relative_to(tmp_path).as_posix() == "exec/x.receipt.json"
+
+
+@pytest.mark.parametrize(
+    ("tenant", "folder"),
+    [
+        ("acme_1-b", "acme_1-b"),
+        ("a.b", "a%2Eb"),
+        ("../../etc", "%2E%2E%2F%2E%2E%2Fetc"),
+        ("ü", "%C3%BC"),
+        ("%2E", "%252E"),
+    ],
+)
+def test_a_tenant_is_one_folder_whatever_it_is_called(tenant, folder):
+    assert tenant_folder(tenant) == folder
+
+
+def test_long_tenants_are_cut_and_stay_apart():
+    one, two = tenant_folder("a" * 200), tenant_folder("a" * 201)
+    assert one != two
+    assert one.startswith("a" * 100 + "~")
+    assert len(one) == 117
+    assert tenant_folder("a" * 100) == "a" * 100
 
 
 def test_making_it_twice_changes_nothing(tmp_path):

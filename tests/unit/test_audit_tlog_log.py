@@ -161,13 +161,14 @@ def test_a_crash_at_any_rename_leaves_the_old_log_and_the_next_append_succeeds(
     assert not {name for name in names if name.startswith("tile/0/002") or name.endswith(".p/145")}
 
 
-def test_a_disk_that_refuses_leaves_the_old_log_and_no_remains(tmp_path, monkeypatch):
+@pytest.mark.parametrize("call", range(10))
+def test_a_disk_that_refuses_any_sync_leaves_the_old_log_and_no_remains(tmp_path, monkeypatch, call):
     log = new_log(tmp_path, 200)
     before = files_below(tmp_path)
     calls = iter(range(100))
 
     def fsync(_handle):
-        if next(calls) == 3:
+        if next(calls) == call:
             raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:

@@ -534,7 +534,8 @@ def test_each_field_that_is_flipped_shows(section, direction):
         compiled({"version": 1, "metadata": {"name": "p"}, **section}),
     )
     assert {change.direction.value for change in diff(base, flipped).items} == {direction}
-    mirrored = {"wider": "narrower", "narrower": "wider"}.get(direction, direction)
+    pairs = {"wider": "narrower", "weaker": "stronger"}
+    mirrored = (pairs | {other: one for one, other in pairs.items()}).get(direction, direction)
     assert {change.direction.value for change in diff(flipped, base).items} == {mirrored}
 
 

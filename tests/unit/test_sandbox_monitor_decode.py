@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.columns import OPENED, SCHEMA
-from audit.segment import opened
+from audit.openers import opened
 from audit.wal import RecordFrame
 from policy.calls import CALL_CODES, CALLS
 from sandbox.monitor.decode import decode

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from policy.document import PolicyDocument
     from policy.errors import Finding
 
-ID = "unknown-call"
+ID = "unknown-audit-call"
 SUMMARY = "a rule of the audit is for no host call that there is"
 WHY = "what it was meant for is recorded otherwise than its author thinks"
 
@@ -29,5 +29,6 @@ def check(document: PolicyDocument) -> Iterator[Finding]:
         if not calls_of(rule.call):
             path = ("audit", "rules", index, "call")
             near = closest(rule.call, [call.name for call in CALLS])
+            suggestion = f"did you mean {quoted(near)}?" if near else ""
             problem = f"no host call is named {quoted(rule.call)}"
-            yield document.source.finding(ID, path, problem=problem, suggestion=near)
+            yield document.source.finding(ID, path, problem=problem, suggestion=suggestion)
