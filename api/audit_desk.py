@@ -21,7 +21,7 @@ from audit.mask_keys import FileMaskKeys, file_name
 from audit.masks import candidate
 from audit.recovery import wal_files
 from audit.store import Store
-from audit.wal import Kind, read_frames
+from audit.wal import Kind, read_live
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -149,7 +149,7 @@ class AuditDesk:
 
         for path in wal_files(Store(self._settings.audit_dir)):
             with contextlib.suppress(FileNotFoundError):  # sealed and deleted since it was listed
-                for frame in read_frames(path).frames:
+                for frame in read_live(path).frames:
                     if frame.kind is Kind.EVENT:
                         yield ControlEvent.from_json(frame.payload)
 
@@ -160,7 +160,7 @@ class AuditDesk:
             wanted,
             form=Form(form),
             out=cast("BinaryIO", out),
-            evidence=SealedEvidence(self._settings.audit_dir, self._catalogue),
+            evidence=SealedEvidence(self._catalogue, self._settings.audit_dir),
             request=Request(made_by=actor, made_at_ns=time.time_ns()),
         )
 

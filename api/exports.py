@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import IO, TYPE_CHECKING, cast
 
-from audit.errors import AuditError, FormatError
+from api.logs import logger
+from audit.errors import FormatError
 from audit.identity import execution_id, new_uuid
 from audit.store import make_directory, publish
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 MAX_KEPT = 100
 """Exports that are kept, done or not; the oldest that is over makes room for a new one."""
 
+_LOG = logger("exports")
 _FILE, _MANIFEST, _JOB = "export.bin", "manifest.json", "job.json"
 _MAX_JOB = 1 << 16
 
@@ -135,8 +137,9 @@ class ExportJobs:
             publish(folder / _MANIFEST, written.manifest)
             done = replace(wanted, state=ExportState.DONE, rows=written.rows, size_bytes=size)
             publish(folder / _JOB, json.dumps(asdict(done)).encode())
-        except (AuditError, OSError) as err:
+        except Exception as err:  # noqa: BLE001  # whatever it is, who waits for it hears that it is over
             shutil.rmtree(folder, ignore_errors=True)
+            _LOG.error("export failed", export=wanted.export_id, exc_info=err)
             done = replace(wanted, state=ExportState.FAILED, problem=type(err).__name__)
         self._known[wanted.export_id] = done
 

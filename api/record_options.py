@@ -120,7 +120,8 @@ def _question() -> Question:
     from api.control import Question, local_actor
 
     asked = click.get_current_context()
-    return Question(local_actor(), asked.command_path, "*", dict(asked.params))
+    word = "export" if asked.info_name == "export" else "read"
+    return Question(local_actor(), asked.command_path, "*", dict(asked.params), word)
 
 
 def _tell(problem: str) -> None:

@@ -143,8 +143,7 @@ class Service:
             return
         self._signer = open_signer(self.settings, on_problem=self._on_problem)
         self._stack.callback(self.desk.close)
-        with contextlib.suppress(ImportError):  # TODO(#4): as above
-            self.record_event(control_event("audit-on", actor=local_actor(), version=program_version()))
+        self.record_event(control_event("audit-on", actor=local_actor(), version=program_version()))
 
     def _problems(self) -> tuple[str, ...]:
         said = None if self._signer is None else self._signer.status.problem
@@ -165,7 +164,7 @@ class Service:
         self.cancel_all()
         if self._is_open and not self._is_brief:
             # a log that fails at the end has lost no record of a run: those were on it before
-            with contextlib.suppress(AuditError, ImportError):
+            with contextlib.suppress(AuditError):
                 self.record_event(control_event("audit-off", actor=local_actor()))
         self._is_open = False
         if self._reader is not None:
@@ -227,8 +226,7 @@ class Service:
 
     def record_event(self, event: ControlEvent) -> None:
         """Put a control-plane event on record; it is durable when this returns. Raises AuditError."""
-        if hasattr(self._writer, "record_event"):  # TODO(#4): always, once the writer has it
-            self._writer.record_event(event)
+        self._writer.record_event(event)
 
     @property
     def audit(self) -> AuditReader:

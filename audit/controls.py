@@ -8,13 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from audit.gather import CONTROL
+from audit.events import ControlEvent, Gap
 from audit.wal import Frame, Kind
-
-if TYPE_CHECKING:
-    from audit.events import ControlEvent, Gap
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +23,6 @@ class Controls:
 
 def controls(frames: Sequence[Frame]) -> Controls:
     """Read the events and gaps among frames; FormatError."""
-    if not any(frame.kind in CONTROL for frame in frames):
-        return Controls()
-    from audit.events import ControlEvent, Gap
-
     return Controls(
         tuple(ControlEvent.from_json(frame.payload) for frame in frames if frame.kind is Kind.EVENT),
         tuple(Gap.from_json(frame.payload) for frame in frames if frame.kind is Kind.GAP),

@@ -22,7 +22,7 @@ from audit.identity import ExecutionId
 KEY_BYTES = 32
 
 _VERSION = 2
-_HEAD = struct.Struct("<B16sq16sqqB")  # version, filter, t_ns, execution, seq, horizon, number of live ones
+_HEAD = struct.Struct("<B16sq16sqqqB")  # version, filter, t_ns, execution, seq, horizon, tree, live ones
 _LIVE = struct.Struct("<16sq")
 _TAG_BYTES = 16
 
@@ -44,9 +44,9 @@ class Snapshot:
     """What there was at the first page: nothing later than the horizon, and of what ran, so many records."""
 
     horizon_ns: int
-    live: tuple[
-        tuple[str, int], ...
-    ] = ()  # executions that went on, and the last `seq` of each; -1: none yet
+    # executions that went on, and the last `seq` of each; -1: none yet
+    live: tuple[tuple[str, int], ...] = ()
+    tree_size: int = 0  # leaves of the transparency log that were known
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,7 @@ class Cursors:
             UUID(at.exec_id).bytes,
             at.seq,
             mark.snapshot.horizon_ns,
+            mark.snapshot.tree_size,
             len(live),
         ) + b"".join(_LIVE.pack(UUID(exec_id).bytes, seq) for exec_id, seq in live)
         return base64.urlsafe_b64encode(body + self._tag(body)).decode().rstrip("=")
@@ -95,12 +96,14 @@ class Cursors:
         # SECURITY: compared before anything in it is looked at, and in constant time
         if len(body) < _HEAD.size or not hmac.compare_digest(tag, self._tag(body)):
             raise wrong
-        version, digest, t_ns, exec_id, seq, horizon_ns, count = _HEAD.unpack_from(body)
+        version, digest, t_ns, exec_id, seq, horizon_ns, tree_size, count = _HEAD.unpack_from(body)
         if version != _VERSION or not hmac.compare_digest(digest, wanted.digest()):
             raise wrong
         pairs = _LIVE.iter_unpack(body[_HEAD.size : _HEAD.size + count * _LIVE.size])
         live = tuple((_name(name), last) for name, last in pairs)
-        return Mark(Position(t_ns=t_ns, exec_id=_name(exec_id), seq=seq), Snapshot(horizon_ns, live))
+        return Mark(
+            Position(t_ns=t_ns, exec_id=_name(exec_id), seq=seq), Snapshot(horizon_ns, live, tree_size)
+        )
 
     def _tag(self, body: bytes) -> bytes:
         return hmac.digest(self._key, b"wasmgate cursor\n" + body, "sha256")[:_TAG_BYTES]

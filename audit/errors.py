@@ -43,7 +43,16 @@ class LogLostError(WriteError):
 
 
 _PASSING = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG, errno.ENOMEM, errno.EMFILE, errno.ENFILE}
+    {
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EROFS,
+        errno.EIO,
+        errno.EFBIG,
+        errno.ENOMEM,
+        errno.EMFILE,
+        errno.ENFILE,
+    }
 )
 """What a disk, or a machine, says of a state that may pass."""
 
@@ -112,5 +121,7 @@ class OutOfTimeError(QueryError):
 
     def __init__(self, seconds: float) -> None:
         """Say how long it may take, and what to do."""
-        super().__init__(f"the question took more than {seconds:g} s: ask for less, as by a time or an execution")
+        super().__init__(
+            f"the question took more than {seconds:g} s: ask for less, as by a time or an execution"
+        )
         self.seconds = seconds

@@ -61,8 +61,8 @@ class Reading:
 Gaps: TypeAlias = tuple[tuple[int, int], ...]
 
 
-CONTROL = frozenset({5, 6})
-"""Kinds of frames that belong to no execution, or tell of one what it did not write itself."""
+CONTROL = frozenset({Kind.EVENT, Kind.GAP})
+"""Kinds of frames that belong to no execution, though they may tell of one."""
 
 
 @dataclass(slots=True)

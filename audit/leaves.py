@@ -142,7 +142,8 @@ def refusal_leaves(rows: pa.Table) -> Iterable[Leaf]:
 
 def gap_leaf(exec_id: str | None, first: int | None, last: int | None, *, reason: str, at_ns: int) -> Leaf:
     """Give the entry of sequence numbers that are missing; null for what is not known."""
-    fields: dict[str, Json] = {"exec_id": exec_id, "first": first, "last": last, "reason": reason[:_REASON]}
+    known = [None if number is None or number > _LARGEST else number for number in (first, last)]
+    fields: dict[str, Json] = {"exec_id": exec_id, "first": known[0], "last": known[1], "reason": reason[:_REASON]}
     return _leaf(LeafKind.GAP, at_ns, fields)
 
 
@@ -204,6 +205,7 @@ def read_entry(entry: bytes) -> Document:
     return canonical.loads("entry of the transparency log", entry)
 
 
+_LARGEST = (1 << 53) - 1  # that JSON holds exactly; no execution makes so many calls
 _REASON = 1000  # characters of a sentence that are kept
 _LONG = 2000  # bytes of a text, from which on a digest stands for it in an entry that is too long
 

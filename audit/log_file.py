@@ -1,8 +1,8 @@
 """One file of a write-ahead log, as its writer holds it: made, appended to, synced, cut, given up.
 
 Which frames are written, and what is done when a disk refuses, is `writer.py`. A file is made under a hidden
-name and locked, and gets its own when it is durable. INVARIANT: behind `size` there is nothing but what a failed
-write left, and that is cut away before anything else is written.
+name and locked, and gets its own when it is durable. INVARIANT: behind `size` there is nothing but what a
+failed write left, and that is cut away before anything else is written.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class LogFile:
     is_trusted: bool = True  # False after a sync that failed: what the disk has is not known
     is_lost: bool = False  # somebody else changed it
     spans: dict[ExecutionId, tuple[int, int]] = field(default_factory=dict)
-    """By execution that it tells of, its records in it: the first, and the one that is next; (-1, -1): none."""
+    """By execution, its records in it: the first, and the one that is next; (-1, -1) when it has none."""
     events: int = 0  # frames of the control plane
     _is_torn: bool = False
     _frame_no: int = 0
@@ -126,10 +126,14 @@ class LogFile:
         self.size = end
 
     def discard(self) -> None:
-        """Take all of it back; OSError if what is in it may come back."""
+        """Take all of it back, and give it up; OSError if what is in it may be found."""
         try:
-            os.ftruncate(self.handle, 0)
-            (self.hidden or self.path).unlink(missing_ok=True)
+            if self.hidden is None:
+                os.ftruncate(self.handle, 0)
+                self.path.unlink()
+            else:
+                with contextlib.suppress(OSError):  # nobody reads what is hidden
+                    self.hidden.unlink()
         finally:
             os.close(self.handle)
 

@@ -18,6 +18,7 @@ from audit.catalogue import Catalogue
 from audit.columns import OPENED
 from audit.controls import Controls, controls
 from audit.endings import Ending, Endings
+from audit.errors import FormatError
 from audit.gather import Gathered, Reading, Unrolled, gather
 from audit.identity import ExecutionId
 from audit.leaves import Leaf, damage_leaf, event_leaf, gap_leaf, refusal_leaves, segment_leaf
@@ -27,7 +28,7 @@ from audit.receipt import Receipt
 from audit.segment_files import MadeSegment, make_segment
 from audit.store import Store, sync_directory
 from audit.tlog.log import TransparencyLog
-from audit.wal import Frame, Kind, Problem, Scan, read_frames
+from audit.wal import Frame, Kind, Problem, Scan, read_frames, read_live
 
 _MISSING = "sequence numbers are missing from the log"
 
@@ -110,7 +111,11 @@ class Sealer:
     def _parts(
         self, path: Path, found: dict[ExecutionId, Gathered], later: frozenset[ExecutionId]
     ) -> dict[ExecutionId, Unrolled]:
-        before = state_before(path)
+        try:
+            before = state_before(path)
+        except FormatError:
+            # targets of calls on descriptors that were opened before are unknown then; nothing else is
+            before = {}
         return {
             name: Unrolled(
                 item.start, item.frames(is_continued=name in later), before.get(name, OPENED.empty_table())
@@ -173,5 +178,5 @@ def _control_leaves(found: Controls) -> Iterator[Leaf]:
 
 
 def _begun_in(following: Sequence[Path]) -> frozenset[ExecutionId]:
-    frames: list[Frame] = [frame for path in following for frame in read_frames(path).frames]
+    frames: list[Frame] = [frame for path in following for frame in read_live(path).frames]
     return frozenset(frame.exec_id for frame in frames if frame.kind is Kind.START)

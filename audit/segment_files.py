@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from audit.gather import Reading, Unrolled, gaps
@@ -66,16 +65,26 @@ class _Making:
     sides: Sidecars | None = None
 
     def write(self, parts: Sequence[Unrolled], reading: Reading) -> None:
-        """Write records and refusals; what is beside the records is made in a second thread."""
+        """Write records and refusals; one thread decodes, one writes, one makes what is beside the records."""
         # INVARIANT: the records get their name before the refusals do: the inner block ends first
         with (
             segment_writer(self._beside(".deny.parquet"), self.refusals) as refusals,
-            ThreadPoolExecutor(1, "wasmgate-hashing") as pool,
             segment_writer(self.path, self.records) as records,
+            ThreadPoolExecutor(1, "wasmgate-writing") as writing,
+            ThreadPoolExecutor(1, "wasmgate-hashing") as hashing,
         ):
-            self.sides = Sidecars(refusals)
+            sides = self.sides = Sidecars(refusals)
             for part in parts:
-                self._one(part, reading, records, pool)
+                sides.begin(part.start)
+                waiting: list[Future[None]] = []
+                for table in part.tables(reading):
+                    _wait(waiting)  # so that at most two tables are in memory
+                    waiting = [
+                        writing.submit(records.add, table),
+                        hashing.submit(sides.add, table, part.start),
+                    ]
+                _wait(waiting)
+                self._end(part, sides)
 
     def finish(self, parts: Sequence[Unrolled]) -> MadeSegment:
         """Write the rest, the manifest last."""
@@ -111,24 +120,8 @@ class _Making:
         publish(self.store.root / manifest.path, content)
         return MadeSegment(manifest, content, tuple(sides.leaved), self.chunks)
 
-    def _one(
-        self, part: Unrolled, reading: Reading, records: SegmentWriter, pool: ThreadPoolExecutor
-    ) -> None:
-        if self.sides is None or not part.frames:
-            return
-        sides, rows, calls = self.sides, 0, 0
-        sides.begin(part.start)
-        before: Future[None] | None = None
-        for table in part.tables(reading):
-            beside = pool.submit(sides.add, table, part.start)
-            records.add(table)
-            if before is not None:
-                before.result()  # so that at most two tables are in memory
-            before = beside
-            rows += table.num_rows
-            calls += pc.sum(table.column("n"), min_count=0).as_py()
-        if before is not None:
-            before.result()
+    def _end(self, part: Unrolled, sides: Sidecars) -> None:
+        rows, calls = sides.rows, sides.calls
         leaves = sides.end()
         if rows:
             ranges = [(frame.first_seq, frame.first_seq + frame.n_records - 1) for frame in part.frames]
@@ -143,6 +136,11 @@ class _Making:
     @staticmethod
     def _file(path: Path, written: Written) -> File:
         return File(path.name, written.file_bytes, written.sha256)
+
+
+def _wait(waiting: Sequence[Future[None]]) -> None:
+    for one in waiting:
+        one.result()
 
 
 def _published(path: Path, content: bytes) -> File:

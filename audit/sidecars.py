@@ -31,6 +31,8 @@ class Sidecars:
     leaved: list[pa.Table] = field(default_factory=list)
     """Refused rows that get leaves of their own."""
     chunks: list[bytes] = field(default_factory=list)
+    rows: int = 0  # of the execution that was begun last
+    calls: int = 0  # that those stand for
     _chunker: Chunker | None = None
     _left: int = 0  # refusals of this execution that may still get a leaf
 
@@ -39,11 +41,14 @@ class Sidecars:
         context = context_of(start.exec_id, start.tenant, start.module_digest, start.policy_digest)
         self._chunker = Chunker(start.exec_id, context)
         self._left = REFUSALS_LEAVED
+        self.rows, self.calls = 0, 0
 
     def add(self, rows: pa.Table, start: ExecutionStart) -> None:
         """Take in rows of the execution that was begun last."""
         if self._chunker is None or self._chunker.exec_id != start.exec_id:
             raise RuntimeError("rows of an execution that was not begun")
+        self.rows += rows.num_rows
+        self.calls += pc.sum(rows.column("n"), min_count=0).as_py()
         self._chunker.add(rows)
         self.rollup.add(rows, start.tenant, start.module_digest)
         is_refused = pc.is_in(rows.column("decision"), _REFUSED)

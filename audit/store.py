@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from audit.errors import WriteError
+from audit.errors import write_error
 
 TENANT = "default"
 """The tenant of a run for which none is named, and of logs from before there were any."""
@@ -96,7 +96,7 @@ def make_directory(path: Path) -> None:
             one.mkdir(mode=_PRIVATE_DIRECTORY, exist_ok=True)
             sync_directory(one.parent)
     except OSError as err:
-        raise WriteError(path, err.strerror or str(err)) from err
+        raise write_error(path, err) from err
 
 
 def sync_directory(path: Path) -> None:
@@ -126,7 +126,7 @@ def publish(path: Path, content: bytes) -> None:
             raise
         sync_directory(path.parent)
     except OSError as err:
-        raise WriteError(path, err.strerror or str(err)) from err
+        raise write_error(path, err) from err
 
 
 def publish_existing(hidden: Path, path: Path) -> None:
@@ -140,7 +140,7 @@ def publish_existing(hidden: Path, path: Path) -> None:
         hidden.rename(path)
         sync_directory(path.parent)
     except OSError as err:
-        raise WriteError(path, err.strerror or str(err)) from err
+        raise write_error(path, err) from err
 
 
 @contextmanager
@@ -149,7 +149,7 @@ def locked(path: Path) -> Iterator[None]:
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _PRIVATE_FILE)
     except OSError as err:
-        raise WriteError(path, err.strerror or str(err)) from err
+        raise write_error(path, err) from err
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

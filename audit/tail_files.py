@@ -1,12 +1,11 @@
 """Write-ahead log files as a reader follows them, and the order in which it saw their records.
 
-What becomes of the records is `tail.py`. A file is read on from the last whole frame, by a handle that outlives
-its name. INVARIANT: each frame is seen once, when its checksum and its place in the chain are right.
+What becomes of the records is `tail.py`. A file is read on from the last whole frame, by a handle that
+outlives its name. INVARIANT: each frame is seen once, when its checksum and its place in the chain are right.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections import deque
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from audit.identity import ExecutionId
 from audit.wal import HEADER_BYTES, Frame, Kind, Place, RecordFrame, read_on
 
 _MAX_ENTRIES = 65_536
+_PIECE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,24 +90,20 @@ class WalFile:
 
     def read(self, size: int) -> list[tuple[Kind, Seen, bytes]]:
         """Give the frames that are new up to `size`; the text of a start or an end, not of records."""
-        if size <= self.place.offset:
-            return []
-        found = []
-        with mmap.mmap(self.handle, size, prot=mmap.PROT_READ) as mapped, memoryview(mapped) as data:
-            frames, self.place = read_on(data, self.place)
+        found: list[tuple[Kind, Seen, bytes]] = []
+        piece = _PIECE_BYTES
+        while size > self.place.offset:
+            base = self.place.offset
+            # not mapped: its writer may cut it
+            data = os.pread(self.handle, min(piece, size - base), base)
+            frames, self.place = read_on(memoryview(data), self.place, base=base)
             for offset, frame in frames:
                 is_text = frame.kind in {Kind.START, Kind.END}
-                found.append(
-                    (
-                        frame.kind,
-                        _seen(frame, offset),
-                        bytes(frame.payload) if is_text else b"",
-                    )
-                )
-            # views of the mapping go before it does
-            for _, frame in frames:
-                _release(frame)
-            del frames
+                found.append((frame.kind, _seen(frame, offset), bytes(frame.payload) if is_text else b""))
+            if not frames:
+                if len(data) < piece:
+                    break
+                piece *= 4  # a frame is larger than a piece
         return found
 
 
@@ -121,9 +117,3 @@ def _seen(frame: Frame, offset: int) -> Seen:
         len(frame.payload),
         len(frame.arena),
     )
-
-
-def _release(frame: Frame) -> None:
-    for part in (frame.payload, frame.arena):
-        if isinstance(part, memoryview):
-            part.release()

@@ -1,7 +1,8 @@
 """What a writer must not forget: frames that no sync covers yet, and frames that no disk has taken yet.
 
-When they are written is `writer.py`. The first are kept so that they can go to another file when a sync fails,
-the second until a full disk has room. INVARIANT: both are bounded, and what does not fit is told of by a gap.
+When they are written is `writer.py`. The first are kept so that they can go to another file when a sync
+fails, the second until a full disk has room. INVARIANT: both are bounded, and what does not fit is told of by
+a gap.
 """
 
 from __future__ import annotations
@@ -71,19 +72,28 @@ class Unsynced:
 class Owed:
     """Frames that are to be written as soon as the disk takes them."""
 
-    frames: list[Frame] = field(default_factory=list)
-    _forgotten: int = 0
+    _frames: list[Frame] = field(default_factory=list)
+    _folded: int = 0
 
     def add(self, frame: Frame) -> None:
-        """Keep one more."""
-        if len(self.frames) < _MAX_OWED or frame.kind is not Kind.GAP:
-            self.frames.append(frame)
-            return
-        self._forgotten += 1
-        reason = f"{self._forgotten + 1} more gaps while the log could not be written"
-        self.frames[_MAX_OWED - 1] = gap_frame(
-            Gap(exec_id=None, first_seq=None, last_seq=None, reason=reason, at_ns=time.time_ns())
-        )
+        """Keep one more; of too many gaps only their number is kept."""
+        if len(self._frames) < _MAX_OWED or frame.kind is not Kind.GAP:
+            self._frames.append(frame)
+        else:
+            self._folded += 1
+
+    def frames(self) -> list[Frame]:
+        """Give them all, in order."""
+        if not self._folded:
+            return list(self._frames)
+        reason = f"{self._folded} more gaps, while the log could not be written"
+        gap = Gap(exec_id=None, first_seq=None, last_seq=None, reason=reason, at_ns=time.time_ns())
+        return [*self._frames, gap_frame(gap)]
+
+    def settle(self) -> None:
+        """Forget them: they are written."""
+        self._frames.clear()
+        self._folded = 0
 
 
 def gap_frame(gap: Gap) -> Frame:

@@ -117,8 +117,8 @@ def encode(frame: Frame, *, frame_no: int, previous: bytes) -> tuple[bytes, byte
 def read_frames(source: bytes | memoryview | Path) -> Scan:
     """Read frames up to the first that is torn or damaged; a path is mapped, not copied.
 
-    INVARIANT: a file that is mapped has no writer: one that shrinks under a mapping ends the process. For a file
-    that is written meanwhile there is `read_live`.
+    INVARIANT: a file that is mapped has no writer: one that shrinks under a mapping ends the process. For a
+    file that is written meanwhile there is `read_live`.
     """
     data = _map(source) if isinstance(source, Path) else memoryview(source)
     frames: list[Frame] = []
@@ -188,9 +188,7 @@ class Place:
     previous: bytes = FIRST
 
 
-def read_on(
-    data: memoryview, place: Place, *, base: int = 0
-) -> tuple[tuple[tuple[int, Frame], ...], Place]:
+def read_on(data: memoryview, place: Place, *, base: int = 0) -> tuple[tuple[tuple[int, Frame], ...], Place]:
     """Give the whole frames behind `place` with their offsets in the file, and where to go on.
 
     What is torn is not there yet. `data` is what the file holds from offset `base` on; the frames are views

@@ -1,28 +1,40 @@
 """Appends frames to a write-ahead log, and says when they are durable.
 
-The form of a frame lives in `wal.py`; what becomes of a finished file in `sealer.py`. Several threads
-may share a writer, several processes a log: each writer has files of its own and holds a lock on the
-one it writes. INVARIANT: what was appended before `commit` returned survives a crash; after a
-failure nothing is accepted any more, so that no host call goes on unrecorded.
+The form of a frame lives in `wal.py`, one file in `log_file.py`, what becomes of a finished file in
+`sealer.py`. Several threads may share a writer, several processes a log: each writer has files of its own
+and holds a lock on the one it writes. INVARIANT: what was appended before `commit` returned survives a crash,
+once; what a disk did not take is asked for again or is a gap on record. It is longer than most: its locks are
+one subject.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
+import contextlib
 import re
 import threading
 from typing import TYPE_CHECKING
 
-from audit.errors import OrderError, UnknownExecutionError, WriteError
+from audit.errors import (
+    LogFullError,
+    LogLostError,
+    OrderError,
+    UnknownExecutionError,
+    WriteError,
+    write_error,
+)
 from audit.identity import new_uuid
+from audit.log_file import LogFile, LostFileError
+from audit.lost_file import gaps_of
 from audit.receipt import write_receipt
-from audit.store import Store, hidden_name, sync_directory
-from audit.wal import FIRST, MAX_PAYLOAD_BYTES, Frame, Kind, encode
+from audit.store import Store
+from audit.unsynced import Owed, Unsynced, gap_frame
+from audit.wal import NOBODY, Frame, Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from audit.events import ControlEvent, Gap
     from audit.identity import ExecutionId
     from audit.receipt import Receipt
     from audit.start import ExecutionStart
@@ -35,7 +47,12 @@ _SHARD = re.compile(r"[a-z0-9_]{1,32}\Z")
 
 
 class AuditWriter:
-    """One stream of frames; thread-safe, also for calls about the same execution."""
+    """One stream of frames; thread-safe, also for calls about the same execution.
+
+    Each method may raise LogFullError: the disk is full, read-only or fails. Then nothing was accepted,
+    nothing that was committed is lost, and the same call can be made again. After LogLostError, which each
+    execution gets once, the log goes on in a new file.
+    """
 
     def __init__(self, root: Path, *, shard: str = "run", rotate_bytes: int = ROTATE_BYTES) -> None:
         """Open a new file below `root`; `shard` is a label in its name, `[a-z0-9_]{1,32}`.
@@ -48,30 +65,37 @@ class AuditWriter:
         self._stem = f"{shard}-{new_uuid().hex}"  # unique: names the files, and later the segments
         self._rotate_bytes = rotate_bytes
         self._files_made = 0
-        # `_sync_lock` before `_lock`, always. `_lock` guards all below; `_sync_lock` lets one thread sync.
+        # `_sync_lock` before `_lock`, always. `_lock` guards all below; `_sync_lock` lets one thread sync,
+        # and only who holds both goes on in another file.
         self._lock = threading.Lock()
         self._sync_lock = threading.Lock()
         self._failure: WriteError | None = None
+        self._is_closed = False
         self._written = 0  # bytes appended, over all files
         self._durable = 0  # of these, bytes that a finished sync covers
+        self._unsynced = Unsynced()
+        self._owed = Owed()
         self._starts: dict[ExecutionId, ExecutionStart] = {}
         self._next_seq: dict[ExecutionId, int] = {}
         self._intents: dict[ExecutionId, Frame] = {}  # the last one of each execution, while in flight
-        self._path, self._handle = root, -1
-        self._size, self._frame_no, self._previous = 0, 0, FIRST
+        self._ended: dict[ExecutionId, ExecutionStart] = {}  # whose last frames may not be durable
+        self._ending: set[ExecutionId] = set()  # whose receipt is not written
+        self._struck: dict[ExecutionId, WriteError] = {}  # who has not heard yet that a file was lost
         self._store.create()
-        with self._sync_lock, self._lock:
-            self._open()
+        try:
+            self._file = self._next_file(())
+        except OSError as err:
+            raise write_error(self._store.wal, err) from err
 
     @property
     def path(self) -> Path:
         """The file that is written now."""
-        return self._path
+        return self._file.path
 
     @property
     def size_bytes(self) -> int:
         """How large that file is."""
-        return self._size
+        return self._file.size
 
     @property
     def live(self) -> frozenset[ExecutionId]:
@@ -81,6 +105,7 @@ class AuditWriter:
 
     def begin(self, start: ExecutionStart) -> None:
         """Append what is known of an execution before its first call; not durable before `commit`."""
+        self._make_room()
         with self._lock:
             if start.exec_id in self._starts:
                 raise UnknownExecutionError(start.exec_id)
@@ -103,10 +128,12 @@ class AuditWriter:
         offset of its first byte in the ring. The bytes are copied before this returns.
         Raises OrderError and UnknownExecutionError (nothing was written), WriteError.
         """
+        self._make_room(exec_id)
         with self._lock:
             count = self._count(exec_id, records)
             if first_seq != self._next_seq[exec_id]:
                 raise OrderError(exec_id, self._next_seq[exec_id], first_seq)
+            self._hear(exec_id)
             if count:
                 self._append(Frame(Kind.RECORDS, exec_id, records, arena, first_seq, count, arena_start))
                 self._next_seq[exec_id] = first_seq + count
@@ -119,87 +146,125 @@ class AuditWriter:
 
         Raises OrderError if `seq` was already appended as complete.
         """
+        self._make_room(exec_id)
         with self._lock:
             count = self._count(exec_id, record)
             if count != 1 or seq < self._next_seq[exec_id]:
                 raise OrderError(exec_id, self._next_seq[exec_id], seq)
-            self._append(Frame(Kind.INTENT, exec_id, record, arena, seq, 1, arena_start))
-            self._intents[exec_id] = Frame(
-                Kind.INTENT, exec_id, bytes(record), bytes(arena), seq, 1, arena_start
-            )
+            self._hear(exec_id)
+            frame = Frame(Kind.INTENT, exec_id, bytes(record), bytes(arena), seq, 1, arena_start)
+            self._append(frame)
+            self._intents[exec_id] = frame
 
-    def commit(self) -> None:
+    def commit(self, exec_id: ExecutionId | None = None) -> None:
         """Return when all that was appended before this call is durable.
 
-        Threads that call it at the same time share one sync. Raises WriteError if the disk refused,
-        or if somebody removed, replaced or cut the file.
+        Threads that call it at the same time share one sync. `exec_id` is for whom; raises WriteError if the
+        disk refused, or if somebody removed, replaced or cut the file.
         """
         with self._lock:
             self._check()
+            if exec_id is not None:
+                self._hear(exec_id)
             target = self._written
         with self._sync_lock:
-            with self._lock:
-                self._check()
-                covered, size = self._written, self._size
-                is_durable = self._durable >= target
-            self._sync(size, is_needed=not is_durable)
-            self._durable = max(self._durable, target if is_durable else covered)
+            self._commit(target, exec_id)
 
     def end(self, exec_id: ExecutionId, receipt: Receipt) -> None:
-        """Append the receipt, commit, and write the receipt's own file."""
+        """Append the receipt, commit, and write the receipt's own file.
+
+        After LogFullError it goes on where it stopped when it is called again.
+        """
+        self._make_room()
         with self._lock:
-            if exec_id not in self._starts or receipt.execution_id != exec_id:
+            is_live = exec_id in self._starts
+            if receipt.execution_id != exec_id or not (is_live or exec_id in self._ending):
                 raise UnknownExecutionError(exec_id)
-            self._append(Frame(Kind.END, exec_id, receipt.to_json()))
-            del self._starts[exec_id], self._next_seq[exec_id]
-            self._intents.pop(exec_id, None)
-        self.commit()
+            if is_live:
+                self._append(Frame(Kind.END, exec_id, receipt.to_json()))
+                self._over(exec_id)
+                self._ending.add(exec_id)
+        lost = None
+        try:
+            self.commit()
+        except LogLostError as err:
+            lost = err
+            self.commit()  # in the file after it
         write_receipt(receipt, self._store.receipt(exec_id))
+        with self._lock:
+            self._ending.discard(exec_id)
+        if lost is not None:
+            raise lost
+
+    def give_up(self, exec_id: ExecutionId, receipt: Receipt) -> None:
+        """End an execution whose end the disk does not take: it is written as soon as that can be done.
+
+        Its receipt's own file is then written when it is sealed.
+        """
+        with self._lock:
+            self._ending.discard(exec_id)
+            if exec_id in self._starts:
+                self._owed.add(Frame(Kind.END, exec_id, receipt.to_json()))
+
+    def record_event(self, event: ControlEvent) -> None:
+        """Put an event of the control plane on record; it is durable when this returns."""
+        self._make_room()
+        with self._lock:
+            self._append(Frame(Kind.EVENT, NOBODY, event.to_json()))
+        self.commit()
+
+    def note_gap(self, gap: Gap) -> None:
+        """Put a gap on record: at once if the disk takes it, else as soon as it does."""
+        with self._lock:
+            self._owed.add(gap_frame(gap))
+        with contextlib.suppress(WriteError):
+            self.commit()
 
     def rotate(self, *, min_bytes: int = 1) -> Path | None:
         """Go on in a new file if this one holds `min_bytes`; give the old one, which can now be sealed.
 
         What is known of executions that are not over is repeated at the start of the new file.
         """
-        with self._sync_lock, self._lock:
-            self._check()
-            if self._size < min_bytes or not self._size:
-                return None
-            self._sync(self._size)
-            self._durable = self._written
-            old, old_handle = self._path, self._handle
-            self._open()
-            for start in self._starts.values():
-                # The intent goes first: where the start was read, the intent was.
-                if start.exec_id in self._intents:
-                    self._append(self._intents[start.exec_id])
-                self._append(Frame(Kind.START, start.exec_id, start.to_json()))
-            self._sync(self._size)
-            self._durable = self._written
-            # INVARIANT: the lock on the old file goes when the new one is durable and locked. So
-            # recovery, which lists again after it took a lock, knows that this writer lives.
-            os.close(old_handle)
-            return old
+        with self._sync_lock:
+            with self._lock:
+                self._check()
+                old = self._file
+                if old.size < min_bytes or not old.size:
+                    return None
+            self._commit(self._written, None)  # most of it, while others append
+            with self._lock:
+                if self._file is old:
+                    self._sync_all()
+                    self._renew()
+                return old.path
 
     def rotate_if_large(self) -> Path | None:
         """Do `rotate` when the file has outgrown the size given at the start."""
-        return self.rotate(min_bytes=self._rotate_bytes) if self._size >= self._rotate_bytes else None
+        return self.rotate(min_bytes=self._rotate_bytes) if self.size_bytes >= self._rotate_bytes else None
 
     def close(self) -> None:
-        """Commit and give up the file; executions that were not ended count as killed."""
-        with self._sync_lock, self._lock:
-            if self._handle < 0:
+        """Commit and give up the file; executions that were not ended count as killed.
+
+        Raises WriteError when what was not durable is lost.
+        """
+        with self._sync_lock:
+            if self._is_closed:
                 return
             try:
                 if self._failure is None:
-                    self._sync(self._size)
-                    self._durable = self._written
-                    if not self._size:
-                        self._path.unlink()
+                    self._commit(self._written, None)
+                    if self._owed.frames():
+                        raise LogFullError(self.path, "gaps could not be written")
+                    if not self._file.size:
+                        with contextlib.suppress(OSError):  # an empty file is no harm
+                            self._file.path.unlink()
             finally:
-                os.close(self._handle)
-                self._handle = -1
-                self._failure = self._failure or WriteError(self._path, "the writer is closed")
+                with self._lock:
+                    self._file.close()
+                    self._is_closed = True
+                    self._failure = self._failure or WriteError(self.path, "the writer is closed")
+
+    # --- under `_lock` ------------------------------------------------------------------------
 
     def _count(self, exec_id: ExecutionId, records: Bytes) -> int:
         start = self._starts.get(exec_id)
@@ -214,58 +279,177 @@ class AuditWriter:
         if self._failure is not None:
             raise self._failure
 
-    def _open(self) -> None:
-        path = self._store.wal / f"{self._stem}-{self._files_made:06d}.wal"
-        hidden = hidden_name(path)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        try:
-            handle = os.open(hidden, flags, 0o600)
-            # Locked before it has its name: recovery never finds it without its lock.
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            hidden.rename(path)
-            sync_directory(path.parent)
-        except OSError as err:
-            raise self._fail(err, path) from err
-        self._path, self._handle = path, handle
-        self._files_made += 1
-        self._size, self._frame_no, self._previous = 0, 0, FIRST
+    def _hear(self, exec_id: ExecutionId) -> None:
+        """Raise what an execution has to know before it goes on, once."""
+        struck = self._struck.pop(exec_id, None)
+        if struck is not None:
+            raise struck
+
+    def _over(self, exec_id: ExecutionId) -> None:
+        self._ended[exec_id] = self._starts.pop(exec_id)
+        del self._next_seq[exec_id]
+        self._intents.pop(exec_id, None)
+        self._struck.pop(exec_id, None)
 
     def _append(self, frame: Frame) -> None:
         self._check()
-        if len(frame.payload) + len(frame.arena) > MAX_PAYLOAD_BYTES:
-            raise self._fail(OSError("a frame is larger than the format allows"), self._path)
-        header, checksum = encode(frame, frame_no=self._frame_no, previous=self._previous)
-        parts = [memoryview(header), memoryview(frame.payload).cast("B"), memoryview(frame.arena).cast("B")]
-        size = sum(map(len, parts))
+        if self._is_broken:
+            raise LogFullError(self.path, "it is going on in another file")
+        self._put(frame)
+        self._pay()
+
+    @property
+    def _is_broken(self) -> bool:
+        return not self._file.is_trusted or self._file.is_lost
+
+    def _put(self, frame: Frame) -> None:
         try:
-            self._write(parts, size)
+            self._written += self._file.append(frame)
         except OSError as err:
-            raise self._fail(err, self._path) from err
-        self._previous = checksum
-        self._frame_no += 1
-        self._size += size
-        self._written += size
+            raise self._fail(err) from err
+        self._unsynced.add(self._written, frame)
 
-    def _write(self, parts: list[memoryview], size: int) -> None:
-        done = os.writev(self._handle, parts)
-        if done < size:  # a signal or a nearly full disk: the next write says which
-            rest = memoryview(b"".join(parts))[done:]
-            while rest:
-                rest = rest[os.write(self._handle, rest) :]
+    def _pay(self) -> bool:
+        """Write what is owed, if the disk takes it."""
+        owed = self._owed.frames()
+        for frame in owed:
+            try:
+                self._put(frame)
+            except WriteError:
+                # what was written of it is written again: a gap or an end that occurs twice is the same
+                return False
+        self._paid(owed)
+        return bool(owed)
 
-    def _sync(self, size: int, *, is_needed: bool = True) -> None:
+    def _paid(self, owed: list[Frame]) -> None:
+        self._owed.settle()
+        for frame in owed:
+            if frame.kind is Kind.END and frame.exec_id in self._starts:
+                self._over(frame.exec_id)
+
+    def _settle(self, end: int) -> None:
+        self._durable = max(self._durable, end)
+        self._unsynced.settle(self._durable)
+        if self._ended:
+            doubtful = {frame.exec_id for frame in self._unsynced}
+            self._ended = {name: start for name, start in self._ended.items() if name in doubtful}
+
+    def _fail(self, err: OSError) -> WriteError:
+        error = write_error(self.path, err)
+        if not isinstance(error, LogFullError):
+            self._failure = error
+        return error
+
+    # --- under `_sync_lock` -------------------------------------------------------------------
+
+    def _commit(self, target: int, exec_id: ExecutionId | None) -> None:
+        with self._lock:
+            self._check()
+            if self._is_broken:
+                self._renew()
+                return
+            has_paid = self._pay()
+            file, size, covered = self._file, self._file.size, self._written
+            is_needed = has_paid or self._durable < target
         try:
-            if is_needed:
-                os.fdatasync(self._handle)
-            held, named = os.fstat(self._handle), self._path.stat(follow_symlinks=False)
-            # SECURITY: a log that is deleted under its writer must not go unnoticed.
-            if not held.st_nlink or (named.st_ino, named.st_dev) != (held.st_ino, held.st_dev):
-                raise OSError("the file was removed or replaced")  # noqa: TRY301 -- handled as one
-            if held.st_size < size:  # other threads may have appended since: more is right
-                raise OSError("the file was cut")  # noqa: TRY301 -- handled as one
+            file.sync(size, is_needed=is_needed)
+        except LostFileError as err:
+            with self._lock:
+                raise self._lose(err, exec_id) from err
         except OSError as err:
-            raise self._fail(err, self._path) from err
+            with self._lock:
+                if file.is_trusted:
+                    raise self._fail(err) from err
+                self._renew()
+        else:
+            with self._lock:
+                self._settle(covered if is_needed else target)
 
-    def _fail(self, err: OSError, path: Path) -> WriteError:
-        self._failure = WriteError(path, err.strerror or str(err))
-        return self._failure
+    # --- under both ---------------------------------------------------------------------------
+
+    def _lose(self, err: OSError, exec_id: ExecutionId | None) -> LogLostError:
+        """Stop trusting a file that somebody else changed; all who had records in it are to hear of it."""
+        file, problem = self._file, err.strerror or str(err)
+        file.is_lost = True
+        error = LogLostError(file.path, problem)
+        self._struck |= {name: error for name in self._starts if name != exec_id}
+        for gap in gaps_of(file, self._unsynced, problem=problem):
+            self._owed.add(gap_frame(gap))
+        with contextlib.suppress(LogFullError):  # then it is tried again with the next call
+            self._renew()
+        return error
+
+    def _sync_all(self) -> None:
+        """Leave nothing of the file without a sync; if that fails for good, it is not trusted any more."""
+        if self._durable == self._written:
+            return
+        try:
+            self._file.sync(self._file.size)
+        except LostFileError as err:
+            raise self._lose(err, None) from err
+        except OSError as err:
+            if self._file.is_trusted:
+                raise self._fail(err) from err
+        else:
+            self._settle(self._written)
+
+    def _renew(self) -> None:
+        """Go on in a new file, with all that no sync covers; LogFullError, and then nothing has changed."""
+        old, owed = self._file, self._owed.frames()
+        try:
+            if old.is_lost:
+                with contextlib.suppress(OSError):
+                    old.withdraw()
+                self._store.create()
+            elif not old.is_trusted:
+                # INVARIANT: before the new file has its name: no record is in two files
+                old.withdraw()
+            new = self._next_file([*self._carried(), *owed])
+        except OSError as err:
+            raise LogFullError(old.path, err.strerror or str(err)) from err
+        except WriteError as err:
+            raise LogFullError(err.path, err.problem) from err
+        self._file = new
+        self._written += new.size
+        self._paid(owed)
+        self._settle(self._written)
+        # INVARIANT: the lock on the old file goes when the new one is durable and locked. So
+        # recovery, which lists again after it took a lock, knows that this writer lives.
+        old.close()
+
+    def _carried(self) -> Iterator[Frame]:
+        """Give the frames with which a new file begins."""
+        doubtful = {frame.exec_id for frame in self._unsynced}
+        ended = [start for name, start in self._ended.items() if name in doubtful]
+        for start in (*self._starts.values(), *ended):
+            # The intent goes first: where the start was read, the intent was.
+            if start.exec_id in self._intents:
+                yield self._intents[start.exec_id]
+            yield Frame(Kind.START, start.exec_id, start.to_json())
+        for frame in self._unsynced:
+            if frame.kind is not Kind.START:
+                yield frame
+
+    def _next_file(self, frames: Iterator[Frame] | list[Frame] | tuple[()]) -> LogFile:
+        """Make the next file, durable and under its name; OSError."""
+        number, self._files_made = self._files_made, self._files_made + 1
+        file = LogFile.make(self._store.wal / f"{self._stem}-{number:06d}.wal")
+        try:
+            for frame in frames:
+                file.append(frame)
+            file.publish()
+        except OSError as err:
+            try:
+                file.discard()
+            except OSError:
+                # what is in it may be found beside the same frames elsewhere: nothing more may be written
+                self._failure = write_error(file.path, err)
+            raise
+        return file
+
+    # --- without a lock -----------------------------------------------------------------------
+
+    def _make_room(self, exec_id: ExecutionId | None = None) -> None:
+        """See that a frame can be appended: that there are not too many without a sync, and a sound file."""
+        if self._is_broken or self._unsynced.is_full:
+            self.commit(exec_id)

@@ -7,6 +7,7 @@ returns; every record in the ring can then be handed to the audit writer.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -15,10 +16,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from audit.errors import AuditError
+from audit.errors import AuditError, LogFullError
 from sandbox.job import GO_ON, MAX_MESSAGE, STOP, CellEnd, Request
 from sandbox.monitor import layout
 from sandbox.outcome import CANCELLED, Signs
+from sandbox.patience import PAUSE_S, Patience
 
 if TYPE_CHECKING:
     import socket
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from sandbox.ring import Ring
 
 _TICK_S = 0.005  # how stale the coarse time may be, and how late a cancellation is seen
-_SYNC_S = 0.025  # how long a record may be without a sync that nobody waits for
+_SYNC_S = 0.005  # how long a record may be without a sync that nobody waits for
 _START_S = 60.0  # for the cell to be ready, on a loaded machine
 _LEAVE_S = 5.0  # for the cell to go once it said how its guest ended, and for its exit status to come
 _CHUNK = 1 << 16
@@ -51,6 +53,7 @@ class Watch:
     wall_ms: int  # from the moment the guest starts; negative: unlimited
     host_calls: int  # negative: unlimited
     cancelled: threading.Event  # set by whoever asked for the run, to end it
+    patience: Patience  # with a full disk
 
 
 @dataclass(slots=True)
@@ -64,9 +67,12 @@ class _Seen:
     has_started: bool = False
     end: CellEnd | None = None
     deadline: float = 0.0
-    unsynced: int = 0
+    synced: int = 0  # so many of the records that were taken are durable
+    has_intent: bool = False  # one was taken since the last sync
+    waits_for: int | None = None  # what the cell asked for and the disk keeps from it
     next_tick: float = 0.0
     next_sync: float = 0.0
+    next_try: float = 0.0  # of a disk that refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,11 +158,31 @@ class Supervision:
         if message[0] == Request.END:
             self._on_end(message[1:])
             return True
+        return self._reply(message[0])
+
+    def _reply(self, request: int) -> bool:
+        """Answer a cell, or let it wait while the disk takes nothing; False when it hears no answers any more."""
         try:
-            self._watch.control.send(bytes([self._answer(message[0])]))
+            answer = self._answer(request)
+        except LogFullError:
+            self._wait(request)
+            return True
+        self._seen.waits_for = None
+        try:
+            self._watch.control.send(bytes([answer]))
         except OSError:
             return False
         return True
+
+    def _wait(self, request: int | None) -> None:
+        """Try again later, or end the guest when it has waited for long enough."""
+        seen, patience = self._seen, self._watch.patience
+        patience.refused()
+        if request is not None:
+            seen.waits_for = request
+        seen.next_try = time.monotonic() + PAUSE_S
+        if patience.is_over:
+            self._lose_log()
 
     def _on_end(self, said: bytes) -> None:
         # SECURITY: said once: a cell that was taken over must not get more time by saying it again
@@ -173,15 +199,17 @@ class Supervision:
                 case Request.START if not seen.has_started:
                     self._start()
                 case Request.FULL:
-                    seen.unsynced += ring.drain(self._writer)
+                    self._drain()
                 case Request.SYNC:
                     self._sync()
                 case Request.INTENT:
                     ring.drain_intent(self._writer)
-                    seen.unsynced += 1
+                    seen.has_intent = True
                     self._sync()
                 case _:
                     return STOP
+        except LogFullError:
+            raise
         except AuditError:
             self._lose_log()
             return STOP
@@ -200,11 +228,15 @@ class Supervision:
         self._seen.next_tick = now + _TICK_S
         self._watch.ring.refresh()
         self._check(now)
-        if not self._seen.is_log_broken:
+        if not self._seen.is_log_broken and now >= self._seen.next_try:
             try:
                 self._take(now)
+            except LogFullError:
+                self._wait(None)
             except AuditError:
                 self._lose_log()
+            else:
+                self._resume()
         for stream in [stream for stream in self._paused if not stream[2].is_full]:
             self._paused.remove(stream)
             selector.register(stream[1], selectors.EVENT_READ, self._reader(stream))
@@ -234,16 +266,29 @@ class Supervision:
 
     def _take(self, now: float) -> None:
         """Take what is complete, and make it durable from time to time."""
-        self._seen.unsynced += self._watch.ring.drain(self._writer)
-        if now >= self._seen.next_sync:
+        self._drain()
+        if now >= self._seen.next_sync or self._watch.patience.is_waiting:
             self._sync()
+            with contextlib.suppress(LogFullError):  # then the file that there is goes on
+                self._writer.rotate_if_large()
+
+    def _resume(self) -> None:
+        """Answer what the disk kept the cell from."""
+        self._watch.patience.taken()
+        if self._seen.waits_for is not None:
+            self._reply(self._seen.waits_for)
+
+    def _drain(self) -> None:
+        self._watch.ring.drain(self._writer)
 
     def _sync(self) -> None:
         """Make all that is complete durable."""
-        if self._watch.ring.drain(self._writer) + self._seen.unsynced:
-            self._writer.commit()
-            self._seen.unsynced = 0
-        self._seen.next_sync = time.monotonic() + _SYNC_S
+        self._drain()
+        seen, taken = self._seen, self._watch.ring.taken
+        if taken != seen.synced or seen.has_intent:
+            self._writer.commit(self._watch.ring.exec_id)
+            seen.synced, seen.has_intent = taken, False
+        seen.next_sync = time.monotonic() + _SYNC_S
 
     def _lose_log(self) -> None:
         self._seen.is_log_broken = True

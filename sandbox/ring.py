@@ -73,7 +73,7 @@ class Ring:
         # Words are read and written whole: half of a time or of a count would be another one.
         self._longs = memoryview(self._map).cast("Q")
         self._words = memoryview(self._map).cast("I")
-        self._exec_id = exec_id
+        self.exec_id = exec_id
         self._tail = 0
         self._arena_tail = 0
         self._counts: Counter[int] = Counter()
@@ -178,7 +178,7 @@ class Ring:
             raw = self._map[begin : begin + (high - low) * layout.RECORD_BYTES]
             records = np.frombuffer(raw, RECORD)
             arena, start = self._strings(records)
-            sink.append(self._exec_id, first_seq=self._tail, records=raw, arena=arena, arena_start=start)
+            sink.append(self.exec_id, first_seq=self._tail, records=raw, arena=arena, arena_start=start)
             self.kept.add(self._tail, records, arena, start)
             self._count(records)
             self._tail += high - low
@@ -201,7 +201,7 @@ class Ring:
         begin = layout.RECORDS + (self._tail & _RECORD_MASK) * layout.RECORD_BYTES
         record = np.frombuffer(self._map[begin : begin + layout.RECORD_BYTES], RECORD)
         arena, start = self._strings(record)
-        sink.intent(self._exec_id, seq=self._tail, record=record.tobytes(), arena=arena, arena_start=start)
+        sink.intent(self.exec_id, seq=self._tail, record=record.tobytes(), arena=arena, arena_start=start)
         self._intent = (self._tail, int(record["call"][0]) << 8 | int(record["decision"][0]))
 
     @staticmethod

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from audit.errors import AuditError
+from audit.events import MAX_TEXT, Gap
 from audit.receipt import Outcome, OutcomeKind
 from policy.plan import StdinMode, StdoutMode
 from sandbox.device_free import device_free
@@ -21,6 +22,7 @@ from sandbox.executor import Ended, Supervision, Watch
 from sandbox.monitor import tables
 from sandbox.outcome import judge
 from sandbox.outlet import Outlet
+from sandbox.patience import Patience
 from sandbox.ring import Ring, Totals
 from sandbox.shared_memory import make_readable
 from sandbox.summary import resources_of
@@ -116,6 +118,7 @@ class Stage:
             wall_ms=order.plan.limits.wall_ms,
             host_calls=order.plan.limits.host_calls,
             cancelled=order.cancelled,
+            patience=Patience(order.plan.audit.on_full_ms),
         )
 
     def _start(self, fds: Mapping[str, int], stack: contextlib.ExitStack) -> Cell:
@@ -127,12 +130,13 @@ class Stage:
         """Take the last records."""
         ring, failure = watch.ring, ended.failure
         try:
-            totals = ring.finish(self.writer)
+            totals = watch.patience.insist(lambda: ring.finish(self.writer))
             outcome = judge(ended.signs, is_sound=totals.is_sound)
         except AuditError as err:
             totals, failure = ring.totals(), failure or err
             message = f"{_LOST}: {ring.left} records are lost"
             outcome = Outcome(kind=OutcomeKind.LIMIT, limit="audit", message=message)
+            self._note_gap(ring, err)
         return Played(
             outcome=outcome,
             totals=totals,
@@ -142,6 +146,20 @@ class Stage:
             stderr=watch.streams[1][2],
             failure=failure,
         )
+
+
+    def _note_gap(self, ring: Ring, err: AuditError) -> None:
+        """Have the log say what it did not get, as soon as it takes that."""
+        if not ring.left:
+            return
+        gap = Gap(
+            exec_id=ring.exec_id,
+            first_seq=ring.taken,
+            last_seq=ring.taken + ring.left - 1,
+            reason=str(err)[:MAX_TEXT],
+            at_ns=time.time_ns(),
+        )
+        self.writer.note_gap(gap)
 
 
 def _lend(lent: contextlib.ExitStack, fd: int) -> int:

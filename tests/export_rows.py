@@ -52,7 +52,13 @@ def every_call_decision_and_stage() -> list[Row]:
             "right": "read" if is_refused else None, "dur_ns": -1 if stage is Stage.TRAP else 50,
         }  # fmt: skip
         if stage is Stage.SUMMARY:
-            changes |= {"n": 9, "t_last_ns": T0 + seq + 5_000_000, "dur_max_ns": 17, "errno": -2, "errnos": "0:7,8:2"}
+            changes |= {
+                "n": 9,
+                "t_last_ns": T0 + seq + 5_000_000,
+                "dur_max_ns": 17,
+                "errno": -2,
+                "errnos": "0:7,8:2",
+            }
         found.append(row(**changes))
     return found
 
@@ -83,8 +89,29 @@ UNUSUAL: list[Row] = [
 
 NASTY = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=40),
-    st.text(st.sampled_from("=+-@\t\r\n'\"\\|],;\x00\x01\x1b\u202e\ufeff\u2028 xu0ab\U000e0001\uff1d"), max_size=12),
-    st.sampled_from(["=1+1", "@SUM(1)", "-2", "+2", "'=1", "a,=1", 'a;"=1', "\\x41", "\\", "\\\\", " a ", " ", "", "k=v x=y", "\x01seq\x01"]),
+    st.text(
+        st.sampled_from("=+-@\t\r\n'\"\\|],;\x00\x01\x1b\u202e\ufeff\u2028 xu0ab\U000e0001\uff1d"),
+        max_size=12,
+    ),
+    st.sampled_from(
+        [
+            "=1+1",
+            "@SUM(1)",
+            "-2",
+            "+2",
+            "'=1",
+            "a,=1",
+            'a;"=1',
+            "\\x41",
+            "\\",
+            "\\\\",
+            " a ",
+            " ",
+            "",
+            "k=v x=y",
+            "\x01seq\x01",
+        ]
+    ),
 )
 _INT = st.integers(-(1 << 63), (1 << 63) - 1)
 _TEXT = st.none() | NASTY
@@ -99,7 +126,9 @@ ANY: dict[str, st.SearchStrategy[Any]] = {
     "class_uid": st.sampled_from([0, 1001, 1003, 1005, 1007, 4001, 6003, -1]),
     "payload": st.none() | st.binary(max_size=9), "payload_sha256": st.none() | st.binary(min_size=32, max_size=32),
 }  # fmt: skip
-ROWS = st.lists(st.fixed_dictionaries({}, optional=ANY).map(lambda changes: row(**changes)), min_size=1, max_size=4)
+ROWS = st.lists(
+    st.fixed_dictionaries({}, optional=ANY).map(lambda changes: row(**changes)), min_size=1, max_size=4
+)
 """Rows that differ from a plain one in some columns, in any way that their types allow."""
 
 

@@ -103,7 +103,9 @@ def _classification(event: Definition, chain: list[Definition]) -> Iterator[str]
             yield f"{key}: expected {value}, found {event.get(key)}"
 
 
-def _object(value: Definition, attributes: dict[str, Definition], where: str, profiles: set[str]) -> Iterator[str]:
+def _object(
+    value: Definition, attributes: dict[str, Definition], where: str, profiles: set[str]
+) -> Iterator[str]:
     for key, attribute in attributes.items():
         profile = attribute.get("profile")
         is_there = profile is None or profile in profiles
@@ -148,14 +150,23 @@ def _value(found: Any, kind: str, where: str, profiles: set[str]) -> Iterator[st
             yield f"{where}: is no {kind}"
         if "max_len" in known and len(str(found)) > known["max_len"]:
             yield f"{where}: longer than {known['max_len']}"
-        if "range" in known and not (isinstance(found, int) and known["range"][0] <= found <= known["range"][1]):
+        if "range" in known and not (
+            isinstance(found, int) and known["range"][0] <= found <= known["range"][1]
+        ):
             yield f"{where}: out of range"
         if kind in _LIMITS and isinstance(found, int) and not -_LIMITS[kind] <= found < _LIMITS[kind]:
             yield f"{where}: too large for {kind}"
         if "type" not in known:
             break
         kind = known["type"]
-    shapes = {"string_t": str, "integer_t": int, "long_t": int, "boolean_t": bool, "json_t": object, "float_t": float}
+    shapes = {
+        "string_t": str,
+        "integer_t": int,
+        "long_t": int,
+        "boolean_t": bool,
+        "json_t": object,
+        "float_t": float,
+    }
     if not isinstance(found, shapes[kind]) or (isinstance(found, bool) and kind in {"integer_t", "long_t"}):
         yield f"{where}: expected {kind}, found {type(found).__name__}"
 

@@ -83,11 +83,21 @@ The log's own events are Event Log Activity 1008 (audit on and off, reads, expor
 def page() -> str:
     """The whole page."""
     lines = [HEAD, *_forms(), "", "## Fields", ""]
-    lines += ["| Column | Parquet and Arrow | OCSF | also in | if absent | CEF | also in |", "|---|---|---|---|---|---|---|"]
+    lines += [
+        "| Column | Parquet and Arrow | OCSF | also in | if absent | CEF | also in |",
+        "|---|---|---|---|---|---|---|",
+    ]
     lines += [_line(field) for field in FIELDS]
     lines += ["", "CSV and NDJSON call a field by its column; `decision` is a word, bytes are hexadecimal."]
     labels = ", ".join(f"`{key}Label={word}`" for key, word in CEF_LABELS.items())
-    lines += [f"CEF has the labels {labels}.", CSV.rstrip(), OCSF.rstrip(), "", "## The same record in each form", *_examples()]
+    lines += [
+        f"CEF has the labels {labels}.",
+        CSV.rstrip(),
+        OCSF.rstrip(),
+        "",
+        "## The same record in each form",
+        *_examples(),
+    ]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -99,7 +109,9 @@ def _forms() -> Iterator[str]:
 def _line(field: Field) -> str:
     kind = SCHEMA.field(field.column).type
     name = "text" if pa.types.is_dictionary(kind) else str(kind)
-    absent = "" if field.ocsf.startswith(("metadata.", "actor.", "status_code", "policy.uid")) else _absent(field)
+    absent = (
+        "" if field.ocsf.startswith(("metadata.", "actor.", "status_code", "policy.uid")) else _absent(field)
+    )
     also = ", ".join(f"`{each}`" for each in field.also)
     cef_also = ", ".join(f"`{each}`" for each in field.cef_also)
     key = "" if field.cef is None else f"`{field.cef}`"
@@ -107,7 +119,11 @@ def _line(field: Field) -> str:
 
 
 def _absent(field: Field) -> str:
-    always = field.is_shared and field.absent is None and field.column in {"stage", "call", "class_uid", "activity_id", "decision", "disposition"}
+    always = (
+        field.is_shared
+        and field.absent is None
+        and field.column in {"stage", "call", "class_uid", "activity_id", "decision", "disposition"}
+    )
     if always or field.column in {"seq", "t_ns"}:
         return ""
     if field.column == "t_last_ns":
@@ -127,5 +143,7 @@ def _examples() -> Iterator[str]:
     told = EXAMPLE | {"decision": "deny"}
     sent = message(told, Sender(hostname="sandbox.example")).decode("utf-8-sig")
     yield from ("", "### A message of syslog", "", "```text", sent, "```")
-    record = json.dumps(log_record(told, observed_ns=EXAMPLE["t_ns"] + 1_000_000), indent=1, ensure_ascii=False)
+    record = json.dumps(
+        log_record(told, observed_ns=EXAMPLE["t_ns"] + 1_000_000), indent=1, ensure_ascii=False
+    )
     yield from ("", "### A log record of OTLP", "", "```json", record, "```")

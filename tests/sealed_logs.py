@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,7 +18,9 @@ import pyarrow.parquet as pq
 from audit import canonical
 from audit.chunks import chunk_leaves, context_of
 from audit.columns import OPENED, SCHEMA, WORDS
+from audit.gather import Reading
 from audit.receipt import CallCount, Receipt
+from audit.recovery import recover
 from audit.start import ExecutionStart
 from audit.times import to_rfc3339
 from audit.tlog.key_files import KeyFolder
@@ -27,8 +29,9 @@ from audit.tlog.merkle import root_of
 from audit.tlog.receipt_notes import sign_receipts
 from audit.tlog.rotation import rotate
 from audit.tlog.signer import sign_head
+from audit.writer import AuditWriter
 from sandbox.monitor.decode import decode
-from tests.records import STORY, T0, Call, frame, receipt, start
+from tests.records import STORY, T0, Call, frame, receipt, start, tell
 
 ORIGIN = "example.com/audit"
 REFUSED = {"deny", "would_deny", "limit"}
@@ -217,6 +220,38 @@ def small_log(base: Path) -> SealedLog:
     made.seal([(two, rows_of(two, STORY[6:], first_seq=6))])
     made.finish(two)
     made.sign()
+    return made
+
+
+def real_log(base: Path) -> SealedLog:
+    """Four executions of two tenants, one of them killed, written and sealed by what does it in the product."""
+    made = SealedLog.create(base)
+    runs = [
+        start(number=1),
+        start(number=2, tenant="acme.x/y"),
+        start(number=3),
+        start(number=4, tenant="acme.x/y"),
+    ]
+    for of, rounds in ((runs[0], 30), (runs[1], 2), (runs[2], 1), (runs[3], 1)):
+        writer = AuditWriter(made.folder)
+        tell(writer, of, rounds=rounds, is_ended=False)
+        if of is not runs[2]:  # nobody ends this one: the sealer counts its records
+            counts = Counter(
+                (call.rpartition(".")[2], WORDS[decision])
+                for call, decision in zip(
+                    *(rows_of(of, STORY).column(c).to_pylist() for c in ("call", "decision")), strict=True
+                )
+            )
+            calls = tuple(
+                CallCount(call=c, decision=d, count=n * rounds) for (c, d), n in sorted(counts.items())
+            )
+            given = receipt(of, records=rounds * len(STORY))
+            writer.end(of.exec_id, replace(given, calls=calls, tenant=of.tenant))
+        writer.close()
+        recover(made.folder, Reading(decode))
+        made.sign()
+        if of is runs[1]:
+            made.rotate()
     return made
 
 

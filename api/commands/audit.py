@@ -18,6 +18,7 @@ from api.commands import (
     audit_checkpoint,
     audit_control,
     audit_executions,
+    audit_export,
     audit_files,
     audit_hash,
     audit_key,
@@ -142,6 +143,7 @@ def with_time(row: dict[str, object]) -> dict[str, object]:
 
 
 COMMAND.add_command(audit_checkpoint.COMMAND)
+COMMAND.add_command(audit_export.COMMAND)
 COMMAND.add_command(audit_hash.COMMAND)
 COMMAND.add_command(audit_key.COMMAND)
 COMMAND.add_command(audit_prove.COMMAND)

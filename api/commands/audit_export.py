@@ -74,7 +74,6 @@ def COMMAND(  # noqa: N802  # the name that every command file gives its command
     is_stdout = str(out) == _STDOUT
     beside = manifest if manifest is not None or is_stdout else out.with_name(f"{out.name}.manifest.json")
     _check(form, () if is_stdout else (out,), beside, is_stdout=is_stdout, force=force)
-    chosen = filter_of(wanted)
     request = Request(
         made_by=local_actor(),
         made_at_ns=time.time_ns(),
@@ -83,6 +82,7 @@ def COMMAND(  # noqa: N802  # the name that every command file gives its command
         source=Source(version=program_version()),
     )
     with open_log(audit_dir) as reader:
+        chosen = filter_of(wanted)
         if is_stdout:
             made = _written(reader, chosen, form, request=request, out=sys.stdout.buffer)
             sys.stdout.buffer.flush()

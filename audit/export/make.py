@@ -94,7 +94,9 @@ def export_rows(
     proving = _Counted(evidence)
     source = Source(request.source.version, request.source.node, checkpoint)
     sink = cast("BinaryIO", hashed)
-    written = _write(seen.passed(rows), sink, form, proving if is_asked else evidence, request=request, source=source)
+    written = _write(
+        seen.passed(rows), sink, form, proving if is_asked else evidence, request=request, source=source
+    )
     return ExportManifest(
         form=form.value,
         media_type=media_type(form),

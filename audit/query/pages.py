@@ -23,6 +23,7 @@ from audit.filters import RecordFilter
 from audit.query.engine import Engine
 from audit.query.planner import Kind, Plan, Step
 from audit.statement import Conditions
+from audit.tail import Look
 
 _FIRST, _LAST = "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff"
 _MOST = (1 << 63) - 1
@@ -181,16 +182,17 @@ class Pieces:
 
         Each file is taken to hold its rows evenly over its time.
         """
-        lows = np.array([float(step.source.t_min_ns) for step in self.steps])
-        highs = np.array([float(step.source.t_max_ns) + 1 for step in self.steps])
+        # from the edge: a time since 1970 has more digits than a float
+        lows = np.array([float(step.source.t_min_ns - edge) for step in self.steps])
+        spans = np.array([float(step.source.t_max_ns - step.source.t_min_ns + 1) for step in self.steps])
         rows = np.array([float(_rows(step)) for step in self.steps])
         final = self.steps_end()
         near, far = 0, abs(final - edge)
 
         def held(span: int) -> float:
-            low, high = (edge, edge + span) if self.is_ascending else (edge - span, edge)
-            shared = np.clip(np.minimum(highs, high) - np.maximum(lows, low), 0, None)
-            return float((rows * shared / (highs - lows)).sum())
+            low, high = (0, span) if self.is_ascending else (-span, 0)
+            shared = np.clip(np.minimum(lows + spans, high) - np.maximum(lows, low), 0, None)
+            return float((rows * shared / spans).sum())
 
         if held(far) <= size or far <= 1:
             return None
@@ -224,10 +226,12 @@ def _rows(step: Step) -> int:
     return max(rows or 0, 1)
 
 
-def snapshot_of(steps: Sequence[Step], t_max_ns: int | None, live: tuple[tuple[str, int], ...]) -> Snapshot:
+def snapshot_of(steps: Sequence[Step], look: Look, tree_size: int) -> Snapshot:
     """Say what there is now, for the pages that follow."""
-    times = [step.source.t_max_ns for step in steps] + ([] if t_max_ns is None else [t_max_ns])
-    return Snapshot(max(times, default=-_MOST), live)
+    times = [step.source.t_max_ns for step in steps] + [
+        look.t_max_ns if look.t_max_ns is not None else -_MOST
+    ]
+    return Snapshot(max(times), look.live, tree_size)
 
 
 def _plain(table: pa.Table) -> pa.Table:

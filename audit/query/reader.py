@@ -2,7 +2,7 @@
 
 How each is answered is in the other modules of this package; this one is longer because every question has
 its method here. INVARIANT: the write-ahead log is looked at before the catalogue is asked, so a record that
-is sealed meanwhile is found once, in one of the two; and nothing of a tenant that a filter leaves out is given.
+is sealed meanwhile is found once, in one of the two; and nothing of a tenant out of scope is given.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class Page:
     rows: tuple[Row, ...]
     next: str | None
     is_complete: bool = True
+    tree_size: int = 0  # leaves of the transparency log that were known at the first page
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +123,9 @@ class AuditReader:
 
     def records(self, wanted: RecordFilter) -> Page:
         """Give one page of records, as columns by name; `decision` is a word."""
-        found, following = self._page(wanted, seconds=self._page_seconds)
-        names = wanted.fields or SCHEMA.names
-        return Page(
-            tuple(_worded(row) for row in found.rows.select(list(names)).to_pylist()),
-            following,
-            found.is_complete,
-        )
+        found, following, tree_size = self._page(wanted, seconds=self._page_seconds)
+        rows = found.rows.select(list(wanted.fields or SCHEMA.names)).to_pylist()
+        return Page(tuple(_worded(row) for row in rows), following, found.is_complete, tree_size)
 
     def stream(self, wanted: RecordFilter, *, limit: int | None = None) -> Iterator[Row]:
         """Give records page by page, `limit` in all or every one; the filter's own limit is ignored."""
@@ -147,7 +144,7 @@ class AuditReader:
         """Give every record that the filter names as columns, in the order of pages; its limit is ignored."""
         cursor = wanted.cursor
         while True:
-            found, cursor = self._page(replace(wanted, limit=MAX_LIMIT, cursor=cursor), seconds=None)
+            found, cursor, _ = self._page(replace(wanted, limit=MAX_LIMIT, cursor=cursor), seconds=None)
             yield from found.rows.combine_chunks().to_batches()
             if cursor is None:
                 return
@@ -156,20 +153,17 @@ class AuditReader:
         """Say which files the first page of a filter would come from; nothing is read."""
         return self._view(wanted).plan
 
-    def _page(self, wanted: RecordFilter, *, seconds: float | None) -> tuple[Found, str | None]:
+    def _page(self, wanted: RecordFilter, *, seconds: float | None) -> tuple[Found, str | None, int]:
         mark = self._cursors.read(wanted)
+        tree_size = self._catalogue.entries_read() if mark is None else mark.snapshot.tree_size
         view = self._view(wanted, mark)
         where = view.where.after(None if mark is None else mark.position, is_ascending=wanted.is_ascending)
         where = where.within(None if mark is None else mark.snapshot)
         found = Scan(self._engine, wanted, view.look.table, where, view.plan, mark, seconds).page()
         if found.following is None:
-            return found, None
-        snapshot = (
-            snapshot_of(view.plan.steps, view.look.t_max_ns, view.look.live)
-            if mark is None
-            else mark.snapshot
-        )
-        return found, self._cursors.make(wanted, Mark(found.following, snapshot))
+            return found, None, tree_size
+        snapshot = snapshot_of(view.plan.steps, view.look, tree_size) if mark is None else mark.snapshot
+        return found, self._cursors.make(wanted, Mark(found.following, snapshot)), tree_size
 
     # --- totals -------------------------------------------------------------------------------
 

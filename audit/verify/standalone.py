@@ -580,7 +580,7 @@ class Span:
                 self.refused.append(rows[at * 160 : at * 160 + 160])
         self.hash(rows)
 
-    def add_fast(self, rows: bytes, at: Table, names: Sequence[str]) -> None:
+    def add_fast(self, rows: bytes, at: Table, names: list[str]) -> None:
         """The same with numpy, for many rows; `at` numbers the names of the calls."""
         made = np.frombuffer(rows, [*NUMBERS.items(), ("rest", "V82")])
         seq, t_ns, n = made["seq"], made["t_ns"], made["n"]
@@ -705,6 +705,7 @@ class Part:
     chunks: int
     leaves: list[bytes] | None = None
     span: Span | None = None
+    has_refusals: bool = False  # its refused rows were looked at
 
 
 @dataclass(slots=True)
@@ -1268,6 +1269,8 @@ class Audit:
                 self.check_refusals(segment, table)
             elif refused and child(segment.manifest, "files").get("refusals") is None:
                 raise Problem("there are refusals, and no file of them")
+            for part in segment.parts:
+                part.has_refusals = not refused or "refusals" in segment.good
         except Exception as err:  # noqa: BLE001  # whatever a library says of a file: it does not verify
             self.report.add("refusals", err, **segment.where)
 
@@ -1308,10 +1311,11 @@ class Audit:
             self.report.checked["refusals that have their leaf"] += 1
 
     def check_refusals_left(self) -> None:
-        """A leaf of a refusal is about a row, unless the rows of its execution cannot be looked at."""
-        is_known = {name: all(part.span for part in parts) for name, parts in self.parts.items()}
+        """A leaf of a refusal is about a row, unless the rows in its place cannot be looked at."""
+        is_all_here = not self.pruned and len(self.segments) == self.report.checked["segments"]
         for (exec_id, seq), leaf in self.refusals.items():
-            if exec_id not in self.incomplete and is_known.get(exec_id, not self.pruned):
+            parts = [part for part in self.parts.get(exec_id, []) if part.first <= seq <= part.last]
+            if all(part.has_refusals for part in parts) if parts else is_all_here:
                 self.report.add("refusal", "no row is like it", leaf=leaf, execution=exec_id, seq=seq)
 
     # --- executions ---

@@ -30,7 +30,7 @@ def test_a_cursor_comes_back(t_ns, seq, horizon, live, prefix):
     wanted = RecordFilter(path_prefix=prefix)
     mark = Mark(
         Position(t_ns=t_ns, exec_id=ID, seq=seq),
-        Snapshot(horizon, tuple((new_execution_id(), one) for one in live)),
+        Snapshot(horizon, tuple((new_execution_id(), one) for one in live), 7),
     )
     assert OURS.read(replace(wanted, cursor=OURS.make(wanted, mark))) == mark
 

@@ -44,7 +44,10 @@ def read_back(line):
 
 def carried(of):
     digest = of["payload_sha256"]
-    found = of | {"decision": WORDS[of["decision"]], "payload_sha256": None if digest is None else digest.hex()}
+    found = of | {
+        "decision": WORDS[of["decision"]],
+        "payload_sha256": None if digest is None else digest.hex(),
+    }
     return {name: value for name, value in found.items() if name != "payload"}
 
 
@@ -63,11 +66,15 @@ def test_every_call_comes_back_and_by_default_only_refusals_and_traps_are_writte
 
 @given(NASTY)
 def test_no_text_ends_its_line_its_field_or_its_value(text):
-    (line,) = made([row(decision=2, call=f"x.{text}", target=text, guest_target=text, rule_id=text, tenant_id=text)])
+    (line,) = made(
+        [row(decision=2, call=f"x.{text}", target=text, guest_target=text, rule_id=text, tenant_id=text)]
+    )
     header, values = cef_values(line)
     assert len(line.splitlines()) == 1
     assert header[0] == "CEF:0"
-    assert set(values) <= {key for field in FIELDS for key in (field.cef, *field.cef_also)} | {f"{key}Label" for key in CEF_LABELS}
+    assert set(values) <= {key for field in FIELDS for key in (field.cef, *field.cef_also)} | {
+        f"{key}Label" for key in CEF_LABELS
+    }
     assert not any(value != value.strip() for value in values.values())
 
 
@@ -88,7 +95,10 @@ def test_the_header_says_what_happened():
     assert f" rt={row()['t_ns'] // 10**6} " in line
 
 
-@pytest.mark.parametrize(("changes", "severity"), [({"decision": 2}, 6), ({"decision": 5}, 7), ({"decision": 3}, 4), ({"stage": 2}, 5), ({}, 2)])
+@pytest.mark.parametrize(
+    ("changes", "severity"),
+    [({"decision": 2}, 6), ({"decision": 5}, 7), ({"decision": 3}, 4), ({"stage": 2}, 5), ({}, 2)],
+)
 def test_severities_follow_decisions(changes, severity):
     (line,) = made([row(**changes)], is_all=True)
     assert cef_values(line)[0][6] == str(severity)

@@ -59,7 +59,7 @@ def test_no_cell_begins_a_formula_whatever_separates_cells(text):
     for separator in ",;|\t":
         for line in content.splitlines():
             for field in line.split(separator):
-                inner = field.lstrip(" \u3000\xa0\"")
+                inner = field.lstrip(' \u3000\xa0"')
                 assert not re.match(r"[=+@\uff1d\uff0b\uff0d\uff20]|-(?!\d+$)", inner), field
 
 

@@ -25,7 +25,11 @@ def test_a_field_for_ones_own_use_is_labelled_and_used(key):
 
 
 def test_every_field_for_ones_own_use_is_labelled():
-    own = {field.cef for field in FIELDS if field.cef and field.cef[:2] in {"cs", "cn"} and field.cef[2:].isdigit()}
+    own = {
+        field.cef
+        for field in FIELDS
+        if field.cef and field.cef[:2] in {"cs", "cn"} and field.cef[2:].isdigit()
+    }
     assert own == set(CEF_LABELS)
 
 

@@ -44,7 +44,12 @@ class Reader:
 def made(rows, form, *, request=REQUEST, evidence=None, wanted=None):
     out = io.BytesIO()
     manifest = export(
-        Reader(rows), wanted or RecordFilter(), form=form, out=out, evidence=evidence or NoEvidence(), request=request
+        Reader(rows),
+        wanted or RecordFilter(),
+        form=form,
+        out=out,
+        evidence=evidence or NoEvidence(),
+        request=request,
     )
     return manifest, out.getvalue()
 
@@ -69,7 +74,10 @@ def test_no_rows_are_an_export_too(form):
 
 
 def test_calls_times_tenants_and_masks_are_counted():
-    rows = [row(n=9, t_last_ns=T0 + 5, tenant_id="b", masked=int(Masked.TARGET)), row(t_ns=T0 - 3, tenant_id="a", masked=int(Masked.PAYLOAD))]
+    rows = [
+        row(n=9, t_last_ns=T0 + 5, tenant_id="b", masked=int(Masked.TARGET)),
+        row(t_ns=T0 - 3, tenant_id="a", masked=int(Masked.PAYLOAD)),
+    ]
     manifest, _ = made(rows, Form.NDJSON)
     assert (manifest.calls, manifest.t_min_ns, manifest.t_max_ns) == (10, T0 - 3, T0 + 5)
     assert manifest.tenants == ("a", "b")
@@ -85,11 +93,22 @@ def test_what_cef_leaves_out_is_not_told_of():
     assert (everything.tenants, everything.left_out, everything.wanted) == (("a", "b"), 0, {})
 
 
-@pytest.mark.parametrize(("limit", "kept", "is_complete"), [(1, 1, False), (7, 7, False), (119, 119, False), (120, 120, True), (999, 120, True)])
+@pytest.mark.parametrize(
+    ("limit", "kept", "is_complete"),
+    [(1, 1, False), (7, 7, False), (119, 119, False), (120, 120, True), (999, 120, True)],
+)
 def test_a_limit_cuts_and_says_so(limit, kept, is_complete):
-    manifest, content = made([row(seq=seq) for seq in range(120)], Form.PARQUET, request=Request(made_by="x", made_at_ns=T0, limit=limit))
+    manifest, content = made(
+        [row(seq=seq) for seq in range(120)],
+        Form.PARQUET,
+        request=Request(made_by="x", made_at_ns=T0, limit=limit),
+    )
     assert pq.read_table(io.BytesIO(content)).column("seq").to_pylist() == list(range(kept))
-    assert (manifest.rows, manifest.is_complete, manifest.cut) == (kept, is_complete, None if is_complete else f"limit of {limit} rows")
+    assert (manifest.rows, manifest.is_complete, manifest.cut) == (
+        kept,
+        is_complete,
+        None if is_complete else f"limit of {limit} rows",
+    )
 
 
 def test_the_manifest_is_canonical_and_holds_the_checkpoint_and_the_filter():
@@ -122,7 +141,14 @@ def test_the_log_is_told_the_digests():
 
 def test_all_columns_are_written_whatever_columns_were_asked_for():
     reader = Reader([row()])
-    export(reader, RecordFilter(fields=("seq",)), form=Form.CSV, out=io.BytesIO(), evidence=NoEvidence(), request=REQUEST)
+    export(
+        reader,
+        RecordFilter(fields=("seq",)),
+        form=Form.CSV,
+        out=io.BytesIO(),
+        evidence=NoEvidence(),
+        request=REQUEST,
+    )
     assert reader.wanted == RecordFilter()
 
 
@@ -144,7 +170,9 @@ class Trickle(io.RawIOBase):
 def test_a_sink_that_takes_little_at_a_time_gets_everything(form):
     sink = Trickle()
     rows = [row(seq=seq) for seq in range(50)]
-    manifest = export_rows(iter([table(rows)]), {}, form=form, out=sink, evidence=NoEvidence(), request=REQUEST)
+    manifest = export_rows(
+        iter([table(rows)]), {}, form=form, out=sink, evidence=NoEvidence(), request=REQUEST
+    )
     assert hashlib.sha256(sink.taken).hexdigest() == manifest.sha256
 
 
@@ -159,7 +187,14 @@ class Full(io.RawIOBase):
 @pytest.mark.parametrize("form", Form)
 def test_a_sink_that_fails_fails_the_export(form):
     with pytest.raises(OSError, match="No space"):
-        export_rows(iter([table([row(decision=2)])]), {}, form=form, out=Full(), evidence=NoEvidence(), request=REQUEST)
+        export_rows(
+            iter([table([row(decision=2)])]),
+            {},
+            form=form,
+            out=Full(),
+            evidence=NoEvidence(),
+            request=REQUEST,
+        )
 
 
 def test_rows_are_handed_on_before_all_are_read():

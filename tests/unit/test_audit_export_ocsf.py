@@ -159,7 +159,11 @@ def test_a_record_that_is_not_sealed_says_so():
 
 def test_rows_of_a_piece_each_get_their_own_chunk():
     other = "01a1ee56-5e00-7000-8000-000000000001"
-    rows = [row(seq=seq, exec_id=name) for seq in (300, 5, 999, 1000, 127, 128) for name in (PLAIN["exec_id"], other)]
+    rows = [
+        row(seq=seq, exec_id=name)
+        for seq in (300, 5, 999, 1000, 127, 128)
+        for name in (PLAIN["exec_id"], other)
+    ]
     found = events(rows, Sealed())
     for each, event in zip(rows, found, strict=True):
         proof = event.get("attestation_list")
@@ -178,8 +182,18 @@ def test_a_summary_row_has_a_count_and_a_window_and_a_single_call_has_none():
 
 def test_a_refusal_is_denied_alerting_and_failed_and_its_twin_is_not():
     refused, allowed = events([row(decision=2, disposition=2, errno=76, reason="rule"), row()])
-    assert (refused["action_id"], refused["status_id"], refused["is_alert"], refused["severity"]) == (2, 2, True, "Medium")
-    assert (allowed["action_id"], allowed["status_id"], allowed["is_alert"], allowed["severity"]) == (1, 1, False, "Informational")
+    assert (refused["action_id"], refused["status_id"], refused["is_alert"], refused["severity"]) == (
+        2,
+        2,
+        True,
+        "Medium",
+    )
+    assert (allowed["action_id"], allowed["status_id"], allowed["is_alert"], allowed["severity"]) == (
+        1,
+        1,
+        False,
+        "Informational",
+    )
     assert refused["status_detail"] == "rule"
 
 

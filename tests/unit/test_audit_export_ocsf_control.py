@@ -24,7 +24,9 @@ class Event:
     at_ns: int = T0
     actor: str = "user:ada(1000)"
     tenant: str | None = "acme"
-    details: dict[str, str | int | None] = field(default_factory=lambda: {"policy": "p1", "rows": 1 << 60, "none": None})
+    details: dict[str, str | int | None] = field(
+        default_factory=lambda: {"policy": "p1", "rows": 1 << 60, "none": None}
+    )
 
 
 @pytest.mark.parametrize("word", WORDS)
@@ -47,7 +49,9 @@ def test_a_policy_is_created_changed_or_deleted(action, activity):
 
 def test_an_event_without_its_log_is_refused_and_one_with_it_is_not():
     found = control_event(Event("export"), Source())
-    assert ocsf_schema.faults({key: value for key, value in found.items() if not key.startswith("log_")}) != []
+    assert (
+        ocsf_schema.faults({key: value for key, value in found.items() if not key.startswith("log_")}) != []
+    )
     assert ocsf_schema.faults({key: value for key, value in found.items() if key != "log_name"}) == []
 
 

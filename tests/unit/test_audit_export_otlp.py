@@ -32,5 +32,7 @@ def test_any_row_is_json_and_its_columns_come_back(rows):
         for attribute in record["attributes"]:
             ((kind, value),) = attribute["value"].items()
             found[attribute["key"].removeprefix("wasmgate.")] = int(value) if kind == "intValue" else value
-        raw = {name: None if told[name] is None else told[name].hex() for name in ("payload", "payload_sha256")}
+        raw = {
+            name: None if told[name] is None else told[name].hex() for name in ("payload", "payload_sha256")
+        }
         assert {name: found.get(name) for name in SCHEMA.names} == told | raw

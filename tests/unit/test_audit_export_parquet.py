@@ -68,7 +68,14 @@ def test_no_rows_give_a_file_that_can_be_read(form, read):
 
 
 def test_text_that_an_engine_gave_uncoded_is_taken_too():
-    plain = pa.table({name: table([row()]).column(name).cast("string") if pa.types.is_dictionary(SCHEMA.field(name).type) else table([row()]).column(name) for name in SCHEMA.names})
+    plain = pa.table(
+        {
+            name: table([row()]).column(name).cast("string")
+            if pa.types.is_dictionary(SCHEMA.field(name).type)
+            else table([row()]).column(name)
+            for name in SCHEMA.names
+        }
+    )
     assert from_parquet(made(parquet, [plain])[1]).to_pylist() == [row()]
 
 

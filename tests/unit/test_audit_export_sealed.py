@@ -44,7 +44,9 @@ def rows_of(exec_id):
 
 
 def leaves_of(exec_id, rows):
-    return chunk_leaves(table(rows), exec_id, context_of(exec_id, PLAIN["tenant_id"], PLAIN["module_id"], PLAIN["policy_id"]))
+    return chunk_leaves(
+        table(rows), exec_id, context_of(exec_id, PLAIN["tenant_id"], PLAIN["module_id"], PLAIN["policy_id"])
+    )
 
 
 @pytest.fixture
@@ -52,15 +54,21 @@ def log(tmp_path):
     folder = tmp_path / "seg/tenant=default"
     folder.mkdir(parents=True)
     segment = Segment(folder / "a.parquet", folder / "a.chunks")
-    pq.write_table(pa.concat_tables([table(rows_of(FIRST)), table(rows_of(SECOND))]), segment.path, row_group_size=100)
-    segment.chunks_path.write_bytes(b"".join(leaf for name in SEQS for leaf in leaves_of(name, rows_of(name))))
+    pq.write_table(
+        pa.concat_tables([table(rows_of(FIRST)), table(rows_of(SECOND))]), segment.path, row_group_size=100
+    )
+    segment.chunks_path.write_bytes(
+        b"".join(leaf for name in SEQS for leaf in leaves_of(name, rows_of(name)))
+    )
     checkpoint(tmp_path, 3)
     return Catalogue(tmp_path, (segment,), {"seg/tenant=default/a.parquet": 2})
 
 
 def checkpoint(root, size):
     (root / "tlog").mkdir(exist_ok=True)
-    (root / "tlog/checkpoint").write_text(f"wasmgate.example/log\n{size}\nAAAA\n\n— wasmgate.example/log AbCd\n")
+    (root / "tlog/checkpoint").write_text(
+        f"wasmgate.example/log\n{size}\nAAAA\n\n— wasmgate.example/log AbCd\n"
+    )
 
 
 @pytest.mark.parametrize("exec_id", SEQS)
@@ -95,7 +103,9 @@ def test_without_a_checkpoint_nothing_is_proved(log):
     assert (evidence.tree_size, evidence.checkpoint(), evidence.chunk_of(FIRST, 0)) == (None, None, None)
 
 
-@pytest.mark.parametrize("text", ["", "origin\n", "origin\n-1\nAAAA\n\n", "origin\n12x\nAAAA\n\n", "origin\n\u0663\nAAAA\n\n"])
+@pytest.mark.parametrize(
+    "text", ["", "origin\n", "origin\n-1\nAAAA\n\n", "origin\n12x\nAAAA\n\n", "origin\n\u0663\nAAAA\n\n"]
+)
 def test_a_file_that_is_no_checkpoint_is_refused(log, text):
     (log.root / "tlog/checkpoint").write_text(text)
     with pytest.raises(FormatError):

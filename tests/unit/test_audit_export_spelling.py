@@ -22,7 +22,14 @@ def test_what_is_spelt_comes_back(text):
 
 @pytest.mark.parametrize(
     ("text", "wanted"),
-    [("a\x00b", r"a\x00b"), ("\n", r"\x0a"), ("\\n", r"\\n"), ("\u202e", r"\u202e"), ("\U000e0001", r"\U000e0001"), ("plain é", "plain é")],
+    [
+        ("a\x00b", r"a\x00b"),
+        ("\n", r"\x0a"),
+        ("\\n", r"\\n"),
+        ("\u202e", r"\u202e"),
+        ("\U000e0001", r"\U000e0001"),
+        ("plain é", "plain é"),
+    ],
 )
 def test_the_escapes_are_those_that_are_documented(text, wanted):
     assert spelt(text) == wanted

@@ -45,14 +45,24 @@ def test_hostile_text_comes_back(target, rule, call):
     assert [unspelt(values[name]) for name in ("target", "rule_id", "call")] == [target, rule, f"x.{call}"]
 
 
-@given(st.integers(1024, 3000), st.integers(0, 4096), st.sampled_from("a\\]\"é\U0001f600\x00\u202e"))
+@given(st.integers(1024, 3000), st.integers(0, 4096), st.sampled_from('a\\]"é\U0001f600\x00\u202e'))
 def test_a_message_is_bounded_and_says_what_was_cut(most, length, letter):
-    raw = message(told(target=letter * length, guest_target=letter * length, target2="x"), Sender(max_bytes=most, hostname="h" * 300))
+    raw = message(
+        told(target=letter * length, guest_target=letter * length, target2="x"),
+        Sender(max_bytes=most, hostname="h" * 300),
+    )
     assert len(raw) <= most
     _, values = parsed(raw)
     assert ("cut" in values) == any(
         values.get(name) is None or len(unspelt_start(values[name])) < size
-        for name, size in (("target", length), ("guest_target", length), ("target2", 1), ("module_id", 71), ("policy_id", 71), ("exec_id", 36))
+        for name, size in (
+            ("target", length),
+            ("guest_target", length),
+            ("target2", 1),
+            ("module_id", 71),
+            ("policy_id", 71),
+            ("exec_id", 36),
+        )
     )
 
 

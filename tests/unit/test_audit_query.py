@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import fnmatch
 import itertools
+from dataclasses import replace
+from uuid import UUID
 
 import duckdb
 import pytest
@@ -11,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.catalogue import Catalogue
+from audit.columns import SCHEMA
 from audit.errors import FilterError, QueryError
 from audit.filters import RecordFilter
 from audit.query import AuditReader
@@ -144,12 +148,12 @@ FILTERS = st.builds(
     from_ns=st.sampled_from([None, T0 + 3000, T0 + 2_000_000]),
     to_ns=st.sampled_from([None, T0 + 9000, T0 + 2_000_500]),
     after_seq=st.sampled_from([None, None, -1, 0, 5, 1 << 62]),
-    limit=st.integers(1, 20),
+    limit=st.sampled_from([2, 9, 20]),
     ascending=st.sampled_from([None, True, False]),
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=40, deadline=None)
 @given(FILTERS)
 def test_a_filter_gives_what_a_plain_look_gives(log, everything, wanted):
     digests = {"sample": {FIRST.module_digest}, "other": {SECOND.module_digest}}.get(
@@ -280,3 +284,86 @@ def test_an_execution_that_was_refused_before_it_began_has_a_receipt_and_no_rows
         assert found.receipt is not None
         assert found.receipt.outcome.kind is OutcomeKind.EXITED
         assert reader.stats(RecordFilter()).records == 0
+
+
+@pytest.mark.parametrize("is_up", [True, False])
+def test_pages_are_of_what_there_was_at_the_first_while_the_log_grows(tmp_path, is_up):
+    writer, one, two = AuditWriter(tmp_path), start(), start(number=1)
+    tell(writer, one, rounds=3)
+    tell(writer, two, rounds=2, is_ended=False)
+    with AuditReader(tmp_path, decode, cursor_key=b"k" * 32) as reader:
+        wanted = RecordFilter(limit=4, ascending=is_up)
+        there = [(row["exec_id"], row["seq"]) for row in reader.records(replace(wanted, limit=100)).rows]
+        page, found = reader.records(wanted), []
+        for number in itertools.count():
+            found += [(row["exec_id"], row["seq"]) for row in page.rows]
+            if page.next is None:
+                break
+            # records of the one that goes on, as old as those that are there; a new one; and sealing
+            first = (2 + number) * len(STORY)
+            made, arena = pack(STORY, first_seq=first, t0=two.started_at_ns - first * 1000)
+            writer.append(two.exec_id, first_seq=first, records=made.tobytes(), arena=arena)
+            tell(writer, start(number=10 + number))
+            writer.rotate()
+            recover(tmp_path, decode)
+            with AuditReader(tmp_path, decode, cursor_key=b"k" * 32) as again:  # as after a restart
+                page = again.records(replace(wanted, cursor=page.next))
+        assert found == there
+        assert len(there) == 5 * len(STORY)
+    writer.close()
+
+
+def test_a_cursor_is_of_one_reader_unless_they_share_a_key(tmp_path):
+    writer = AuditWriter(tmp_path)
+    tell(writer, start())
+    with AuditReader(tmp_path, decode) as one, AuditReader(tmp_path, decode) as other:
+        cursor = one.records(RecordFilter(limit=1)).next
+        assert one.records(RecordFilter(limit=1, cursor=cursor)).rows
+        with pytest.raises(FilterError, match="cursor"):
+            other.records(RecordFilter(limit=1, cursor=cursor))
+    writer.close()
+
+
+def test_a_cursor_says_nothing_of_other_tenants(tmp_path):
+    writer, mine, theirs = AuditWriter(tmp_path), start(tenant="mine"), start(number=1, tenant="theirs")
+    tell(writer, mine, is_ended=False)
+    tell(writer, theirs, is_ended=False)
+    with AuditReader(tmp_path, decode) as reader:
+        cursor = reader.records(RecordFilter(limit=1, tenants=("mine",))).next
+        raw = base64.urlsafe_b64decode(cursor + "==")
+        assert UUID(mine.exec_id).bytes in raw
+        assert UUID(theirs.exec_id).bytes not in raw
+    writer.close()
+
+
+def test_only_the_wanted_columns_come(log):
+    rows = log.records(RecordFilter(fields=("call", "decision"), limit=3)).rows
+    assert [set(row) for row in rows] == [{"call", "decision"}] * 3
+
+
+def test_batches_are_every_record_with_the_stored_columns(log, everything):
+    batches = list(log.batches(RecordFilter(ascending=True, limit=2)))
+    assert sum(batch.num_rows for batch in batches) == len(everything)
+    assert batches[0].schema.names == SCHEMA.names
+
+
+def test_executions_are_of_the_tenants_outcomes_and_times_that_are_asked_for(tmp_path):
+    writer = AuditWriter(tmp_path)
+    for number in range(6):
+        tell(writer, start(number=number, tenant="ab"[number % 2]), is_ended=number < 4)
+    with AuditReader(tmp_path, decode) as reader:
+
+        def numbers(**kw):
+            return [int(item.exec_id[-2:], 16) for item in reader.executions(limit=10, **kw)]
+
+        for _ in range(2):
+            assert numbers() == [5, 4, 3, 2, 1, 0]
+            assert numbers(tenants=("a",)) == [4, 2, 0]
+            assert numbers(tenants=()) == []
+            assert numbers(outcome=OutcomeKind.EXITED) == [3, 2, 1, 0]
+            assert numbers(outcome=OutcomeKind.KILLED) == []
+            assert numbers(from_ns=T0 + 2_000_000, to_ns=T0 + 4_000_000) == [3, 2]
+            assert [item.tenant for item in reader.executions(limit=2)] == ["b", "a"]
+            writer.rotate()
+            recover(tmp_path, decode)
+    writer.close()

@@ -62,27 +62,31 @@ TIMES = st.integers(T0 - MINUTE_NS, T0 + 7 * MINUTE_NS) | st.integers(-1, 7).map
 )
 
 
+WANTED = st.builds(
+    RecordFilter,
+    from_ns=st.none() | TIMES,
+    to_ns=st.none() | TIMES,
+    call=st.sampled_from([None, "fd_*"]),
+    decision=st.sampled_from([None, "deny", "allow"]),
+    tenants=st.sampled_from([None, ("default",), ("acme",), ("acme", "default"), ()]),
+    rule=st.sampled_from([None, "in"]),
+)
+
+
 @settings(max_examples=40, deadline=None)
-@given(
-    st.none() | TIMES, st.none() | TIMES, st.sampled_from([None, "fd_*"]), st.sampled_from([None, "deny", "allow"]),
-    st.sampled_from([None, ("default",), ("acme",), ("acme", "default"), ()]), st.sampled_from([None, "in"]),
-)  # fmt: skip
-def test_roll_ups_and_scans_agree_whatever_the_time_cuts(
-    log, everything, low, high, call, decision, scope, rule
-):
-    wanted = RecordFilter(from_ns=low, to_ns=high, call=call, decision=decision, tenants=scope, rule=rule)
-    rows, _ = counted(
-        log, by=("tenant", "call", "rule"), metrics=("count", "bytes_out", "first"), wanted=wanted
-    )
+@given(WANTED)
+def test_roll_ups_and_scans_agree_whatever_the_time_cuts(log, everything, wanted):
+    low, high, scope = wanted.from_ns, wanted.to_ns, wanted.tenants
+    rows, _ = counted(log, by=("tenant", "call", "rule"), metrics=("count", "bytes_out"), wanted=wanted)
     expected = Counter()
     for row in everything:
         if (
             (low is None or row["t_ns"] >= low)
             and (high is None or row["t_ns"] < high)
-            and (call is None or row["call"].split(".")[-1].startswith("fd_"))
-            and decision in {None, row["decision"]}
+            and (wanted.call is None or row["call"].split(".")[-1].startswith("fd_"))
+            and wanted.decision in {None, row["decision"]}
             and (scope is None or row["tenant_id"] in scope)
-            and rule in {None, row["rule_id"]}
+            and wanted.rule in {None, row["rule_id"]}
         ):
             expected[row["tenant_id"], row["call"], row["rule_id"]] += 1
     assert {key: row["count"] for key, row in rows.items()} == expected
