@@ -157,7 +157,8 @@ class Sealing:
         while not self._closing.wait(_LOOK_S):
             waited_s, size = time.monotonic() - since, self._writer.size_bytes
             is_due = waited_s >= self._every_s or (size >= GROWN_BYTES and waited_s >= LOADED_EVERY_S)
-            if size < self._min_bytes or not is_due:
+            # what could not be sealed lies in files that were given up: the size of this one says nothing of it
+            if (size < self._min_bytes and not has_failed) or not is_due:
                 continue
             try:
                 self.seal()

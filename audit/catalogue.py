@@ -1,7 +1,8 @@
 """Which segments there are, which executions and which entries: the index that queries start from.
 
 What it says is taken from manifests, receipts and the transparency log, and can be made again from them; it is
-never evidence. This is the only importer of `sqlite3`; its tables are in `catalogue_tables.py`. INVARIANT: a
+never evidence. This is the only importer of `sqlite3`, and longer because every question to it is here; its
+tables are in `catalogue_tables.py`. INVARIANT: a
 segment is here only if its entry is in the transparency log, and all segments of a log file are added in one
 transaction; adding the same file twice changes nothing.
 """
@@ -10,7 +11,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import groupby
 from typing import cast
 
 from audit.catalogue_tables import (
@@ -18,23 +20,28 @@ from audit.catalogue_tables import (
     EXECUTION,
     LEAF,
     NAMES,
+    PRUNE,
+    RETAINED,
     SEGMENT,
     SPAN,
     TABLES,
     VERSION,
     LoggedEvent,
     Part,
+    Retained,
     Segment,
     event_of,
     event_values,
     execution_values,
     leaf_values,
     part_of,
+    prune_values,
+    retained_of,
     segment_of,
     segment_values,
     span_values,
 )
-from audit.errors import WriteError
+from audit.errors import FormatError, WriteError
 from audit.leaves import LeafKind, read_entry
 from audit.manifest import Manifest
 from audit.receipt import Receipt
@@ -101,13 +108,14 @@ class Catalogue:
     ) -> tuple[Segment, ...]:
         """Give the segments that may hold rows of an execution, a tenant and a time (`to_ns` not included).
 
-        The earliest first.
+        The earliest first; those that were deleted on record are not among them.
         """
         sql = (
             "SELECT * FROM segments"
             " WHERE (:exec IS NULL OR path IN (SELECT path FROM exec_segments WHERE exec_id = :exec))"
             " AND (:tenant IS NULL OR tenant = :tenant)"
-            " AND (:low IS NULL OR t_max >= :low) AND (:high IS NULL OR t_min < :high) ORDER BY t_min, path"
+            " AND (:low IS NULL OR t_max >= :low) AND (:high IS NULL OR t_min < :high)"
+            " AND path NOT IN (SELECT path FROM prunes) ORDER BY t_min, path"
         )
         values = {"exec": exec_id, "tenant": tenant, "low": from_ns, "high": to_ns}
         with self._connection() as db:
@@ -126,6 +134,18 @@ class Catalogue:
     def ranges(self, exec_id: str) -> tuple[tuple[int, int], ...]:
         """Give the sequence numbers (first, last) of an execution in each of its segments, ascending."""
         return tuple((part.first_seq, part.last_seq) for part in self.parts(exec_id))
+
+    def retained(self, tenant: str | None = None) -> Iterator[Retained]:
+        """Give the segments that are not deleted, as far as deleting goes; the earliest first."""
+        with self._connection() as db:
+            found = db.execute(RETAINED, {"tenant": tenant}).fetchall()
+        for _, rows in groupby(found, key=lambda row: row[0]):
+            yield retained_of(list(rows))
+
+    def pruned(self) -> dict[str, int]:
+        """Give the segments that are deleted on record, by path, with the number of the entry that says so."""
+        with self._connection() as db:
+            return {str(path): int(leaf) for path, leaf in db.execute("SELECT path, leaf FROM prunes")}
 
     # --- executions ---------------------------------------------------------------------------
 
@@ -228,9 +248,11 @@ class Catalogue:
                 if _has_leaf(db, LeafKind.SEGMENT, manifest.segment):
                     _add_segment(db, manifest)
             for path in sorted(self._store.receipts.glob("[!.]*.receipt.json")):
-                receipt = Receipt.from_json(path.read_bytes())
-                if _has_leaf(db, LeafKind.RECEIPT, receipt.execution_id):
-                    db.execute(EXECUTION, execution_values(receipt))
+                if not _has_leaf(db, LeafKind.RECEIPT, path.name.removesuffix(".receipt.json")):
+                    continue
+                # one that was ruined is a matter for whoever verifies; the others can still be found
+                with suppress(FormatError):
+                    db.execute(EXECUTION, execution_values(Receipt.from_json(path.read_bytes())))
             db.execute(f"PRAGMA user_version = {VERSION}")
 
     def _catch_up(self, db: sqlite3.Connection) -> None:
@@ -247,6 +269,7 @@ class Catalogue:
                 event = event_values(read, leaf)
                 if event is not None:
                     db.execute(EVENT, event)
+                db.executemany(PRUNE, prune_values(read, leaf))
             done += count
         db.execute("UPDATE progress SET entries = ?", (done,))
 

@@ -20,9 +20,9 @@ from audit.manifest import Manifest
 from audit.receipt import Receipt
 from audit.times import to_ns
 
-VERSION = 2
+VERSION = 3
 
-NAMES = ("exec_segments", "segments", "executions", "leaves", "events", "progress")
+NAMES = ("exec_segments", "segments", "executions", "leaves", "events", "prunes", "progress")
 
 TABLES = """
 CREATE TABLE segments (
@@ -35,7 +35,7 @@ CREATE INDEX segments_by_tenant ON segments (tenant, t_max, t_min);
 CREATE TABLE exec_segments (
   exec_id TEXT NOT NULL, path TEXT NOT NULL REFERENCES segments (path) ON DELETE CASCADE,
   first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL, rows INTEGER NOT NULL,
-  first_chunk INTEGER NOT NULL, chunks INTEGER NOT NULL, gaps TEXT NOT NULL,
+  first_chunk INTEGER NOT NULL, chunks INTEGER NOT NULL, gaps TEXT NOT NULL, retain_days INTEGER,
   PRIMARY KEY (exec_id, path)) WITHOUT ROWID;
 CREATE INDEX exec_segments_by_path ON exec_segments (path);
 CREATE TABLE executions (
@@ -53,16 +53,26 @@ CREATE TABLE events (
   leaf INTEGER PRIMARY KEY, id TEXT NOT NULL, at_ns INTEGER NOT NULL, event TEXT NOT NULL,
   actor TEXT NOT NULL, tenant TEXT, details TEXT NOT NULL);
 CREATE INDEX events_by_time ON events (at_ns);
+CREATE TABLE prunes (path TEXT PRIMARY KEY, leaf INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE progress (entries INTEGER NOT NULL);
 INSERT INTO progress VALUES (0);
 """
 
 SEGMENT = "INSERT INTO segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-SPAN = "INSERT INTO exec_segments VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+SPAN = "INSERT INTO exec_segments VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 EXECUTION = "INSERT OR REPLACE INTO executions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 # INVARIANT: the first entry counts; a second one with the same key is a matter for whoever verifies
 LEAF = "INSERT OR IGNORE INTO leaves VALUES (?, ?, ?)"
 EVENT = "INSERT OR IGNORE INTO events VALUES (?, ?, ?, ?, ?, ?, ?)"
+PRUNE = "INSERT OR IGNORE INTO prunes VALUES (?, ?)"
+
+RETAINED = """
+SELECT s.path, s.tenant, s.rows, s.calls, s.t_min, s.t_max, s.bytes, s.modules, e.exec_id, e.retain_days,
+  x.ended_at_ns
+FROM segments s LEFT JOIN exec_segments e ON e.path = s.path LEFT JOIN executions x ON x.exec_id = e.exec_id
+WHERE s.path NOT IN (SELECT path FROM prunes) AND (:tenant IS NULL OR s.tenant = :tenant)
+ORDER BY s.t_min, s.path, e.exec_id
+"""
 
 Values: TypeAlias = "tuple[int | str | None, ...]"
 
@@ -117,6 +127,30 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
+class Stay:
+    """One execution in a segment, as far as deleting goes; None where nobody knows."""
+
+    exec_id: str
+    retain_days: int | None
+    ended_at_ns: int | None  # None: it has no receipt, so it may go on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retained:
+    """A segment that is there, as far as deleting goes."""
+
+    path: str  # below the root of the log
+    tenant: str
+    rows: int
+    calls: int
+    t_min_ns: int
+    t_max_ns: int
+    file_bytes: int
+    modules: tuple[str, ...]
+    stays: tuple[Stay, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class LoggedEvent:
     """An event of the control plane that is in the transparency log."""
 
@@ -152,7 +186,7 @@ def span_values(manifest: Manifest) -> Iterator[Values]:
     for span in manifest.spans:
         gaps = json.dumps(span.gaps)
         numbers = (span.first_seq, span.last_seq, span.rows, chunk, span.chunks)
-        yield (span.exec_id, manifest.segment, *numbers, gaps)
+        yield (span.exec_id, manifest.segment, *numbers, gaps, span.retain_days)
         chunk += span.chunks
 
 
@@ -183,6 +217,14 @@ def event_values(read: Document, leaf: int) -> Values | None:
     return (leaf, *event, read.optional_text("tenant"), details)
 
 
+def prune_values(read: Document, leaf: int) -> Iterator[Values]:
+    """Give a row for each segment that an entry tells is deleted; none of another entry."""
+    if read.text("type") == LeafKind.EVENT and read.text("event") == "prune":
+        named = read.child("details").fields.get("segments")
+        for path in named.split("\n") if isinstance(named, str) else ():
+            yield (path, leaf)
+
+
 def leaf_values(read: Document, leaf: int) -> Values:
     """Give the row of an entry."""
     return (read.text("type"), key_of(read), leaf)
@@ -211,6 +253,26 @@ def part_of(row: Sequence[object]) -> Part:
     path, first, last, first_chunk, chunks, gaps = row
     ranges = tuple((int(low), int(high)) for low, high in json.loads(str(gaps)))
     return Part(str(path), _int(first), _int(last), _int(first_chunk), _int(chunks), ranges)
+
+
+def retained_of(rows: Sequence[Sequence[object]]) -> Retained:
+    """Read the rows of one segment, one for each execution in it."""
+    path, tenant, count, calls, t_min, t_max, size, modules = rows[0][:8]
+    stays = (row[8:] for row in rows if row[8] is not None)
+    return Retained(
+        path=str(path),
+        tenant=str(tenant),
+        rows=_int(count),
+        calls=_int(calls),
+        t_min_ns=_int(t_min),
+        t_max_ns=_int(t_max),
+        file_bytes=_int(size),
+        modules=tuple(json.loads(str(modules))),
+        stays=tuple(
+            Stay(str(name), *(None if value is None else _int(value) for value in rest))
+            for name, *rest in stays
+        ),
+    )
 
 
 def event_of(row: Sequence[object]) -> LoggedEvent:

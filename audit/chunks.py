@@ -45,9 +45,7 @@ _CODES = ("class_uid", "activity_id", "disposition")
 _TEXTS = ("target", "guest_target", "target2")
 _DIGESTS = ("words", *_TEXTS, "payload")
 
-_RECORD = np.dtype(
-    [*_NUMBERS.items(), *((name, f"V{_DIGEST_BYTES}") for name in _DIGESTS), ("zero", "V2")]
-)
+_RECORD = np.dtype([*_NUMBERS.items(), *((name, f"V{_DIGEST_BYTES}") for name in _DIGESTS), ("zero", "V2")])
 
 
 def canonical_records(rows: pa.Table) -> npt.NDArray[np.uint8]:
@@ -69,9 +67,7 @@ def canonical_records(rows: pa.Table) -> npt.NDArray[np.uint8]:
 def context_of(exec_id: str, tenant: str, module: str, policy: str) -> bytes:
     """Give the digest of what the records of one execution share; it is part of each of its chunks."""
     return sha256(
-        canonical.dumps(
-            {"exec_id": exec_id, "tenant_id": tenant, "module_id": module, "policy_id": policy}
-        )
+        canonical.dumps({"exec_id": exec_id, "tenant_id": tenant, "module_id": module, "policy_id": policy})
     ).digest()
 
 

@@ -84,14 +84,15 @@ class Endings:
         """Give the end of an execution, its receipt written as it now is; None if it is not over."""
         exec_id = item.start.exec_id
         path = self.store.receipt(exec_id)
-        if path.exists() and self.catalogue.leaf(LeafKind.RECEIPT, exec_id) is not None:
-            content = path.read_bytes()
-            return Ending(Receipt.from_json(content), content)
+        written = _read(path)
+        if self.catalogue.leaf(LeafKind.RECEIPT, exec_id) is not None and path.exists():
+            # one that was changed since is a matter for whoever verifies
+            return None if written is None else Ending(written, path.read_bytes())
         if item.receipt is not None:
             receipt = item.receipt
-        elif path.exists():
-            # its end was in a part of the log file that can't be read, or in one that was sealed before
-            receipt = Receipt.from_json(path.read_bytes())
+        elif written is not None:
+            # its end was in a part of the log file that can't be read, or a crash came before its entry
+            receipt = written
         elif is_killed:
             receipt = self._counted(item.start)
         else:
@@ -151,8 +152,14 @@ class Endings:
         return content
 
 
+def _read(path: Path) -> Receipt | None:
+    try:
+        return Receipt.from_json(path.read_bytes())
+    except (FileNotFoundError, FormatError):
+        return None
+
+
 def _check(path: Path, content: bytes, sha256: str) -> None:
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise FormatError(str(path), f"the digest {sha256}", found)
-

@@ -58,6 +58,7 @@ class Reading:
         """Give one of a decoder alone, which masks nothing."""
         return reading if isinstance(reading, Reading) else Reading(reading)
 
+
 Gaps: TypeAlias = tuple[tuple[int, int], ...]
 
 

@@ -143,7 +143,12 @@ def refusal_leaves(rows: pa.Table) -> Iterable[Leaf]:
 def gap_leaf(exec_id: str | None, first: int | None, last: int | None, *, reason: str, at_ns: int) -> Leaf:
     """Give the entry of sequence numbers that are missing; null for what is not known."""
     known = [None if number is None or number > _LARGEST else number for number in (first, last)]
-    fields: dict[str, Json] = {"exec_id": exec_id, "first": known[0], "last": known[1], "reason": reason[:_REASON]}
+    fields: dict[str, Json] = {
+        "exec_id": exec_id,
+        "first": known[0],
+        "last": known[1],
+        "reason": reason[:_REASON],
+    }
     return _leaf(LeafKind.GAP, at_ns, fields)
 
 
@@ -212,7 +217,11 @@ _LONG = 2000  # bytes of a text, from which on a digest stands for it in an entr
 
 def _leaf(kind: LeafKind, at_ns: int, fields: Mapping[str, Json]) -> Leaf:
     document: dict[str, Json] = {"type": str(kind), "v": VERSION, "at": to_rfc3339(at_ns), **fields}
-    return Leaf(str(kind), key_of(Document("entry", cast("Mapping[str, object]", document))), canonical.dumps(document))
+    return Leaf(
+        str(kind),
+        key_of(Document("entry", cast("Mapping[str, object]", document))),
+        canonical.dumps(document),
+    )
 
 
 def _fits(leaf: Leaf) -> bool:

@@ -24,6 +24,7 @@ class Span:
     """The rows of one execution in a segment.
 
     `last_seq` is the last call that they tell of; `gaps` are the sequence numbers missing in between.
+    `retain_days` is for how long its policy has them kept after its end; None: nobody knows, so for ever.
     """
 
     exec_id: ExecutionId
@@ -33,6 +34,7 @@ class Span:
     calls: int
     chunks: int
     gaps: Gaps = ()
+    retain_days: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,9 @@ class Manifest:
         for field, known in (("schema", MANIFEST_ID), ("record_schema", SCHEMA_ID)):
             if read.fields.get(field) != known:
                 raise FormatError(
-                    f"manifest.{field}", f"{known}: other versions of this program wrote this log", read.fields.get(field)
+                    f"manifest.{field}",
+                    f"{known}: other versions of this program wrote this log",
+                    read.fields.get(field),
                 )
         files, source = read.child("files"), read.child("source")
         return Manifest(
@@ -183,7 +187,8 @@ def manifest_path(segment: str) -> str:
 
 
 def _span_json(span: Span) -> dict[str, Json]:
-    return {
+    kept: dict[str, Json] = {} if span.retain_days is None else {"retain_days": span.retain_days}
+    return kept | {
         "exec_id": span.exec_id,
         "first_seq": span.first_seq,
         "last_seq": span.last_seq,
@@ -203,4 +208,5 @@ def _span(read: Document) -> Span:
         calls=read.integer("calls"),
         chunks=read.integer("chunks"),
         gaps=tuple((item.integer("first"), item.integer("last")) for item in read.children("gaps")),
+        retain_days=read.integer("retain_days") if "retain_days" in read.fields else None,
     )

@@ -82,7 +82,8 @@ def read_state(path: Path) -> dict[str, pa.Table]:
         raise FormatError(str(path), "what is open after a log file", str(table.schema))
     names = table.column("exec_id")
     return {
-        name: table.filter(pc.equal(names, name)).select(OPENED.names) for name in pc.unique(names).to_pylist()
+        name: table.filter(pc.equal(names, name)).select(OPENED.names)
+        for name in pc.unique(names).to_pylist()
     }
 
 

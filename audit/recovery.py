@@ -72,7 +72,9 @@ def _seal_writer(store: Store, sealer: Sealer, writer: str) -> Iterator[Sealed]:
             following = [other for other in present if other > path]
             try:
                 yield sealer.seal(path, following=following, is_writer_alive=is_alive)
-            except FormatError:
+            except (FormatError, ArithmeticError, ValueError):
+                # SECURITY: whatever a cell that was taken over wrote, it must not keep other files from being
+                # sealed; errors of the disk are none of these
                 yield _set_aside(sealer, path)
 
 

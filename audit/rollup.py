@@ -100,7 +100,8 @@ class Rollup:
         lines = sorted(self._lines.items(), key=lambda line: tuple((one is not None, one) for one in line[0]))
         values = [
             (
-                minute * MINUTE_NS,
+                # SECURITY: a cell may write any time; the minute of the least one begins before 64 bits do
+                max(minute * MINUTE_NS, -_MOST - 1),
                 *key,
                 line.rows,
                 *(max(min(one, _MOST), -_MOST) for one in line.sums),

@@ -75,8 +75,7 @@ class Sealer:
         ends = [
             end
             for name, item in found.items()
-            if name not in later
-            and (end := endings.ending(item, is_killed=not is_writer_alive)) is not None
+            if name not in later and (end := endings.ending(item, is_killed=not is_writer_alive)) is not None
         ]
         leaves = list(self._leaves((path, scan), made, endings, ends=ends))
         appended = self.append(leaves)
@@ -140,7 +139,12 @@ class Sealer:
         return tuple(one for one in made if one is not None)
 
     def _leaves(
-        self, source: tuple[Path, Scan], made: Sequence[MadeSegment], endings: Endings, *, ends: Sequence[Ending]
+        self,
+        source: tuple[Path, Scan],
+        made: Sequence[MadeSegment],
+        endings: Endings,
+        *,
+        ends: Sequence[Ending],
     ) -> Iterator[Leaf]:
         path, scan = source
         at_ns = self.now_ns()

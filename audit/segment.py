@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from audit.columns import DELTA_CODED, SCHEMA
+from audit.errors import WriteError
 from audit.gather import BLOCK_RECORDS
 from audit.store import hidden_name, make_directory, publish_existing
 
@@ -70,7 +71,7 @@ class Written:
 
 @contextmanager
 def segment_writer(path: Path, result: Written) -> Iterator[SegmentWriter]:
-    """Write a file that gets its name when the block ends without an error and has rows."""
+    """Write a file that gets its name when the block ends without an error and has rows; WriteError."""
     make_directory(path.parent)
     hidden = hidden_name(path)
     try:
@@ -94,6 +95,8 @@ def segment_writer(path: Path, result: Written) -> Iterator[SegmentWriter]:
             with hidden.open("rb") as made:
                 result.sha256 = hashlib.file_digest(made, "sha256").hexdigest()
             publish_existing(hidden, path)
+    except OSError as err:
+        raise WriteError(path, err.strerror or str(err)) from err
     finally:
         hidden.unlink(missing_ok=True)
 

@@ -128,7 +128,8 @@ class _Making:
             first, last, exec_id = ranges[0][0], ranges[-1][1], part.start.exec_id
             inner = gaps(ranges, first=first)
             self.chunks[exec_id] = leaves
-            self.spans.append(Span(exec_id, first, last, rows, calls, len(leaves), inner))
+            span = Span(exec_id, first, last, rows, calls, len(leaves), inner, part.start.retain_days)
+            self.spans.append(span)
 
     def _beside(self, suffix: str) -> Path:
         return self.path.with_suffix(suffix)

@@ -79,7 +79,8 @@ class Store:
 def tenant_folder(tenant: str) -> str:
     """Give a tenant's name as it stands in paths: other names, other paths, and never a dot or a slash."""
     quoted = "".join(
-        chr(byte) if chr(byte) in _PLAIN else f"%{byte:02X}" for byte in tenant.encode("utf-8", "surrogatepass")
+        chr(byte) if chr(byte) in _PLAIN else f"%{byte:02X}"
+        for byte in tenant.encode("utf-8", "surrogatepass")
     )
     if len(quoted) <= _TENANT_BYTES:
         return quoted

@@ -2,7 +2,8 @@
 
 Starting cells is `cells.py`, what the ends mean is `outcome.py`, and the order of a whole run is
 `runner.py`. INVARIANT: whatever becomes of the cell, or of this loop, the cell is gone when `follow`
-returns; every record in the ring can then be handed to the audit writer.
+returns; every record in the ring can then be handed to the audit writer. It is longer than most: what is
+looked at in each turn of the loop stands together.
 """
 
 from __future__ import annotations
@@ -161,7 +162,7 @@ class Supervision:
         return self._reply(message[0])
 
     def _reply(self, request: int) -> bool:
-        """Answer a cell, or let it wait while the disk takes nothing; False when it hears no answers any more."""
+        """Answer a cell, or let it wait while the disk takes nothing; False when it is not there to hear."""
         try:
             answer = self._answer(request)
         except LogFullError:

@@ -160,6 +160,14 @@ class Ring:
         """Completed records that were not handed over, by the monitor's account."""
         return min(max(self.long(layout.DONE) - self._tail, 0), layout.RING_RECORDS)
 
+    @property
+    def unrecorded(self) -> tuple[int, int] | None:
+        """The calls that were begun and not handed over, the one in flight too: first and last number."""
+        begun = min(max(self.long(layout.HEAD) - self._tail, 0), layout.RING_RECORDS)
+        if not begun or (begun == 1 and self._intent[0] == self._tail):
+            return None
+        return self._tail, self._tail + begun - 1
+
     def counters(self) -> npt.NDArray[np.uint64]:
         """Completed records by call and decision, as the monitor counted them."""
         flat = np.frombuffer(

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from audit.errors import AuditError
+from audit.errors import AuditError, LogFullError
 from audit.receipt import Outcome, OutcomeKind
 from sandbox import monitor_modules
 from sandbox.admission import Admitted, admit
@@ -22,6 +22,7 @@ from sandbox.compiler import Cancelled, CompileLimits, prepare
 from sandbox.engine_config import EngineConfig, engine_key
 from sandbox.order import Order, OrderRefused, check_order, job_of, start_of
 from sandbox.outcome import CANCELLED
+from sandbox.patience import Patience
 from sandbox.preopens import MountRefused, open_mounts
 from sandbox.refusal import AdmissionRefused
 from sandbox.refused_calls import RefusedCall, refused_calls
@@ -132,13 +133,22 @@ class Runner:
                 kind=OutcomeKind.KILLED, message=f"ended before its start: {type(err).__name__}"
             )
             with contextlib.suppress(AuditError):
-                self._writer.end(order.exec_id, receipt_of(order, started_ns, outcome))
+                self._record_end(order, receipt_of(order, started_ns, outcome))
             raise
         finally:
             self._running.pop(order.exec_id, None)
         receipt = receipt_of(order, started_ns, outcome)
-        self._writer.end(order.exec_id, receipt)
+        self._record_end(order, receipt)
         return Execution(receipt)
+
+    def _record_end(self, order: Order, receipt: Receipt) -> None:
+        """Put the end on record, as soon as the disk takes it when it does not now; raises AuditError."""
+        patience = Patience(order.plan.audit.on_full_ms)
+        try:
+            patience.insist(lambda: self._writer.end(order.exec_id, receipt))
+        except LogFullError:
+            self._writer.give_up(order.exec_id, receipt)
+            raise
 
     def _run(self, order: Order, started_ns: int) -> Execution:
         plan = order.plan
@@ -185,7 +195,7 @@ class Runner:
         trail = Trail(played.totals, refused, played.resources)
         receipt = receipt_of(order, started_ns, played.outcome, trail)
         try:
-            self._writer.end(order.exec_id, receipt)
+            self._record_end(order, receipt)
             played.pass_on(order.cancelled)
         except BaseException as err:
             raise _Ended(err) from err

@@ -147,19 +147,15 @@ class Stage:
             failure=failure,
         )
 
-
     def _note_gap(self, ring: Ring, err: AuditError) -> None:
         """Have the log say what it did not get, as soon as it takes that."""
-        if not ring.left:
+        if (missing := ring.unrecorded) is None:
             return
-        gap = Gap(
-            exec_id=ring.exec_id,
-            first_seq=ring.taken,
-            last_seq=ring.taken + ring.left - 1,
-            reason=str(err)[:MAX_TEXT],
-            at_ns=time.time_ns(),
+        first, last = missing
+        reason = str(err)[:MAX_TEXT]
+        self.writer.note_gap(
+            Gap(exec_id=ring.exec_id, first_seq=first, last_seq=last, reason=reason, at_ns=time.time_ns())
         )
-        self.writer.note_gap(gap)
 
 
 def _lend(lent: contextlib.ExitStack, fd: int) -> int:

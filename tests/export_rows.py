@@ -83,7 +83,7 @@ UNUSUAL: list[Row] = [
     row(masked=int(Masked.TARGET | Masked.PAYLOAD), target="hmac:" + "0" * 32, payload=b"\x00\xff", payload_sha256=b"\x07" * 32),
     row(target=None, guest_target=None, target_kind=int(TargetKind.NONE)), row(target=None), row(target="", guest_target=""),
     row(target="/"), row(target="tmp://out/"), row(disposition=99), row(module_id="not a digest", policy_id="", rule_id="", reason=""),
-    row(rule_id=None, tenant_id="über\x00 tenant\x01"), row(exec_id="exec \"\\\x01 id", target="\x01seq\x01 \x01path\x01"),
+    row(rule_id=None, tenant_id="über\x00 tenant\x01"), row(exec_id='exec "\\\x01 id', target="\x01seq\x01 \x01path\x01"),
 ]  # fmt: skip
 """Rows that a decoder may give, or a cell that was taken over may write."""
 

@@ -137,28 +137,13 @@ def _attribute(found: Any, known: Definition, where: str, profiles: set[str]) ->
 def _value(found: Any, kind: str, where: str, profiles: set[str]) -> Iterator[str]:
     types = _read("dictionary.json")["types"]["attributes"]
     if kind not in types:
-        if not isinstance(found, dict):
-            yield f"{where}: expected an object"
-        elif kind != "object":  # an object that anything may be in
-            chain = _chain(_read(f"objects/{kind}.json"), is_event=False)
-            yield from _object(found, _attributes(kind, is_event=False), f"{where}.", profiles)
-            yield from _constraints(found, chain, f"{where}.")
+        yield from _nested(found, kind, where, profiles)
         return
     while kind in types:
-        known = types[kind]
-        if "regex" in known and not (isinstance(found, str) and re.search(known["regex"], found)):
-            yield f"{where}: is no {kind}"
-        if "max_len" in known and len(str(found)) > known["max_len"]:
-            yield f"{where}: longer than {known['max_len']}"
-        if "range" in known and not (
-            isinstance(found, int) and known["range"][0] <= found <= known["range"][1]
-        ):
-            yield f"{where}: out of range"
-        if kind in _LIMITS and isinstance(found, int) and not -_LIMITS[kind] <= found < _LIMITS[kind]:
-            yield f"{where}: too large for {kind}"
-        if "type" not in known:
+        yield from _rules(found, kind, types[kind], where)
+        if "type" not in types[kind]:
             break
-        kind = known["type"]
+        kind = types[kind]["type"]
     shapes = {
         "string_t": str,
         "integer_t": int,
@@ -169,6 +154,26 @@ def _value(found: Any, kind: str, where: str, profiles: set[str]) -> Iterator[st
     }
     if not isinstance(found, shapes[kind]) or (isinstance(found, bool) and kind in {"integer_t", "long_t"}):
         yield f"{where}: expected {kind}, found {type(found).__name__}"
+
+
+def _nested(found: Any, kind: str, where: str, profiles: set[str]) -> Iterator[str]:
+    if not isinstance(found, dict):
+        yield f"{where}: expected an object"
+    elif kind != "object":  # an object that anything may be in
+        chain = _chain(_read(f"objects/{kind}.json"), is_event=False)
+        yield from _object(found, _attributes(kind, is_event=False), f"{where}.", profiles)
+        yield from _constraints(found, chain, f"{where}.")
+
+
+def _rules(found: Any, kind: str, known: Definition, where: str) -> Iterator[str]:
+    if "regex" in known and not (isinstance(found, str) and re.search(known["regex"], found)):
+        yield f"{where}: is no {kind}"
+    if "max_len" in known and len(str(found)) > known["max_len"]:
+        yield f"{where}: longer than {known['max_len']}"
+    if "range" in known and not (isinstance(found, int) and known["range"][0] <= found <= known["range"][1]):
+        yield f"{where}: out of range"
+    if kind in _LIMITS and isinstance(found, int) and not -_LIMITS[kind] <= found < _LIMITS[kind]:
+        yield f"{where}: too large for {kind}"
 
 
 def _sibling(value: Definition, key: str, known: Definition, where: str) -> Iterator[str]:
@@ -186,7 +191,9 @@ def _sibling(value: Definition, key: str, known: Definition, where: str) -> Iter
 
 
 def _constraints(value: Definition, chain: list[Definition], where: str) -> Iterator[str]:
-    rules = next((each["constraints"] for each in reversed(chain) if "constraints" in each), {})
+    rules: dict[str, list[str]] = next(
+        (each["constraints"] for each in reversed(chain) if "constraints" in each), {}
+    )
     for rule, names in rules.items():
         there = [name for name in names if name in value]
         if (rule == "at_least_one" and not there) or (rule == "just_one" and len(there) != 1):

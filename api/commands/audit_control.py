@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from api.record_options import audit_dir_option, open_log, reading
+from api.record_options import audit_dir_option, filter_of, open_log, reading
 from api.tables import output_option, write_rows
 
 if TYPE_CHECKING:
@@ -39,16 +39,16 @@ def COMMAND(  # noqa: N802  # as in every command file
     """List control-plane events, newest first."""
     from api.audit_desk import AuditDesk
     from api.settings import load_settings
-    from audit.filters import time_filter
     from audit.times import to_rfc3339
 
     with open_log(audit_dir) as reader:
         desk = AuditDesk(load_settings(audit_dir=audit_dir), reader=lambda: reader)
+        times = filter_of({"from_": from_, "to": to})
         found = desk.control_events(
             kind=kind,
             tenants=tenants or None,
-            from_ns=None if from_ is None else time_filter("from", from_),
-            to_ns=None if to is None else time_filter("to", to),
+            from_ns=times.from_ns,
+            to_ns=times.to_ns,
             limit=limit,
         )
         rows: list[dict[str, object]] = [

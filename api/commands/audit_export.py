@@ -6,16 +6,20 @@ its name is whole and its manifest is beside it; a file that is there is not rep
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
 from api.record_options import event_options, filter_of, open_log, reading
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from audit.export.make import Request
     from audit.export.manifest import ExportManifest
     from audit.filters import RecordFilter
@@ -67,6 +71,7 @@ def COMMAND(  # noqa: N802  # the name that every command file gives its command
     """Write the records that are meant, and a manifest with their number, digest and signed checkpoint."""
     from api.audit_desk import told
     from api.control import local_actor
+    from api.settings import SettingsError, load_settings
     from api.version import program_version
     from audit.export.make import Request
     from audit.export.ocsf_events import Source
@@ -81,13 +86,17 @@ def COMMAND(  # noqa: N802  # the name that every command file gives its command
         is_all=is_all,
         source=Source(version=program_version()),
     )
+    try:
+        root = load_settings(audit_dir=audit_dir).audit_dir
+    except SettingsError as err:
+        raise click.ClickException(str(err)) from err
     with open_log(audit_dir) as reader:
-        chosen = filter_of(wanted)
+        write = partial(_written, reader, filter_of(wanted), root=root, form=form, request=request)
         if is_stdout:
-            made = _written(reader, chosen, form, request=request, out=sys.stdout.buffer)
+            made = write(out=sys.stdout.buffer)
             sys.stdout.buffer.flush()
         else:
-            made = _to_file(reader, chosen, form, request=request, path=out, manifest=beside)
+            made = _to_file(write, path=out, manifest=beside)
         reading().rows, reading().more = made.rows, told(made)
     if is_stdout and beside is not None:
         _publish(beside, made.to_json())
@@ -108,30 +117,24 @@ def _check(form: str, outs: tuple[Path, ...], manifest: Path | None, *, is_stdou
 
 
 def _written(
-    reader: AuditReader, wanted: RecordFilter, form: str, *, request: Request, out: BinaryIO
+    reader: AuditReader, wanted: RecordFilter, *, root: Path, form: str, request: Request, out: BinaryIO
 ) -> ExportManifest:
-    from audit.export.evidence import NoEvidence
     from audit.export.make import Form, export
+    from audit.export.sealed import open_evidence
 
-    return export(reader, wanted, form=Form(form), out=out, evidence=NoEvidence(), request=request)
+    evidence = open_evidence(root)
+    return export(reader, wanted, form=Form(form), out=out, evidence=evidence, request=request)
 
 
-def _to_file(
-    reader: AuditReader,
-    wanted: RecordFilter,
-    form: str,
-    *,
-    request: Request,
-    path: Path,
-    manifest: Path | None,
-) -> ExportManifest:
+def _to_file(write: Callable[..., ExportManifest], *, path: Path, manifest: Path | None) -> ExportManifest:
     from audit.store import hidden_name, publish_existing
 
     hidden = hidden_name(path)
     try:
-        with hidden.open("xb") as file:
-            hidden.chmod(0o600)  # what the log keeps private stays private
-            made = _written(reader, wanted, form, request=request, out=cast("BinaryIO", file))
+        # what the log keeps private stays private
+        handle = os.open(hidden, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            made = write(out=file)
         # the manifest first: whoever sees the file finds its manifest beside it
         if manifest is not None:
             _publish(manifest, made.to_json())

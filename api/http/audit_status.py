@@ -26,7 +26,7 @@ from api.http.audit_views import (
 from api.http.gateway import Within
 from api.http.openapi import shown
 from api.http.problems import problems
-from audit.filters import time_filter
+from audit.filters import RecordFilter, time_filter
 from audit.times import to_rfc3339
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"])
@@ -77,11 +77,15 @@ def get_status(within: Within) -> Response:
 )
 def list_control_events(within: Within, asking: Asking, query: Annotated[ControlQuery, Query()]) -> Response:
     """Who read the log, who changed policies and keys, and when recording began and ended; newest first."""
+    times = RecordFilter(  # which refuses times that no number of the log can hold
+        from_ns=None if query.from_ is None else time_filter("from", query.from_),
+        to_ns=None if query.to is None else time_filter("to", query.to),
+    )
     found = within.service.desk.control_events(
         kind=query.event,
         tenants=asking.tenants,
-        from_ns=None if query.from_ is None else time_filter("from", query.from_),
-        to_ns=None if query.to is None else time_filter("to", query.to),
+        from_ns=times.from_ns,
+        to_ns=times.to_ns,
         limit=query.limit + 1,
     )
     kept = found[: query.limit]

@@ -150,4 +150,4 @@ class _Following:
 
 
 def _event(name: str, value: object, position: str | None) -> ServerSentEvent:
-    return ServerSentEvent(plain_json(value).decode(), event=name, id=position)
+    return ServerSentEvent(plain_json(value).decode(), event=name, id=position, sep="\n")

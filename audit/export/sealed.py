@@ -17,9 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from audit.catalogue import Catalogue
 from audit.chunks import CHUNK_ROWS
 from audit.errors import FormatError
 from audit.export.evidence import ChunkHash
+from audit.store import Store
 
 _HASH_BYTES = 32
 _MOST_CHECKPOINT = 1 << 16
@@ -148,3 +150,8 @@ def _chunks_in(path: Path, chunks_path: Path) -> dict[str, _Chunks]:
     if len(leaves) != at * _HASH_BYTES:
         raise FormatError(chunks_path.name, f"{at} chunk hashes", len(leaves) // _HASH_BYTES)
     return found
+
+
+def open_evidence(root: Path) -> SealedEvidence:
+    """Give the evidence of the log below `root`, as it is now; raises AuditError and OSError."""
+    return SealedEvidence(Catalogue(Store(root)), root)

@@ -11,8 +11,10 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+from audit.tlog.log import TransparencyLog
 from tests import ocsf_schema
 from tests.commands import Shell, opening
+from tests.tlogs import new_keys, signed
 
 FILES = 'permissions: {storage: {allow: [{id: in, uri: "fs:./in/**", mount: /in, access: [read]}]}}\n'
 FORMS = ("csv", "ndjson", "parquet", "arrow", "ocsf", "cef")
@@ -135,3 +137,23 @@ def test_an_export_is_on_record(log, tmp_path):
     sha256 = hashlib.sha256((tmp_path / "out.manifest.json").read_bytes()).hexdigest()
     done = log.ask("audit", "control", "--audit-dir", log.log, "--output", "json")
     assert sha256.encode() in done.out
+
+
+def test_an_event_names_the_sealed_chunk_and_the_signed_checkpoint(log, tmp_path):
+    assert export(log, "csv", "--out", tmp_path / "first").status == 0  # seals what the runs left
+    signed(TransparencyLog(log.log / "tlog"), new_keys(tmp_path))
+    assert export(log, "ocsf", "--out", tmp_path / "out").status == 0
+    checkpoint = (log.log / "tlog/checkpoint").read_text()
+    chunks = {
+        path.read_bytes()[at : at + 32].hex()
+        for path in log.log.rglob("*.chunks")
+        for at in range(0, path.stat().st_size, 32)
+    }
+    manifest = json.loads((tmp_path / "out.manifest.json").read_bytes())
+    assert manifest["checkpoint"] == checkpoint
+    assert manifest["tree_size"] == int(checkpoint.split("\n")[1])
+    assert manifest["unsealed"] == 0
+    for event in map(json.loads, (tmp_path / "out").read_bytes().splitlines()):
+        (proof,) = event["attestation_list"]
+        assert proof["fingerprint"]["value"] in chunks
+        assert proof["signatures"][0]["digest"]["value"] == hashlib.sha256(checkpoint.encode()).hexdigest()

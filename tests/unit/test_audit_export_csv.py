@@ -13,7 +13,7 @@ from hypothesis import given
 from audit.columns import CODES, SCHEMA
 from audit.errors import FormatError
 from audit.export import csv
-from tests.export_rows import NASTY, ROWS, UNUSUAL, every_call_decision_and_stage, row, table
+from tests.export_rows import NASTY, ROWS, UNUSUAL, Row, every_call_decision_and_stage, row, table
 
 NUMBERS = {field.name for field in SCHEMA if str(field.type).startswith("int")} - {"decision"}
 BYTES = {"payload", "payload_sha256"}
@@ -32,7 +32,7 @@ def read_back(content):
         null_values=[""],
     )  # fmt: skip
     for cells in pyarrow.csv.read_csv(io.BytesIO(content), convert_options=options).to_pylist():
-        found = {}
+        found: Row = {}
         for name, cell in cells.items():
             if cell is None or name in BYTES:
                 found[name] = None if cell is None else bytes.fromhex(cell)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from typing import BinaryIO, cast
 
 import pyarrow.parquet as pq
 import pytest
@@ -25,7 +26,7 @@ class Sealed:
     def checkpoint(self):
         return "wasmgate.example/log\n12\nAAAA\n\n— wasmgate.example/log AbCd\n"
 
-    def chunk_of(self, exec_id, seq):
+    def chunk_of(self, _exec_id, seq):
         return ChunkHash(0, 127, bytes(32)) if seq < 128 else None
 
 
@@ -171,7 +172,7 @@ def test_a_sink_that_takes_little_at_a_time_gets_everything(form):
     sink = Trickle()
     rows = [row(seq=seq) for seq in range(50)]
     manifest = export_rows(
-        iter([table(rows)]), {}, form=form, out=sink, evidence=NoEvidence(), request=REQUEST
+        iter([table(rows)]), {}, form=form, out=cast("BinaryIO", sink), evidence=NoEvidence(), request=REQUEST
     )
     assert hashlib.sha256(sink.taken).hexdigest() == manifest.sha256
 
@@ -180,7 +181,7 @@ class Full(io.RawIOBase):
     def writable(self):
         return True
 
-    def write(self, content):
+    def write(self, _content):
         raise OSError(28, "No space left on device")
 
 
@@ -191,7 +192,7 @@ def test_a_sink_that_fails_fails_the_export(form):
             iter([table([row(decision=2)])]),
             {},
             form=form,
-            out=Full(),
+            out=cast("BinaryIO", Full()),
             evidence=NoEvidence(),
             request=REQUEST,
         )

@@ -15,7 +15,17 @@ from audit.export.evidence import ChunkHash
 from audit.export.fields import FIELDS
 from audit.export.ocsf_events import Source
 from tests import ocsf_schema
-from tests.export_rows import PLAIN, ROWS, UNUSUAL, by_path, every_call_decision_and_stage, lines, row, table
+from tests.export_rows import (
+    PLAIN,
+    ROWS,
+    UNUSUAL,
+    Row,
+    by_path,
+    every_call_decision_and_stage,
+    lines,
+    row,
+    table,
+)
 
 CHECKPOINT = "wasmgate.example/log\n12\nAAAA\n\n— wasmgate.example/log AbCd\n"
 
@@ -28,7 +38,7 @@ class Sealed:
     def checkpoint(self):
         return CHECKPOINT
 
-    def chunk_of(self, exec_id, seq):
+    def chunk_of(self, _exec_id, seq):
         first = seq // 128 * 128
         return ChunkHash(first, min(first + 127, 999), first.to_bytes(32, "big")) if 0 <= seq < 1000 else None
 
@@ -65,7 +75,7 @@ def test_any_row_gives_an_admitted_event_and_can_be_read_back(rows):
 
 def read_back(event):
     """The columns, by nothing but the field map."""
-    found = {}
+    found: Row = {}
     for field in FIELDS:
         value = by_path(event, field.ocsf)
         found[field.column] = field.absent if value is None else value

@@ -8,11 +8,11 @@ from hypothesis import given
 
 from audit.columns import SCHEMA, WORDS
 from audit.export.otlp import log_record
-from tests.export_rows import ROWS, row
+from tests.export_rows import ROWS, Row, row
 
 
 def test_a_refusal_is_a_warning_with_its_columns():
-    record = log_record(row() | {"decision": "deny"}, observed_ns=7)
+    record: Row = log_record(row() | {"decision": "deny"}, observed_ns=7)
     assert (record["severityNumber"], record["severityText"]) == (13, "WARN")
     assert record["observedTimeUnixNano"] == "7"
     assert {"key": "wasmgate.errno", "value": {"intValue": "0"}} in record["attributes"]

@@ -6,9 +6,9 @@ import pytest
 
 from audit.errors import FilterError
 from audit.filters import RecordFilter, time_filter
-from audit.identity import new_execution_id
+from audit.identity import ExecutionId
 
-ID = new_execution_id()
+ID = ExecutionId("019b0000-0000-7000-8000-000000000001")
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ def test_when_time_is_up_pages_are_shorter_and_nothing_is_lost(folder, engine, s
 
 def test_a_page_is_cut_when_time_is_up(folder, engine):
     made = [(t * 1000, IDS[0], t) for t in range(300)]
-    source = replace(sealed(folder, rows_of(made)), rows=1_000)  # so dense that the first piece is small
+    source = replace(sealed(folder, rows_of(made)), rows=3_000)  # so dense that the first piece is small
     found, cut = paged(
         engine, [source], rows_of([]), RecordFilter(limit=10), seconds=2.0, clock=clock_of(1.5)
     )

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -80,11 +81,15 @@ def check(root):
             some = rows.filter(pc.equal(rows.column("exec_id"), execution["exec_id"]))
             first = some.slice(0, 1).to_pylist()[0]
             assert first["tenant_id"] == entry["tenant"]
-            context = context_of(*(first[name] for name in ("exec_id", "tenant_id", "module_id", "policy_id")))
+            context = context_of(
+                *(first[name] for name in ("exec_id", "tenant_id", "module_id", "policy_id"))
+            )
             hashes = chunk_leaves(some, execution["exec_id"], context)
             assert len(hashes) == execution["chunks"]
             own += hashes
-            leaves.setdefault(execution["exec_id"], []).append((execution["first_seq"], entry["segment"], hashes))
+            leaves.setdefault(execution["exec_id"], []).append(
+                (execution["first_seq"], entry["segment"], hashes)
+            )
         assert root_of(own).hex() == entry["root"] == made["root"]
         assert (folder / made["files"]["chunks"]["name"]).read_bytes() == b"".join(own)
     for entry in (one for one in found if one["type"] == "receipt"):
@@ -111,7 +116,15 @@ def test_the_manifest_says_what_is_in_the_segment(tmp_path):
     assert made["source"] == {"wal": name, "bytes": size, "lost_bytes": 0, "problem": None}
     assert (made["modules"], made["policies"]) == ([runs[0].module_digest], [runs[0].policy_digest])
     assert [
-        (one["exec_id"], one["first_seq"], one["last_seq"], one["rows"], one["calls"], one["chunks"], one["gaps"])
+        (
+            one["exec_id"],
+            one["first_seq"],
+            one["last_seq"],
+            one["rows"],
+            one["calls"],
+            one["chunks"],
+            one["gaps"],
+        )
         for one in made["executions"]
     ] == [
         (of.exec_id, 0, len(STORY) - 1, len(STORY), len(STORY), 1, [])
@@ -193,9 +206,15 @@ def test_a_decoder_that_loses_rows_is_not_believed(tmp_path):
 def test_events_and_gaps_of_the_control_plane_become_entries(tmp_path):
     writer, of = AuditWriter(tmp_path), start()
     read = ControlEvent(
-        event_id=str(start(number=5).exec_id), at_ns=5, event="read", actor="a", details={"rows": 3, "q": "x" * 16_000}
+        event_id=str(start(number=5).exec_id),
+        at_ns=5,
+        event="read",
+        actor="a",
+        details={"rows": 3, "q": "x" * 16_000},
     )
-    huge = replace(read, event_id=str(start(number=6).exec_id), details={str(n): "\0" * 16_000 for n in range(9)})
+    huge = replace(
+        read, event_id=str(start(number=6).exec_id), details={str(n): "\0" * 16_000 for n in range(9)}
+    )
     gap = Gap(exec_id=of.exec_id, first_seq=3, last_seq=9, reason="the disk was full", at_ns=7)
     unknown = [replace(gap, exec_id=None, first_seq=None, last_seq=None, at_ns=at) for at in (8, 9)]
     for event in (read, huge):
@@ -205,7 +224,12 @@ def test_events_and_gaps_of_the_control_plane_become_entries(tmp_path):
     writer.close()
     recover(tmp_path, decode)
     first, second = of_kind(tmp_path, "event")
-    assert (first["id"], first["event"], first["actor"], first["details"]["rows"]) == (read.event_id, "read", "a", 3)
+    assert (first["id"], first["event"], first["actor"], first["details"]["rows"]) == (
+        read.event_id,
+        "read",
+        "a",
+        3,
+    )
     assert list(second["details"]) == ["sha256"]
     gaps = of_kind(tmp_path, "gap")
     assert [(one["exec_id"], one["first"], one["last"]) for one in gaps] == [
@@ -213,7 +237,10 @@ def test_events_and_gaps_of_the_control_plane_become_entries(tmp_path):
         (None, None, None),
         (None, None, None),
     ]
-    assert [event.event_id for event in Catalogue(Store(tmp_path)).events("read")] == [huge.event_id, read.event_id]
+    assert [event.event_id for event in Catalogue(Store(tmp_path)).events("read")] == [
+        huge.event_id,
+        read.event_id,
+    ]
     check_events = Catalogue(Store(tmp_path)).events(from_ns=5, to_ns=6, limit=1)
     assert [event.leaf for event in check_events] == [1]
 
@@ -225,7 +252,11 @@ def test_numbers_that_are_missing_are_entries_once_and_on_the_receipt(tmp_path):
     writer._next_seq[of.exec_id] = 20
     writer.append(of.exec_id, first_seq=20, records=made.tobytes(), arena=arena)
     writer._append(
-        Frame(Kind.GAP, NIL, Gap(exec_id=of.exec_id, first_seq=11, last_seq=19, reason="full", at_ns=7).to_json())
+        Frame(
+            Kind.GAP,
+            NIL,
+            Gap(exec_id=of.exec_id, first_seq=11, last_seq=19, reason="full", at_ns=7).to_json(),
+        )
     )
     writer.end(of.exec_id, receipt(of, records=25))
     writer.close()
@@ -344,6 +375,33 @@ def test_a_receipt_that_has_an_entry_is_never_written_again(tmp_path):
     assert entries(tmp_path) == before
 
 
+def test_a_receipt_that_was_ruined_is_written_again_before_its_entry_and_stops_nothing(tmp_path):
+    writer, of = AuditWriter(tmp_path), start()
+    tell(writer, of)
+    note = Store(tmp_path).receipt(of.exec_id)
+    whole = note.read_bytes()
+    note.write_bytes(b"{")
+    writer.close()
+    recover(tmp_path, decode)
+    assert note.read_bytes() == whole
+    check(tmp_path)
+
+
+def test_whatever_a_cell_writes_is_sealed(tmp_path):
+    writer, of = AuditWriter(tmp_path), start()
+    writer.begin(of)
+    random = np.random.default_rng(1)
+    ends = np.array([0, 255], np.uint8)
+    made = random.choice(ends, (500, 64)).astype(np.uint8)
+    made[::2] = random.integers(0, 256, (250, 64), np.uint8)
+    made[:4] = [[0] * 7 + [128] + [0] * 56, [255] * 7 + [127] + [255] * 56, [0] * 64, [255] * 64]
+    writer.append(of.exec_id, first_seq=0, records=made.tobytes())
+    writer.close()
+    (sealed,) = recover(tmp_path, decode)
+    assert (sealed.rows, sealed.problem) == (500, None)
+    check(tmp_path)
+
+
 def test_a_refusal_with_endless_names_still_has_its_entry(tmp_path):
     writer, of = AuditWriter(tmp_path), start()
     writer.begin(of)
@@ -377,7 +435,8 @@ def story(tmp_path_factory):
     for number in range(2):
         first = number * 3
         made, arena = pack(
-            [call("path_open", b"x", opener=IN, fd2=5), call("fd_read", opener=first, fd=5), STORY[4]], first_seq=first
+            [call("path_open", b"x", opener=IN, fd2=5), call("fd_read", opener=first, fd=5), STORY[4]],
+            first_seq=first,
         )
         writer.append(runs[0].exec_id, first_seq=first, records=made.tobytes(), arena=arena)
         tell(writer, start(number=10 + number, tenant="b"))
