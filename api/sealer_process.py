@@ -1,6 +1,6 @@
 """Sealing in a process of its own, and the handle that the service has of it.
 
-What sealing does is `audit.recovery`; who asks for it, and when, is `sealing.py`. The process reads a line and
+What sealing does is `audit.recovery`; who asks for it, and when, is `sealing.py`. The process reads a line,
 seals, and answers in one line of JSON what it did. INVARIANT: an answer is about the request before it; a
 process that dies is started again, not sooner than its back-off says, and one whose parent dies ends.
 """

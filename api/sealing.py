@@ -115,15 +115,16 @@ class Sealing:
         on_failure: Callable[[AuditError], None],
         keys_dir: Path | None = None,
         on_damage: Callable[[str], None] = _tell_operator,
+        on_sealed: Callable[[], None] = lambda: None,
     ) -> None:
         """Seal when the file has `min_bytes`: every `every_s` seconds, and each second when it grows fast.
 
-        `on_failure` hears of the first of several failures in a row.
+        `on_failure` hears of the first of several failures in a row, `on_sealed` that there is more to sign.
         """
         self._writer = writer
         self._every_s = every_s
         self._min_bytes = min_bytes
-        self._on_failure, self._on_damage = on_failure, on_damage
+        self._on_failure, self._on_damage, self._on_sealed = on_failure, on_damage, on_sealed
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._process = SealerProcess(root, keys_dir=keys_dir)
@@ -143,6 +144,8 @@ class Sealing:
         for one in done:
             if one.sentence is not None:
                 self._on_damage(one.sentence)
+        if done:
+            self._on_sealed()
         return done
 
     def close(self) -> None:
@@ -157,7 +160,7 @@ class Sealing:
         while not self._closing.wait(_LOOK_S):
             waited_s, size = time.monotonic() - since, self._writer.size_bytes
             is_due = waited_s >= self._every_s or (size >= GROWN_BYTES and waited_s >= LOADED_EVERY_S)
-            # what could not be sealed lies in files that were given up: the size of this one says nothing of it
+            # what could not be sealed is in files that were given up: the size of this one does not tell
             if (size < self._min_bytes and not has_failed) or not is_due:
                 continue
             try:

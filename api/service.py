@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from api.audit_desk import AuditDesk
 from api.control import control_event, local_actor
+from api.in_force import PoliciesInForce
 from api.library import Folder
 from api.modules import ModuleStore
 from api.outputs import OutputStore
@@ -19,7 +20,7 @@ from api.policies import PolicyStore
 from api.sealing import Sealing, is_much_left, open_reader, seal_left
 from api.secret_file import secret_of
 from api.settings import Settings, is_export_wanted
-from api.signing import open_signer
+from api.signing import open_signer, sign_once
 from api.telemetry import open_telemetry
 from api.version import program_version
 from audit.errors import AuditError
@@ -124,6 +125,7 @@ class Service:
             min_bytes=ROTATE_BYTES if self._is_brief else 1,
             on_failure=on_seal_failure,
             keys_dir=settings.audit_keys_dir,
+            on_sealed=self._poke_signer,
         )
         stack.callback(self._sealing.close)
         cache = stack.enter_context(ArtifactCache(settings.cache_dir, max_bytes=settings.cache_max_bytes))
@@ -138,12 +140,17 @@ class Service:
 
     def _begin(self) -> None:
         """Open what only a service that goes on has, and put its beginning on record."""
+        self._in_force = PoliciesInForce(self.settings.audit_dir, self.record_event)
         self.desk = AuditDesk(self.settings, reader=lambda: self.audit, problems=self._problems)
         if self._is_brief:
             return
         self._signer = open_signer(self.settings, on_problem=self._on_problem)
         self._stack.callback(self.desk.close)
         self.record_event(control_event("audit-on", actor=local_actor(), version=program_version()))
+
+    def _poke_signer(self) -> None:
+        if self._signer is not None:
+            self._signer.poke()
 
     def _problems(self) -> tuple[str, ...]:
         said = None if self._signer is None else self._signer.status.problem
@@ -175,6 +182,8 @@ class Service:
         if not self._is_brief or self._has_masked or is_much_left(self.settings.audit_dir):
             with contextlib.suppress(AuditError):
                 seal_left(self.settings.audit_dir, keys_dir=self.settings.audit_keys_dir)
+                if self._signer is None:
+                    sign_once(self.settings)
         if self._signer is not None:  # last: it signs what was sealed last
             self._signer.close()
             self._signer = None
@@ -195,6 +204,7 @@ class Service:
             raise BusyError(self.settings.max_concurrent_runs, wait_s or 0.0)
         self._has_masked |= bool(order.plan.audit.mask)
         try:
+            self._in_force.note(order)
             execution = self._runner.run(order)
         finally:
             self._slots.release()

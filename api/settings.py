@@ -92,6 +92,12 @@ class Settings(BaseModel):
         le=1 << 60,
         description="Bytes that the audit log may take on disk before the operator is told; 0 for no budget.",
     )
+    audit_retain_min_days: int = Field(
+        0, ge=0, le=36_500, description="Days that every record is kept at least, whatever its policy says."
+    )
+    audit_prune: Literal["off", "daily"] = Field(
+        "off", description="Whether the service deletes once a day what no policy and no hold keeps."
+    )
     host: Annotated[str, AfterValidator(_loopback)] = Field(
         "127.0.0.1", description="Loopback address that `serve` listens on."
     )

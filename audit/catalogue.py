@@ -1,10 +1,9 @@
 """Which segments there are, which executions and which entries: the index that queries start from.
 
-What it says is taken from manifests, receipts and the transparency log, and can be made again from them; it is
-never evidence. This is the only importer of `sqlite3`, and longer because every question to it is here; its
-tables are in `catalogue_tables.py`. INVARIANT: a
-segment is here only if its entry is in the transparency log, and all segments of a log file are added in one
-transaction; adding the same file twice changes nothing.
+What it says is taken from manifests, receipts and the transparency log, and can be made again from them: it
+is never evidence. This is the only importer of `sqlite3`, and longer because every question to it is here;
+its tables are in `catalogue_tables.py`. INVARIANT: a segment is here only if its entry is in the transparency
+log, and all segments of a log file are added in one transaction; adding the same file twice changes nothing.
 """
 
 from __future__ import annotations
@@ -208,6 +207,7 @@ class Catalogue:
 
     def events(
         self,
+        *,
         kind: str | None = None,
         tenant: str | None = None,
         from_ns: int | None = None,

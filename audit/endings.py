@@ -1,8 +1,8 @@
-"""The ends of executions as sealing finds them: their receipts, what is missing, and the tree over their rows.
+"""The ends of executions as sealing finds them: receipts, what is missing, and the tree over all rows.
 
 Receipts are `receipt.py`, entries of the transparency log `leaves.py`. A receipt that has an entry is never
-written again. INVARIANT: the entry of a receipt is made when all that is known of its execution is sealed, and
-its tree is over exactly the chunks that the segments' own entries vouch for.
+written again. INVARIANT: the entry of a receipt is made when all that is known of its execution is
+sealed, and its tree is over exactly the chunks that the segments' own entries vouch for.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ cell that was taken over may have written them.
 """
 
 Refiner: TypeAlias = Callable[[pa.Table, ExecutionStart], pa.Table]
-"""Gives decoded rows of an execution as they may be stored: the same rows, with what is masked blotted out."""
+"""Gives decoded rows of an execution as they may be stored: the same rows, less what is masked."""
 
 
 def unrefined(rows: pa.Table, start: ExecutionStart) -> pa.Table:  # noqa: ARG001  # the shape is that of Refiner

@@ -50,6 +50,13 @@ class LeafKind(StrEnum):
     KEY = "key"
 
 
+_KEYS = {
+    LeafKind.SEGMENT: "segment",
+    LeafKind.RECEIPT: "exec_id",
+    LeafKind.EVENT: "id",
+    LeafKind.KEY: "new",
+}
+
 LeafKey: TypeAlias = "tuple[str, str]"
 """Kind and key: what there is one entry of at most."""
 
@@ -165,7 +172,7 @@ def event_leaf(event: ControlEvent) -> Leaf:
     made = _leaf(LeafKind.EVENT, event.at_ns, fields)
     if not _fits(made):
         digest = sha256(canonical.dumps(details)).hexdigest()
-        cut = {"actor": event.actor[:_REASON], "details": {"sha256": digest}}
+        cut: dict[str, Json] = {"actor": event.actor[:_REASON], "details": {"sha256": digest}}
         made = _leaf(LeafKind.EVENT, event.at_ns, {**fields, **cut})
     return made
 
@@ -184,25 +191,17 @@ def damage_leaf(about: str, details: Mapping[str, Json], *, at_ns: int) -> Leaf:
 
 def key_of(read: Document) -> str:
     """Give the key of an entry; FormatError if what it is made of is missing."""
-    match read.text("type"):
-        case LeafKind.SEGMENT:
-            return read.text("segment")
-        case LeafKind.RECEIPT:
-            return read.text("exec_id")
-        case LeafKind.REFUSAL:
-            return f"{read.text('exec_id')}:{read.integer('seq')}"
-        case LeafKind.GAP:
-            exec_id, first = read.optional_text("exec_id"), read.optional_integer("first")
-            if exec_id is not None and first is not None:
-                return f"{exec_id}:{first}"
-            # nothing else tells two such gaps from each other
-            return f"{exec_id or ''}:{'' if first is None else first}:{read.text('at')}"
-        case LeafKind.EVENT:
-            return read.text("id")
-        case LeafKind.KEY:
-            return read.text("new")
-        case _:  # kinds of later versions
-            return read.optional_text("id") or read.text("at")
+    kind = read.text("type")
+    if kind == LeafKind.REFUSAL:
+        return f"{read.text('exec_id')}:{read.integer('seq')}"
+    if kind == LeafKind.GAP:
+        exec_id, first = read.optional_text("exec_id"), read.optional_integer("first")
+        known = f"{exec_id or ''}:{'' if first is None else first}"
+        # nothing else tells two such gaps from each other
+        return known if exec_id is not None and first is not None else f"{known}:{read.text('at')}"
+    if kind in _KEYS:
+        return read.text(_KEYS[LeafKind(kind)])
+    return read.optional_text("id") or read.text("at")  # of a later version
 
 
 def read_entry(entry: bytes) -> Document:

@@ -1,8 +1,7 @@
 """What stands beside a segment: its files and their digests, whose rows it holds, and where they came from.
 
-The rows are in the Parquet file, the catalogue is made from manifests. The digest of a manifest is in an entry
-of the transparency log, and so is what it names. INVARIANT: `Manifest.from_json(manifest.to_json()) ==
-manifest`.
+The rows are in the Parquet file, the catalogue is made from manifests. An entry of the transparency log has
+the digest of the manifest. INVARIANT: `Manifest.from_json(manifest.to_json()) == manifest`.
 """
 
 from __future__ import annotations

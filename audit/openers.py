@@ -1,8 +1,8 @@
 """What later records of an execution need to know of the calls that made its descriptors.
 
 Rows themselves are in segments; here is what is taken from them before they are masked, and kept beside the
-log files while an execution goes on. INVARIANT: the state after a file is on disk before that file is deleted,
-and stays until no file is left that begins with it.
+log files while an execution goes on. INVARIANT: the state after a file is on disk before that file is
+deleted, and stays until no file is left that begins with it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from audit.columns import OPENED, plain
 from audit.errors import FormatError
+from audit.identity import ExecutionId
 from audit.store import publish
 
 SUFFIX = ".opened"
@@ -58,7 +59,7 @@ def state_path(log_file: Path) -> Path:
     return log_file.with_suffix(SUFFIX)
 
 
-def write_state(log_file: Path, state: Mapping[str, pa.Table]) -> None:
+def write_state(log_file: Path, state: Mapping[ExecutionId, pa.Table]) -> None:
     """Keep what is open after a log file, by execution; durable when this returns."""
     tables = [_FILE.empty_table()]
     tables += [

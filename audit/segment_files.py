@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from audit.gather import Reading, Unrolled, gaps
 from audit.identity import ExecutionId
 from audit.manifest import File, Files, Manifest, Source, Span
-from audit.segment import SegmentWriter, Written, segment_writer
+from audit.segment import Written, segment_writer
 from audit.sidecars import Sidecars
 from audit.store import Store, publish
 from audit.times import day_of
@@ -65,7 +65,7 @@ class _Making:
     sides: Sidecars | None = None
 
     def write(self, parts: Sequence[Unrolled], reading: Reading) -> None:
-        """Write records and refusals; one thread decodes, one writes, one makes what is beside the records."""
+        """Write records and refusals; one thread decodes, one writes, one makes the sidecars."""
         # INVARIANT: the records get their name before the refusals do: the inner block ends first
         with (
             segment_writer(self._beside(".deny.parquet"), self.refusals) as refusals,

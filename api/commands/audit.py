@@ -21,8 +21,11 @@ from api.commands import (
     audit_export,
     audit_files,
     audit_hash,
+    audit_hold,
     audit_key,
     audit_prove,
+    audit_prune,
+    audit_seal,
     audit_status,
     audit_tail,
     audit_verify,
@@ -145,8 +148,11 @@ def with_time(row: dict[str, object]) -> dict[str, object]:
 COMMAND.add_command(audit_checkpoint.COMMAND)
 COMMAND.add_command(audit_export.COMMAND)
 COMMAND.add_command(audit_hash.COMMAND)
+COMMAND.add_command(audit_hold.COMMAND)
 COMMAND.add_command(audit_key.COMMAND)
 COMMAND.add_command(audit_prove.COMMAND)
+COMMAND.add_command(audit_prune.COMMAND)
+COMMAND.add_command(audit_seal.COMMAND)
 COMMAND.add_command(audit_verify.COMMAND)
 
 

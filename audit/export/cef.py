@@ -34,6 +34,7 @@ _NAMES = {
 }
 _TRAPPED, _USUAL = 5, 2  # severities beside those of what was refused
 _MS = 1_000_000
+_END = re.compile(r"\A\s|\s\Z")
 _ESCAPE = re.compile(r"\\([\\=])")
 
 
@@ -43,12 +44,8 @@ def header_text(text: str) -> str:
 
 
 def extension_text(text: str) -> str:
-    """Give a text as a value of the extension; spaces at its ends are spelt out, as readers cut them."""
-    found = spelt(text)
-    if found.startswith(" "):
-        found = named(" ") + found[1:]
-    if found.endswith(" "):
-        found = found[:-1] + named(" ")
+    """Give a text as a value of the extension; blanks at its ends are spelt out, as readers cut them."""
+    found = _END.sub(lambda match: named(match.group()), spelt(text))
     return found.replace("\\", "\\\\").replace("=", "\\=")
 
 

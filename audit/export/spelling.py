@@ -21,8 +21,9 @@ def spelt(text: str) -> str:
 
 
 def named(character: str) -> str:
-    """Give one ASCII character as its escape, where a form needs one that is harmless elsewhere."""
-    return f"\\x{ord(character):02x}"
+    """Give one character as its escape, where a form needs one that is harmless elsewhere."""
+    code = ord(character)
+    return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
 def unspelt(text: str) -> str:

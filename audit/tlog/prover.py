@@ -117,13 +117,19 @@ class Prover:
                 self._root, f"the chunks of execution {exec_id} have another root than its receipt"
             )
         before = 0
+        gone = [part.segment for part in parts if not part.segment.exists()]
         for part in parts:
+            if part.segment in gone:
+                before += len(part.leaves)
+                continue
             rows = _rows(part.segment, exec_id)
             at = pc.index(rows.column("seq"), seq).as_py()
             if at >= 0:
                 break
             before += len(part.leaves)
         else:
+            if gone:
+                raise UnprovableError(f"{gone[0]}: the file is gone; a retention may have removed it")
             raise UnprovableError(f"execution {exec_id} has no row for call {seq}")
         first = at - at % MAX_ROWS
         some = rows.slice(first, MAX_ROWS)

@@ -1100,7 +1100,9 @@ class Audit:
             says = f"damage, on record: {dumps(entry.get('details')).decode()}"
             self.report.add("damage", says, severity="note", leaf=leaf)
         elif kind == "event" and entry.get("event") == "prune":
-            self.pruned.update(dict.fromkeys(pruned_in(entry), leaf))
+            # An unsigned leaf would excuse whoever deletes files and writes it: only a signed one counts.
+            if self.checkpoint and leaf < self.checkpoint.size:
+                self.pruned.update(dict.fromkeys(pruned_in(entry), leaf))
 
     def each(self, kind: str, check: Callable[[int, Object], None]) -> None:
         """Run a check on the leaves of one kind."""
@@ -1154,6 +1156,10 @@ class Audit:
             one = child(manifest, "files").get(kind)
             name = path.removesuffix(".parquet") + suffix
             is_pruned = self.pruned.get(path, -1) > leaf and name not in self.files.sizes
+            if is_pruned and kind == "records":
+                self.report.checked["segments pruned on record"] += 1
+                says = f"pruned on record, by leaf {self.pruned[path]}"
+                self.report.add("pruned", says, severity="note", **segment.where)
             if is_pruned or (one is None and kind == "refusals"):
                 continue
             try:
@@ -1478,7 +1484,7 @@ class Audit:
     def check_unnamed(self) -> None:
         """Files that no leaf names: in the places of evidence they are wrong, elsewhere worth a note."""
         ours = re.compile(
-            r"catalog\.sqlite(-wal|-shm)?|(catalog|seal)\.lock|wal/.*|tlog/head|(.*/)?\.[^/]*"
+            r"catalog\.sqlite(-wal|-shm)?|(catalog|retention|seal)\.lock|wal/.*|tlog/head|(.*/)?\.[^/]*"
             r"|tlog/tile/.*|tlog/keys/[0-9]+\.(vkey|checkpoint)"
         )
         fresh = {path[4:].rpartition(".")[0] for path in self.files.sizes if path.startswith("wal/")}

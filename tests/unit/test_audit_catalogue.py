@@ -18,7 +18,7 @@ from audit.store import Store
 from audit.tlog.errors import DamageError
 from audit.writer import AuditWriter
 from sandbox.monitor.decode import decode
-from tests.records import STORY, T0, receipt, start, tell
+from tests.records import T0, receipt, start, tell
 
 ONE, TWO = start(), start(number=1, module_name="other")
 OTHER = start(number=2, tenant="acme")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from itertools import pairwise
 from uuid import UUID
 
 import pyarrow as pa
@@ -143,7 +144,7 @@ def test_rows_may_come_in_any_pieces(cuts):
     rows = decode(OF, [frame(STORY * 30)], OPENED.empty_table())
     chunker = Chunker(OF.exec_id, CONTEXT)
     edges = [0, *sorted(cuts), rows.num_rows]
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         chunker.add(rows.slice(low, high - low))
     assert chunker.finish() == chunk_leaves(rows, OF.exec_id, CONTEXT)
 

@@ -41,5 +41,6 @@ def test_an_escape_that_was_not_written_here_is_refused(text):
         unspelt(text)
 
 
-def test_a_named_character_comes_back():
-    assert unspelt(named(";")) == ";"
+@pytest.mark.parametrize("one", [";", "\xa0", "\u3000", "\U0001f600"])
+def test_a_named_character_comes_back(one):
+    assert unspelt(named(one)) == one

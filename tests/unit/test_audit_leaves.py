@@ -32,7 +32,7 @@ REFUSED = {
     **dict.fromkeys(("exec_id", "call", "module_id", "policy_id", "tenant_id"), "x"),
     **dict.fromkeys(("t_ns", "t_last_ns", "flags", "bytes_in", "bytes_out", "opener_seq", "fd", "fd2"), 0),
     **dict.fromkeys(("class_uid", "activity_id", "disposition", "target_kind", "masked"), 0),
-    **{"seq": 7, "stage": 1, "decision": 2, "errno": 76, "n": 1},
+    "seq": 7, "stage": 1, "decision": 2, "errno": 76, "n": 1,
 }  # fmt: skip
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.just("\1" * 30_000)
 

@@ -237,7 +237,7 @@ def test_events_and_gaps_of_the_control_plane_become_entries(tmp_path):
         (None, None, None),
         (None, None, None),
     ]
-    assert [event.event_id for event in Catalogue(Store(tmp_path)).events("read")] == [
+    assert [event.event_id for event in Catalogue(Store(tmp_path)).events(kind="read")] == [
         huge.event_id,
         read.event_id,
     ]
