@@ -1,6 +1,6 @@
 """What is kept, held and deleted, for every surface: holds, and the deletion of what is old enough.
 
-What may go is decided in `audit/retention.py`, and deleted in `audit/pruning.py`; how an event gets on record,
+What may go is decided in `audit/retention.py`, and deleted in `audit/pruning.py`; how an event is recorded,
 sealed and signed is handed in. INVARIANT: a hold is on record before anybody is told of it, and nothing is
 deleted before the entry that says so is signed; one process at a time does either.
 """

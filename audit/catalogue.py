@@ -142,7 +142,7 @@ class Catalogue:
             yield retained_of(list(rows))
 
     def pruned(self) -> dict[str, int]:
-        """Give the segments that are deleted on record, by path, with the number of the entry that says so."""
+        """Give the segments that are deleted on record, by path, with the entry's number."""
         with self._connection() as db:
             return {str(path): int(leaf) for path, leaf in db.execute("SELECT path, leaf FROM prunes")}
 

@@ -132,7 +132,7 @@ def holds_in_force(store: Store, catalogue: Catalogue) -> tuple[Hold, ...]:
         with contextlib.suppress(FileNotFoundError):  # sealed and deleted since it was listed
             waiting += controls(read_live(path).frames).events
     catalogue.catch_up()
-    logged = [one for word in (HOLD, RELEASE) for one in catalogue.events(word, limit=_ALL)]
+    logged = [one for word in (HOLD, RELEASE) for one in catalogue.events(kind=word, limit=_ALL)]
     return holds_of([*waiting, *logged])
 
 

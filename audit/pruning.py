@@ -29,7 +29,7 @@ GOING = (".parquet", ".deny.parquet", ".rollup.parquet")
 
 
 def prune_details(store: Store, going: Sequence[Retained]) -> Iterator[tuple[str, dict[str, Detail]]]:
-    """Give tenant and details of the events that tell of deleting these segments; OSError if a manifest is gone.
+    """Give tenant and details of the events that tell of deleting segments; OSError if a manifest is gone.
 
     Each list in the details is text, a segment a line, all in the same order.
     """

@@ -1,8 +1,8 @@
 """Totals of records by minute and by what decided them: the roll-up beside each segment.
 
 Which columns there are is said in `SCHEMA` here; who reads them is `query/`. INVARIANT: the sums over a
-roll-up are the sums over the rows of its segment, and each row is in one line of it; a sum that has no 64 bits
-(a cell that was taken over may have written anything) is the most that has.
+roll-up are the sums over the rows of its segment, and each row is in one line of it; a sum that has no 64
+bits (a cell that was taken over may have written anything) is the most that has.
 """
 
 from __future__ import annotations

@@ -23,16 +23,18 @@ from audit.gather import BLOCK_RECORDS
 from audit.store import hidden_name, make_directory, publish_existing
 
 _ZSTD_LEVEL = 3
+_FEWEST = 32  # different values that a Bloom filter is made for; that takes it 64 bytes
 
 
 @dataclass(slots=True)
 class SegmentWriter:
     """Takes tables in the order in which they belong into the file."""
 
-    _file: pq.ParquetWriter
+    _path: Path
     rows: int = 0
     t_min_ns: int = 0
     t_max_ns: int = 0
+    _file: pq.ParquetWriter | None = None
     _waiting: list[pa.Table] = field(default_factory=list)
     _waiting_rows: int = 0
 
@@ -45,17 +47,44 @@ class SegmentWriter:
         self.t_max_ns = max(self.t_max_ns, high) if self.rows else high
         self.rows += table.num_rows
         if self._waiting_rows + table.num_rows > BLOCK_RECORDS:
-            self.flush()
+            self._flush()
         self._waiting.append(table)
         self._waiting_rows += table.num_rows
 
-    def flush(self) -> None:
+    def close(self) -> None:
+        """Write what waits, and end the file."""
+        self._flush()
+        if self._file is not None:
+            self._file.close()
+
+    def _flush(self) -> None:
         """Write what waits as one row group."""
         if self._waiting_rows:
             # one dictionary for all: the writer gives up dictionaries when a second one comes
             whole = pa.concat_tables(self._waiting).unify_dictionaries()
+            if self._file is None:
+                self._file = _parquet_writer(self._path, whole)
             self._file.write_table(whole, row_group_size=BLOCK_RECORDS)
         self._waiting, self._waiting_rows = [], 0
+
+
+def _parquet_writer(path: Path, first: pa.Table) -> pq.ParquetWriter:
+    # twice as many targets as the first rows have: a filter that is too small lets more through, and one that
+    # is too large is larger than the rows of a small segment
+    targets = len(first.column("target").chunk(0).dictionary)
+    return pq.ParquetWriter(
+        path,
+        SCHEMA,
+        compression="zstd",
+        compression_level=_ZSTD_LEVEL,
+        use_dictionary=[name for name in SCHEMA.names if name not in DELTA_CODED],
+        column_encoding=dict.fromkeys(DELTA_CODED, "DELTA_BINARY_PACKED"),
+        store_schema=False,
+        write_statistics=True,
+        write_page_index=True,
+        # executions are in order, so that the statistics tell where one is; targets are not
+        bloom_filter_options={"target": {"ndv": max(2 * targets, _FEWEST), "fpp": 0.05}},
+    )
 
 
 @dataclass(slots=True)
@@ -74,21 +103,10 @@ def segment_writer(path: Path, result: Written) -> Iterator[SegmentWriter]:
     """Write a file that gets its name when the block ends without an error and has rows; WriteError."""
     make_directory(path.parent)
     hidden = hidden_name(path)
+    writer = SegmentWriter(hidden)
     try:
-        with pq.ParquetWriter(
-            hidden,
-            SCHEMA,
-            compression="zstd",
-            compression_level=_ZSTD_LEVEL,
-            use_dictionary=[name for name in SCHEMA.names if name not in DELTA_CODED],
-            column_encoding=dict.fromkeys(DELTA_CODED, "DELTA_BINARY_PACKED"),
-            store_schema=False,
-            write_statistics=True,
-            write_page_index=True,
-        ) as file:
-            writer = SegmentWriter(file)
-            yield writer
-            writer.flush()
+        yield writer
+        writer.close()
         result.rows, result.t_min_ns, result.t_max_ns = writer.rows, writer.t_min_ns, writer.t_max_ns
         if writer.rows:
             result.file_bytes = hidden.stat().st_size

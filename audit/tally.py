@@ -1,8 +1,8 @@
 """Counts the records of one execution, for a receipt that nobody lived to write.
 
 A run that ended under supervision has the monitor's own counters in its receipt; these here come
-from the records that were recovered. INVARIANT: each row is counted once, whichever segment it is in, for as many calls as it
-stands for.
+from the records that were recovered. INVARIANT: each row is counted once, whichever segment it
+is in, for as many calls as it stands for.
 """
 
 from __future__ import annotations

@@ -125,7 +125,7 @@ def main(count: int) -> None:
         sealed = recover(root, decode)
         seconds = time.perf_counter() - begin
         assert [one.rows for one in sealed] == [count]
-        segment = sealed[0].segment
+        (segment,) = sealed[0].segments
         assert segment is not None
         size = segment.stat().st_size
         speed("decode and seal", count, seconds, size)

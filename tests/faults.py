@@ -46,10 +46,10 @@ _RULES = 32
 _RULE = struct.Struct("<iiii qqqq 16s 456s")
 _SEEN, _HIT = 32, 40
 _SERVER = """
-import json, os, sys, traceback
+import json, os, sys, time, traceback
 exec(sys.argv[1])
 for line in sys.stdin:
-    out, *arguments = json.loads(line)
+    out, kill_after_s, *arguments = json.loads(line)
     child = os.fork()
     if not child:
         status = 1
@@ -64,6 +64,9 @@ for line in sys.stdin:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+    if kill_after_s is not None:
+        time.sleep(kill_after_s)
+        os.kill(child, 9)
     print(os.waitpid(child, 0)[1], flush=True)
 """
 _FAIL, _SHORT, _KILL_BEFORE, _KILL_AFTER, _COUNT = range(1, 6)
@@ -119,11 +122,16 @@ class Forks:
     process: subprocess.Popen[str]
     out: Path
 
-    def run(self, *arguments: str | Path) -> Done:
-        """Call `main(*arguments)`, all text, in a fork, to its end; what it prints comes back."""
+    def run(self, *arguments: str | Path, kill_after_s: float | None = None) -> Done:
+        """Call `main(*arguments)`, all text, in a fork, to its end; what it prints comes back.
+
+        With `kill_after_s` it gets a SIGKILL after so many seconds.
+        """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps([str(self.out), *map(str, arguments)]) + "\n")
+        self.out.write_bytes(b"")  # a fork that is killed early has not said anything
+        order = [str(self.out), kill_after_s, *map(str, arguments)]
+        self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()
         status = os.waitstatus_to_exitcode(int(self.process.stdout.readline()))
         return Done(status, self.out.read_text())

@@ -4,8 +4,11 @@ The faults are `tests/faults.py`; records are those of `tests/records.py`. A pro
 acknowledged, once it was. INVARIANT: `acknowledged` is read from what a program printed, and from nothing else.
 """
 
+# ruff: noqa: T201  # programs that say what they did
 from __future__ import annotations
 
+import random
+import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -65,13 +68,43 @@ def write(root: str, tries: str = "1") -> None:
             told(writer, of, number, many)
         if number % 2:
             insist(writer.commit, many)
-            print(*(f"{of.exec_id} {(number + 1) * len(STORY)}\n" for of in runs), sep="", end="", flush=True)
+            for of in runs:
+                print(f"{of.exec_id} {(number + 1) * len(STORY)}", flush=True)
         if number == ROUNDS // 2:
             insist(writer.rotate, many)
     for of in runs:
         insist(lambda of=of: writer.end(of.exec_id, receipt(of, records=ROUNDS * len(STORY))), many)  # type: ignore[misc]  # as above
         print(f"{of.exec_id} end", flush=True)
     writer.close()
+
+
+def load(root: str, seed: str) -> None:
+    """Write executions from three threads, until somebody kills the process; say what is durable."""
+    writer, say = AuditWriter(Path(root), rotate_bytes=30_000), threading.Lock()
+
+    def work(number: int) -> None:
+        chance, number = random.Random(f"{seed}:{number}"), int(seed) * 10_000 + number
+        of, done = start(number=number), 0
+        writer.begin(of)
+        while True:
+            for _ in range(chance.choice([1, 1, 2, 5])):
+                told(writer, of, done, 1)
+                done += 1
+            writer.commit(of.exec_id)
+            writer.rotate_if_large()
+            with say:
+                print(f"{of.exec_id} {done * len(STORY)}", flush=True)
+            if chance.random() < 0.02:
+                writer.end(of.exec_id, receipt(of, records=done * len(STORY)))
+                with say:
+                    print(f"{of.exec_id} end", flush=True)
+                number += 100
+                of, done = start(number=number), 0
+                writer.begin(of)
+
+    for number in range(3):
+        threading.Thread(target=work, args=(number,), daemon=True).start()
+    threading.Event().wait()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """`wasmgate audit prune`: deletes what no policy and no hold keeps, on record.
 
-What may go is `audit/retention.py`; how it is deleted `api/retaining.py`. INVARIANT: with --dry-run nothing is
+What may go is `audit/retention.py`, how it goes `api/retaining.py`. INVARIANT: with --dry-run nothing is
 changed; without it, nothing is deleted that the signed log does not name as deleted.
 """
 

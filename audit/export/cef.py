@@ -132,11 +132,11 @@ def _outcome(errno: Value) -> str:
     return "success" if errno == 0 else "unknown" if isinstance(errno, int) and errno < 0 else "failure"
 
 
-def _text(values: tuple[Value, ...]) -> str:
-    return "" if values[0] is None else extension_text(str(values[0]))
+def _text(value: Value) -> str:
+    return "" if value is None else extension_text(str(value))
 
 
-def _fill(columns: Columns, name: str, texts: Known[str]) -> pa.Array:
+def _fill(columns: Columns, name: str, texts: Known) -> pa.Array:
     match name:
         case "rt" | "start":
             return pa.array(columns.numbers("t_ns") // _MS).cast(pa.string())

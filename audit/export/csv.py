@@ -65,14 +65,14 @@ def _line(shared: Shared) -> str:
             cells.append(mark(name))
         elif name == "decision":
             code = shared[name]
-            cells.append(_cell((WORDS.get(code, "none") if isinstance(code, int) else "none",)))
+            cells.append(_cell(WORDS.get(code, "none") if isinstance(code, int) else "none"))
         else:
-            cells.append(_cell((shared[name],)))
+            cells.append(_cell(shared[name]))
     return ",".join(cells) + "\r\n"
 
 
-def _cell(values: tuple[Value, ...]) -> str:
-    match values[0]:
+def _cell(value: Value) -> str:
+    match value:
         case None:
             return ""
         case str() as text:
@@ -81,7 +81,7 @@ def _cell(values: tuple[Value, ...]) -> str:
             return str(other)
 
 
-def _fill(columns: Columns, name: str, texts: Known[str]) -> pa.Array:
+def _fill(columns: Columns, name: str, texts: Known) -> pa.Array:
     kind = SCHEMA.field(name).type
     if pa.types.is_dictionary(kind):
         return columns.text(name, texts)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +22,10 @@ Shared = Mapping[str, Value]
 """What rows of one shape have in common, by name."""
 
 _MARK = "\x01"
-_MOST_KNOWN = 20_000  # lines, or texts of one column, that are remembered; a few tens of MB
+_MOST_SHAPES = 5_000  # lines that are remembered, of a few thousand characters each
+_MOST_TEXT = 8 << 20  # characters of a column's texts that are remembered
 
 _MOST_CODES = 1 << 62  # a piece has far fewer than 2^31 rows, so two codes that are made dense fit
-
-T = TypeVar("T")
 
 
 def mark(name: str) -> str:
@@ -40,19 +38,23 @@ def mark(name: str) -> str:
 
 
 @dataclass(slots=True)
-class Known(Generic[T]):
+class Known:
     """Remembers what was made of a value; forgets all when it grows large."""
 
-    _make: Callable[[tuple[Value, ...]], T]
-    _made: dict[tuple[Value, ...], T] = field(default_factory=dict)
+    _make: Callable[[Value], str]
+    _made: dict[Value, str] = field(default_factory=dict)
+    _size: int = 0
 
-    def of(self, key: tuple[Value, ...]) -> T:
-        """Give what is made of a key."""
-        found = self._made.get(key)
+    def of(self, value: Value) -> str:
+        """Give what is made of a value."""
+        found = self._made.get(value)
         if found is None:
-            if len(self._made) >= _MOST_KNOWN:
+            found = self._make(value)
+            self._size += len(found) + 100  # about what an entry takes besides
+            if self._size > _MOST_TEXT:
                 self._made.clear()
-            found = self._made[key] = self._make(key)
+                self._size = len(found)
+            self._made[value] = found
         return found
 
 
@@ -94,15 +96,15 @@ class Columns:
         column = plain(self.rows.column(name)).combine_chunks().dictionary_encode(null_encoding="encode")
         return column.indices.to_numpy().astype(np.int64), column.dictionary.to_pylist()
 
-    def text(self, name: str, write: Known[str]) -> pa.Array:
+    def text(self, name: str, write: Known) -> pa.Array:
         """Give a column as text: `write` is asked once for each value that occurs."""
         return self.texts(self.rows.column(name), write)
 
-    def texts(self, column: pa.ChunkedArray, write: Known[str]) -> pa.Array:
+    def texts(self, column: pa.ChunkedArray, write: Known) -> pa.Array:
         """Give a column that was made of others as text, in the same way."""
         coded = plain(column).combine_chunks().dictionary_encode(null_encoding="encode")
         values = coded.dictionary.to_pylist()
-        return pa.array([write.of((value,)) for value in values], pa.string()).take(coded.indices)
+        return pa.array([write.of(value) for value in values], pa.string()).take(coded.indices)
 
     def digits(self, name: str, *, null: str = "") -> pa.Array:
         """Give a column of numbers as decimal digits."""
@@ -197,7 +199,7 @@ class LineWriter:
         key = tuple(shared.values())
         found = self._known.get(key)
         if found is None:
-            if len(self._known) >= _MOST_KNOWN:
+            if len(self._known) >= _MOST_SHAPES:
                 self._known.clear()
             found = self._known[key] = Shape.of(self.line(shared), self.order)
         return found

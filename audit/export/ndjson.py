@@ -45,9 +45,9 @@ def _line(shared: Shared) -> str:
         if not OF[name].is_shared:
             value = mark(name)
         elif name == "decision":
-            value = _json((_word(shared[name]),))
+            value = _json(_word(shared[name]))
         else:
-            value = _json((shared[name],))
+            value = _json(shared[name])
         cells.append(f'"{name}":{value}')
     return "{" + ",".join(cells) + "}\n"
 
@@ -56,11 +56,11 @@ def _word(code: Value) -> str:
     return WORDS.get(code, "none") if isinstance(code, int) else "none"
 
 
-def _json(values: tuple[Value, ...]) -> str:
-    return inert_json(orjson.dumps(values[0]).decode())
+def _json(value: Value) -> str:
+    return inert_json(orjson.dumps(value).decode())
 
 
-def _fill(columns: Columns, name: str, texts: Known[str]) -> pa.Array:
+def _fill(columns: Columns, name: str, texts: Known) -> pa.Array:
     kind = SCHEMA.field(name).type
     if pa.types.is_dictionary(kind):
         return columns.text(name, texts)

@@ -150,17 +150,15 @@ def _digits(numbers: npt.NDArray[np.int64]) -> pa.Array:
     return pa.array(numbers).cast(pa.string())
 
 
-def _inner(values: tuple[Value, ...]) -> str:
-    return "" if values[0] is None else inert_json(orjson.dumps(values[0]).decode()[1:-1])
+def _inner(value: Value) -> str:
+    return "" if value is None else inert_json(orjson.dumps(value).decode()[1:-1])
 
 
-def _name(values: tuple[Value, ...]) -> str:
-    text = values[0]
+def _name(text: Value) -> str:
     if not isinstance(text, str):
         return ""
-    return _inner((text.rstrip("/").rpartition("/")[2] or text,))
+    return _inner(text.rstrip("/").rpartition("/")[2] or text)
 
 
-def _second(values: tuple[Value, ...]) -> str:
-    second = values[0]
+def _second(second: Value) -> str:
     return to_rfc3339(second * _S)[:20] if isinstance(second, int) else ""

@@ -1099,10 +1099,13 @@ class Audit:
         elif kind == "event" and entry.get("event") == "damage":
             says = f"damage, on record: {dumps(entry.get('details')).decode()}"
             self.report.add("damage", says, severity="note", leaf=leaf)
-        elif kind == "event" and entry.get("event") == "prune":
+        elif (kind, entry.get("event")) == ("event", "prune") and self.is_signed(leaf):
             # An unsigned leaf would excuse whoever deletes files and writes it: only a signed one counts.
-            if self.checkpoint and leaf < self.checkpoint.size:
-                self.pruned.update(dict.fromkeys(pruned_in(entry), leaf))
+            self.pruned.update(dict.fromkeys(pruned_in(entry), leaf))
+
+    def is_signed(self, leaf: int) -> bool:
+        """Say whether the checkpoint is over a leaf."""
+        return self.checkpoint is not None and leaf < self.checkpoint.size
 
     def each(self, kind: str, check: Callable[[int, Object], None]) -> None:
         """Run a check on the leaves of one kind."""

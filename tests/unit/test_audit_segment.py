@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -73,6 +74,18 @@ def test_small_tables_share_a_row_group(tmp_path):
             writer.add(decode(of, [frame(STORY)], OPENED.empty_table()))
     assert pq.read_metadata(path).num_row_groups == 1
     assert len(set(pq.read_table(path, partitioning=None).column("exec_id").to_pylist())) == 20
+
+
+def test_a_path_that_is_not_there_is_known_not_to_be(tmp_path):
+    path = tmp_path / "x.parquet"
+    with segment_writer(path, Written()) as writer:
+        writer.add(table())
+    with duckdb.connect() as engine:
+        probe = "SELECT sum(bloom_filter_excludes::INT) FROM parquet_bloom_probe($1, 'target', $2)"
+        found = [
+            engine.execute(probe, [str(path), name]).fetchone() for name in ("/srv/in/a.csv", "/srv/in/z")
+        ]
+    assert found == [(0,), (1,)]
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path):
