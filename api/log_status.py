@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from api.disk_budget import level_of, sentence
 from audit.errors import AuditError
 from audit.store import Store
 from audit.tlog.checkpoint import parse_checkpoint_text
@@ -81,6 +82,9 @@ class LogFigures:
         except AuditError as err:
             size, signed = 0, (None, None)
             problems_found.append(str(err))
+        used = self._used_bytes()
+        if level_of(used, self.budget_bytes):
+            problems_found.append(sentence(used, self.budget_bytes))
         waiting = list(_files(store.wal, ".wal"))
         oldest = min((about.st_mtime for about in waiting), default=time.time())
         return LogStatus(
@@ -91,7 +95,7 @@ class LogFigures:
             unsealed_bytes=sum(about.st_size for about in waiting),
             unsealed_age_s=round(max(time.time() - oldest, 0.0), 3),
             damaged_files=len(list(_files(store.wal, ".damaged"))),
-            used_bytes=self._used_bytes(),
+            used_bytes=used,
             free_bytes=shutil.disk_usage(self.root).free,
             budget_bytes=self.budget_bytes,
             gaps=gaps,

@@ -19,6 +19,7 @@ from audit.catalogue import Catalogue
 from audit.errors import FormatError
 from audit.gather import Decoder, Reading
 from audit.leaves import LeafKind
+from audit.openers import SUFFIX as STATE_SUFFIX
 from audit.openers import drop_states
 from audit.sealer import Sealed, Sealer
 from audit.store import Store, locked, sync_directory
@@ -36,7 +37,8 @@ def recover(root: Path, reading: Reading | Decoder) -> tuple[Sealed, ...]:
     Raises WriteError if the log can't be written, and DamageError if the transparency log is not whole.
     """
     store = Store(root)
-    if not store.wal.is_dir() or not wal_files(store):
+    # a crash may have left states, which are not masked, when the last log file was gone
+    if not store.wal.is_dir() or not (wal_files(store) or any(store.wal.glob(f"[!.]*{STATE_SUFFIX}"))):
         return ()
     with locked(store.seal_lock):
         _sweep(store)

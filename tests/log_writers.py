@@ -80,7 +80,7 @@ def write(root: str, tries: str = "1") -> None:
 
 def load(root: str, seed: str) -> None:
     """Write executions from three threads, until somebody kills the process; say what is durable."""
-    writer, say = AuditWriter(Path(root), rotate_bytes=30_000), threading.Lock()
+    writer, say = AuditWriter(Path(root), rotate_bytes=150_000), threading.Lock()
 
     def work(number: int) -> None:
         chance, number = random.Random(f"{seed}:{number}"), int(seed) * 10_000 + number

@@ -39,7 +39,7 @@ def COMMAND(*, audit_dir: Path | None, new_key: bool) -> int:  # noqa: N802  # t
         logger("sealing").warning("the audit log cannot be sealed for the moment", problem=str(err))
 
     def on_problem(problem: str) -> None:
-        logger("signing").warning("the audit log cannot be signed for the moment", problem=problem)
+        logger("audit").warning("the audit log needs attention", problem=problem)
 
     try:
         settings = load_settings(audit_dir=audit_dir)

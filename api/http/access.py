@@ -59,6 +59,10 @@ PERMISSIONS: dict[str, str] = {
     "post_verify": "verify",
     "post_hash": "hash",
     "get_status": "status",
+    "list_holds": "retain",
+    "post_hold": "retain",
+    "delete_hold": "retain",
+    "post_prune": "retain",
     "list_control_events": "control",
 }
 """The permission that each operation asks for; `executions` is given with `run` and with `read`."""

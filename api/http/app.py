@@ -22,6 +22,7 @@ from api.http import (
     health,
     modules,
     policies,
+    retention,
     tail,
     tlog,
     verification,
@@ -77,6 +78,7 @@ _ROUTERS = (
     tlog.router,
     verification.router,
     audit_status.router,
+    retention.router,
 )
 
 

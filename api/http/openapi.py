@@ -15,6 +15,7 @@ from api.http.audit_models import AggregateRequest, ExportRequest, HashRequest, 
 from api.http.guard import OPEN_PATHS
 from api.http.models import RunRequest
 from api.http.problems import ProblemView
+from api.http.retention_models import HoldRequest, PruneRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +30,7 @@ DESCRIPTION = (
     "Runs WebAssembly that nobody trusts under a reviewed capability policy, and keeps evidence of each call."
     " Errors are problems of RFC 9457; text of guests in answers is hostile, and comes out as text only."
 )
-_BODIES = (RunRequest, AggregateRequest, ExportRequest, HashRequest, VerifyRequest)
+_BODIES = (RunRequest, AggregateRequest, ExportRequest, HashRequest, VerifyRequest, HoldRequest, PruneRequest)
 _REF = "#/components/schemas/{model}"
 
 

@@ -26,8 +26,8 @@ _TIMEOUT_EXCEEDED: Final = 159
 _CONNECT_S, _ANSWER_S = 10, 600
 _MISSING: Final = "the package clickhouse-connect (`pip install wasmgate[clickhouse]`), and chdb for chdb://"
 
+_READ_ONLY: Final = 2  # nothing is changed, and a question may still have limits of its own
 _READING: Final = {
-    "readonly": 2,  # nothing is changed, and a question may still have limits of its own
     "prefer_column_name_to_alias": 1,  # in `sum(n) AS n` and its like, `n` is the column
     "output_format_arrow_low_cardinality_as_dictionary": 0,
 }
@@ -78,6 +78,8 @@ class ClickHouse:
     ) -> pa.Table:
         """Give what a statement of ours selects; QueryError, and OutOfTimeError after so many seconds."""
         settings: dict[str, int | float] = dict(_READING)
+        if self.backend.kind == "clickhouse":  # chdb would stay so
+            settings["readonly"] = _READ_ONLY
         if seconds is not None:
             settings["max_execution_time"] = seconds
         try:

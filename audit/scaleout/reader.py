@@ -14,7 +14,7 @@ from typing import Final
 import pyarrow as pa
 
 from audit.columns import REFUSING, SCHEMA
-from audit.cursors import Cursors, Mark, Position, Snapshot
+from audit.cursors import Mark, Position, Snapshot
 from audit.filters import RecordFilter
 from audit.gather import Decoder, Reading
 from audit.query.executions import (
@@ -83,7 +83,6 @@ class ClickHouseReader(AuditReader):
             totals_seconds=totals_seconds,
         )
         self._clickhouse = engine
-        self._marks = Cursors(cursor_key)
 
     @staticmethod
     def open(backend: Backend, root: Path, reading: Reading | Decoder, **limits: object) -> ClickHouseReader:
@@ -102,9 +101,9 @@ class ClickHouseReader(AuditReader):
 
     # --- records ------------------------------------------------------------------------------
 
-    def _page(self, wanted: RecordFilter, *, seconds: float | None) -> tuple[Found, str | None]:
-        mark = self._marks.read(wanted)
-        snapshot = self._snapshot() if mark is None else mark.snapshot
+    def _page(self, wanted: RecordFilter, *, seconds: float | None) -> tuple[Found, str | None, int]:
+        mark = self._cursors.read(wanted)
+        snapshot = self._taken() if mark is None else mark.snapshot
         digests = self._digests(wanted.module)
         plan = plan_of(Asked(wanted=wanted, module_ids=digests), [_ALL])
         where = _visible(self._clickhouse.name, wanted, snapshot)
@@ -117,10 +116,11 @@ class ClickHouseReader(AuditReader):
         rows = self._select(plan, names, where, order, seconds=seconds)
         kept = rows.slice(0, wanted.limit)
         if rows.num_rows <= wanted.limit:
-            return Found(rows=kept, following=None), None
+            return Found(rows=kept, following=None), None, snapshot.tree_size
         last = kept.slice(kept.num_rows - 1).select(list(_KEY)).to_pylist()[0]
         at = Position(t_ns=last["t_ns"], exec_id=last["exec_id"], seq=last["seq"])
-        return Found(rows=kept, following=at), self._marks.make(wanted, Mark(at, snapshot))
+        following = self._cursors.make(wanted, Mark(at, snapshot))
+        return Found(rows=kept, following=at), following, snapshot.tree_size
 
     def _select(
         self, plan: Plan, names: tuple[str, ...], where: Conditions, rest: str, *, seconds: float | None
@@ -133,13 +133,13 @@ class ClickHouseReader(AuditReader):
         statement = f"SELECT {chosen} FROM {self._clickhouse.name}.{table} {where.text} {rest}"  # noqa: S608  # nosec B608
         return as_table(self._clickhouse.ask(statement, dict(where.values), seconds=seconds), SCHEMA)
 
-    def _snapshot(self) -> Snapshot:
+    def _taken(self) -> Snapshot:
         loaded = f"SELECT maxOrNull(t_max_ns) AS t, maxOrNull(loaded_ns) AS at FROM {self._clickhouse.name}.{LOADED}"  # noqa: S608  # nosec B608
         row = self._clickhouse.rows(loaded)[0]
         t_ns, at = row["t"], row["at"]
         if not isinstance(t_ns, int) or not isinstance(at, int):
-            return Snapshot(-_MOST, ((NO_EXECUTION, 0),))
-        return Snapshot(t_ns, ((NO_EXECUTION, at),))
+            t_ns, at = -_MOST, 0
+        return Snapshot(t_ns, ((NO_EXECUTION, at),), self._catalogue.entries_read())
 
     # --- totals -------------------------------------------------------------------------------
 
