@@ -1,8 +1,8 @@
 """How near the log is to its budget of disk, as levels that are told before it is used up.
 
 The figures are gathered in `log_status.py`, and watched in `log_watch.py`. Nothing is deleted for a budget:
-what may go is a matter of retention, and a full disk is met as the policy's `on_full` says. INVARIANT: a level
-is told once when it is reached, and again only after the log was clearly below it.
+what may go is a matter of retention, and a full disk is met as the policy's `on_full` says. INVARIANT: a
+level is told once when it is reached, and again only after the log was clearly below it.
 """
 
 from __future__ import annotations

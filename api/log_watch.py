@@ -18,7 +18,10 @@ from audit.errors import AuditError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from api.audit_desk import AuditDesk
     from api.log_status import LogStatus
+    from api.retaining import Retaining
+    from api.settings import Settings
     from audit.events import ControlEvent
 
 ACTOR = "service"
@@ -98,3 +101,17 @@ class LogWatch:
             while not self._closing.is_set():
                 self.look()
                 self._closing.wait(LOOK_S)
+
+
+def watch_log(
+    settings: Settings, desk: AuditDesk, retaining: Retaining, *, tell: Callable[[str], None]
+) -> LogWatch:
+    """Begin to look after the log of a service; close it in the end."""
+    watch = LogWatch(
+        status=desk.status,
+        record=retaining.record,
+        tell=tell,
+        prune=None if settings.audit_prune == "off" else lambda: retaining.prune(actor=ACTOR),
+    )
+    watch.start()
+    return watch

@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from api.settings import Settings
+    from api.signing import SignerProcess
     from audit.events import ControlEvent
     from audit.holds import Hold, Scope
 
 RETENTION_LOCK = "retention.lock"
+_SIGNED_S = 30.0  # the signer looks every second
 
 
 class UnsignedError(AuditError):
@@ -68,6 +70,10 @@ class Retaining:
         self._min_days = settings.audit_retain_min_days
         self._record = record
         self._catalogue = Catalogue(self._store)
+
+    def record(self, event: ControlEvent) -> None:
+        """Put an event on record; raises AuditError."""
+        self._record.event(event)
 
     def holds(self) -> tuple[Hold, ...]:
         """Give the holds that are in force, the oldest first; raises AuditError."""
@@ -136,6 +142,23 @@ class Retaining:
     def _locked(self) -> Iterator[None]:
         with locked(self._store.root / RETENTION_LOCK):
             yield
+
+
+def retaining_of(
+    settings: Settings,
+    *,
+    event: Callable[[ControlEvent], None],
+    seal: Callable[[], object],
+    signer: SignerProcess,
+) -> Retaining:
+    """Retention by a service; raises AuditError."""
+
+    def sign(size: int) -> str | None:
+        signer.poke()
+        status = signer.wait(size, timeout_s=_SIGNED_S)
+        return None if (status.size or 0) >= size else status.problem or "the signer did not answer in time"
+
+    return Retaining(settings, Record(event=event, seal=seal, sign=sign))
 
 
 def retaining_here(settings: Settings) -> Retaining:

@@ -81,13 +81,28 @@ def open_reader(
     cursor_key: bytes | None = None,
     memory_mb: int = 1024,
     totals_seconds: float | None = 60.0,
+    backend: str = "embedded",
 ) -> AuditReader:
     """Queries on a log, sealed or not; raises QueryError if there is none.
 
     What is not sealed yet is masked with the keys in `keys_dir`; what would need a key is dropped without it.
+    Another `backend` answers from what was loaded into it.
     """
     from audit.query import AuditReader
+    from audit.scaleout.backend import Backend
 
+    asked = Backend.parse(backend)
+    if asked.kind != "embedded":
+        from audit.scaleout.reader import ClickHouseReader
+
+        return ClickHouseReader.open(
+            asked,
+            root,
+            reading_with(keys_dir),
+            cursor_key=cursor_key,
+            memory_mb=memory_mb,
+            totals_seconds=totals_seconds,
+        )
     return AuditReader(
         root,
         reading_with(keys_dir),

@@ -14,11 +14,11 @@ from api.audit_desk import AuditDesk
 from api.control import control_event, local_actor
 from api.in_force import PoliciesInForce
 from api.library import Folder
+from api.log_watch import watch_log
 from api.modules import ModuleStore
-from api.log_watch import LogWatch
 from api.outputs import OutputStore
 from api.policies import PolicyStore
-from api.retaining import Record, Retaining
+from api.retaining import retaining_of
 from api.sealing import Sealing, is_much_left, open_reader, seal_left
 from api.secret_file import secret_of
 from api.settings import Settings, is_export_wanted
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
 SEAL_EVERY_S = 5.0  # design of the audit log: seal at least this often when idle
 _BRIEF_EVERY_S = 1.0
-_SIGNED_S = 30.0  # the signer looks every second
 
 
 class BusyError(Exception):
@@ -150,31 +149,14 @@ class Service:
         self._signer = open_signer(self.settings, on_problem=self._on_problem)
         self._stack.callback(self.desk.close)
         self.record_event(control_event("audit-on", actor=local_actor(), version=program_version()))
+        signer = self._signer
+        self.retaining = retaining_of(self.settings, event=self.record_event, seal=self.seal, signer=signer)
+        watch = watch_log(self.settings, self.desk, self.retaining, tell=self._on_problem)
+        self._stack.callback(watch.close)
 
     def _poke_signer(self) -> None:
         if self._signer is not None:
             self._signer.poke()
-
-        self._watch = LogWatch(
-            status=self.desk.status,
-            record=self.record_event,
-            tell=self._on_problem,
-            prune=None if self.settings.audit_prune == "off" else self._prune,
-        )
-        self._stack.callback(self._watch.close)
-        self._watch.start()
-
-    def _prune(self) -> object:
-        return self.retaining.prune(actor="service")
-
-    def _sign(self, size: int) -> str | None:
-        """Have so many leaves signed; gives why they are not."""
-        if self._signer is None:
-            status = sign_once(self.settings)
-        else:
-            self._signer.poke()
-            status = self._signer.wait(size, timeout_s=_SIGNED_S)
-        return None if (status.size or 0) >= size else status.problem or "the signer did not answer in time"
 
     def _problems(self) -> tuple[str, ...]:
         said = None if self._signer is None else self._signer.status.problem
@@ -261,11 +243,6 @@ class Service:
     def record_event(self, event: ControlEvent) -> None:
         """Put a control-plane event on record; it is durable when this returns. Raises AuditError."""
         self._writer.record_event(event)
-
-    @property
-    def retaining(self) -> Retaining:
-        """What is kept, held and deleted."""
-        return Retaining(self.settings, Record(event=self.record_event, seal=self.seal, sign=self._sign))
 
     @property
     def audit(self) -> AuditReader:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from audit.inert import inert
+from audit.scaleout.backend import Backend
+from audit.scaleout.errors import BackendError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +54,14 @@ def _origin(name: str) -> str:
     if not _ORIGIN.fullmatch(name):
         raise ValueError("letters, digits and `. _ - / :`, 100 at most, as example.com/audit")
     return name
+
+
+def _backend(text: str) -> str:
+    try:
+        Backend.parse(text)
+    except BackendError as err:
+        raise ValueError(err.expected) from None
+    return text
 
 
 Folder = Annotated[Path, AfterValidator(_absolute)]
@@ -97,6 +107,13 @@ class Settings(BaseModel):
     )
     audit_prune: Literal["off", "daily"] = Field(
         "off", description="Whether the service deletes once a day what no policy and no hold keeps."
+    )
+    audit_backend: Annotated[str, AfterValidator(_backend)] = Field(
+        "embedded",
+        repr=False,  # there may be a password in it
+        description="Engine that answers questions to the audit log: `embedded`,"
+        " `clickhouse://user:password@host:port/database` or `chdb:///path`, which answer from what"
+        " `audit load` has loaded.",
     )
     host: Annotated[str, AfterValidator(_loopback)] = Field(
         "127.0.0.1", description="Loopback address that `serve` listens on."
@@ -262,7 +279,8 @@ def _faults(err: ValidationError, known: Mapping[str, str]) -> list[str]:
 def _fault(error: ErrorDetails) -> str:
     name = str(error["loc"][0])
     expected = _expected(name, error)
-    found = inert(str(error["input"])[:_SHOWN])
+    # SECURITY: a backend may hold a password
+    found = "…" if name == "audit_backend" else inert(str(error["input"])[:_SHOWN])
     return f'{PREFIX}{name.upper()}: expected {expected}, found "{found}"'
 
 

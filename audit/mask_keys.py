@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from audit.errors import AuditError
 from audit.inert import inert
-from audit.store import sync_directory
+from audit.store import make_directory, sync_directory
 
 KEY_BYTES: Final = 32
 _NAME_BYTES: Final = 100  # a file name has 255 at most
@@ -86,7 +86,7 @@ def _read(path: Path) -> bytes | None:
 
 
 def _made(path: Path) -> bytes:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_directory(path.parent)
     made = path.with_name(f".{path.name[:_NAME_BYTES]}.{secrets.token_hex(8)}")
     number = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:

@@ -31,7 +31,7 @@ from audit.start import ExecutionStart
 from audit.store import Store
 from audit.tail_files import Entry, Journal, Seen, WalFile
 from audit.terms import Level
-from audit.wal import Kind, RecordFrame
+from audit.wal import Kind, Place, RecordFrame
 
 _CACHE_BYTES = 256 << 20
 _MANY_TABLES = 64
@@ -156,11 +156,23 @@ class TailReader:
         gone = frozenset(self._files) - frozenset(paths)
         for name in sorted(self._files):
             file = self._files[name]  # one that is deleted can be read to its end by its handle
-            for kind, seen, text in file.read(file.size()):
+            size = file.size()
+            if size < file.place.offset:
+                self._unread(file)
+            for kind, seen, text in file.read(size):
                 self._take(file, kind, seen, text)
         if gone:
             self._drop(gone)
         return frozenset(self._files)
+
+    def _unread(self, file: WalFile) -> None:
+        """Forget a file from which its writer took back what it could not make durable: it is in the next."""
+        for run in list(self._runs.values()):
+            if file.name in run.files or any(one is file for one, _ in run.frames):
+                run.forget(frozenset({file.name}))
+                run.tables, run.decoded, run.known = [], 0, None
+                run.files.discard(file.name)
+        file.place, file.held, file.synced = Place(), [], 0
 
     def _take(self, file: WalFile, kind: Kind, seen: Seen, text: bytes) -> None:
         if kind in CONTROL:

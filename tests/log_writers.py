@@ -119,7 +119,8 @@ class Found:
 
 def found(root: Path) -> Found:
     """Read the log files of writers that are gone, then recover them, and see that both say the same."""
-    gaps, records = [], {}
+    gaps: list[Gap] = []
+    records: dict[str, Counter[int]] = {}
     for path in sorted(Store(root).wal.glob("[!.]*.wal")):
         for frame in read_frames(path).frames:
             if frame.kind is Kind.GAP:
@@ -128,7 +129,7 @@ def found(root: Path) -> Found:
                 seqs = range(frame.first_seq, frame.first_seq + frame.n_records)
                 records.setdefault(frame.exec_id, Counter()).update(seqs)
     sealed = recover(root, decode)
-    assert sum(one.rows for one in sealed) >= sum(len(one) for one in records.values())
+    assert sum(one.rows for one in sealed) >= sum(len(each) for each in records.values())
     ends = frozenset(
         one.execution_id for each in sealed for one in each.receipts if one.outcome.exit_code == 0
     )

@@ -202,24 +202,11 @@ class Loader:
 
     def _drop_pruned(self, marked: dict[str, str]) -> int:
         """Take out what the log says was deleted; a segment that is merely missing here stays there."""
-        here = {self._key(one) for one in self._catalogue.segments()}
-        named = [one for one in self._pruned() if one not in here]
-        gone = [one for one in named if one in marked]
+        pruned = self._catalogue.pruned()
+        gone = [one for one in pruned if one in marked and not (self._store.root / one).exists()]
         if gone:
             self._delete(gone)
-        receipts = [one for one in named if not one.startswith("seg/")]
-        for some in _parts(receipts, _RECEIPTS_AT_ONCE):
-            self._engine.command(
-                f"DELETE FROM {self._engine.name}.{EXECUTIONS} WHERE has({{gone:Array(String)}}, exec_id)",  # noqa: S608  # nosec B608
-                {"gone": some},
-            )
         return len(gone)
-
-    def _pruned(self) -> Iterator[str]:
-        for event in self._catalogue.events(kind="prune", limit=1 << 30):
-            for name in ("segment", "segments", "receipt", "receipts"):
-                value = event.details.get(name)
-                yield from value.split("\n") if isinstance(value, str) else ()
 
     def _delete(self, segments: Sequence[str]) -> None:
         # INVARIANT: the mark goes first: what is taken away in part is in no answer

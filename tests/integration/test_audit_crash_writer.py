@@ -19,7 +19,7 @@ from tests.log_writers import check
 from tests.records import STORY
 
 GATE = pytest.param(range(40), id="gate")
-SLOW = pytest.param(range(1000, 3000), id="slow", marks=pytest.mark.slow)
+SLOW = pytest.param(range(1000, 3000), id="slow", marks=[pytest.mark.slow, pytest.mark.timeout(3_600)])
 
 
 @pytest.fixture

@@ -13,7 +13,10 @@ from tests.log_writers import ALL, check
 CODE = "from tests.log_writers import write as main"
 CALLS = ("write", "fdatasync", "fsync", "rename", "open", "ftruncate", "unlink", "mkdir")
 ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-GATE, SLOW = pytest.param(6, id="gate"), pytest.param(1, id="slow", marks=pytest.mark.slow)
+GATE, SLOW = (
+    pytest.param(11, id="gate"),
+    pytest.param(1, id="slow", marks=[pytest.mark.slow, pytest.mark.timeout(3_600)]),
+)
 
 
 @pytest.fixture(scope="module")

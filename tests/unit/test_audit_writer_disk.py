@@ -12,6 +12,9 @@ import pytest
 
 from audit.errors import LogFullError, LogLostError, UnknownExecutionError
 from audit.events import Gap
+from audit.filters import RecordFilter
+from audit.log_file import LogFile
+from audit.query import AuditReader
 from audit.recovery import recover
 from audit.store import Store
 from audit.unsynced import MAX_RECORDS
@@ -149,7 +152,7 @@ def test_a_log_that_somebody_touched_is_told_to_each_run_once_and_is_a_gap_on_re
         assert found == {None: (None, None)}
     else:
         assert found == {None: (None, None), over.exec_id: whole, one.exec_id: whole, two.exec_id: whole}
-    rows = {}
+    rows: dict[str, list[int]] = {}
     for frame in frames(root, Kind.RECORDS):
         rows.setdefault(frame.exec_id, []).append(frame.first_seq)
     first = [0] if how == "cut" else []
@@ -196,15 +199,15 @@ def test_more_than_a_group_of_records_is_never_without_a_sync(tmp_path):
 def test_threads_that_commit_at_once_share_a_sync(tmp_path):
     writer, of = AuditWriter(tmp_path), start()
     writer.begin(of)
-    syncs, sync = [], type(writer._file).sync
+    syncs: list[bool] = []
     gate = threading.Barrier(8)
 
-    class Counting(type(writer._file)):
+    class Counting(LogFile):
         __slots__ = ()
 
         def sync(self, size, *, is_needed=True):
             syncs.append(is_needed)
-            sync(self, size, is_needed=is_needed)
+            LogFile.sync(self, size, is_needed=is_needed)
 
     writer._file.__class__ = Counting
 
@@ -248,4 +251,23 @@ def test_only_a_run_that_goes_on_is_given_up(tmp_path):
     assert [frame.kind for frame in read_frames(writer.path).frames][-1:] == [Kind.END]
     with pytest.raises(UnknownExecutionError):
         writer.end(of.exec_id, receipt(of))
+    writer.close()
+
+
+def test_a_reader_that_saw_what_was_taken_back_sees_it_once(tmp_path):
+    writer, of = AuditWriter(tmp_path), start()
+    tell(writer, of, is_ended=False)
+    with AuditReader(tmp_path, decode) as reader:
+        wanted = RecordFilter(ascending=True)
+        writer.append(of.exec_id, first_seq=len(STORY), records=RECORD * 3)
+        assert len(list(reader.stream(wanted))) == len(STORY) + 3
+        writer._file.is_trusted = False  # as after a sync that failed
+        old = writer.path
+        writer.commit(of.exec_id)
+        assert writer.path != old
+        seqs = [int(row["seq"] or 0) for row in reader.stream(wanted)]
+        assert sorted(seqs) == list(range(len(STORY) + 3))
+        writer.append(of.exec_id, first_seq=len(STORY) + 3, records=RECORD)
+        assert len(list(reader.stream(wanted))) == len(STORY) + 4
+    recover(tmp_path, decode)
     writer.close()
