@@ -98,7 +98,7 @@ def open_log(audit_dir: Path | None) -> Iterator[AuditReader]:
         with contextlib.suppress(AuditError, OSError):  # a log that can't be written can still be read
             seal_left(root, keys_dir=settings.audit_keys_dir)
         with (
-            open_reader(root, keys_dir=settings.audit_keys_dir) as reader,
+            open_reader(root, keys_dir=settings.audit_keys_dir, backend=settings.audit_backend) as reader,
             recorded(root, _question(), on_failure=_tell) as begun,
         ):
             click.get_current_context().meta[_READING] = begun

@@ -203,7 +203,17 @@ class Gathering:
         return tuple(ordered), is_cut
 
     def _examples(self) -> tuple[Example, ...]:
-        fields = ("exec_id", "seq", "t_ns", "tenant_id", "call", "target", "guest_target", "rule_id", "reason")
+        fields = (
+            "exec_id",
+            "seq",
+            "t_ns",
+            "tenant_id",
+            "call",
+            "target",
+            "guest_target",
+            "rule_id",
+            "reason",
+        )
         rows = []
         for word in _REFUSING:
             wanted = replace(self._wanted, decision=word, fields=fields)
@@ -298,13 +308,13 @@ class Gathering:
         try:
             key = standalone.key_of(str(self.settings.audit_keys_dir / "signing.vkey"))
         except standalone.Problem:
-            return _verification(report, began_ns, 0, result="nothing was signed here yet", state="incomplete")
+            return _verification(
+                report, began_ns, 0, result="nothing was signed here yet", state="incomplete"
+            )
         report, _ = standalone.verify(str(self.settings.audit_dir), [key])
         took_ms = int((time.monotonic() - began) * 1000)
         state = {0: "notes" if report.severities["note"] else "ok", 1: "failed", 3: "incomplete"}
-        return _verification(
-            report, began_ns, took_ms, result=report.result, state=state[report.status]
-        )
+        return _verification(report, began_ns, took_ms, result=report.result, state=state[report.status])
 
 
 def bucket_of(length_ns: int) -> int:
@@ -397,4 +407,3 @@ def _int(value: object) -> int:
         return int(str(value or 0))
     except ValueError:
         return 0
-

@@ -256,6 +256,7 @@ class Service:
                     cursor_key=secret_of(settings.cursor_key_file),
                     memory_mb=settings.audit_memory_bytes >> 20,
                     totals_seconds=settings.audit_query_s,
+                    backend=settings.audit_backend,
                 )
             return self._reader
 

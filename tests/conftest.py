@@ -18,6 +18,7 @@ GOLDEN = Path(__file__).parent / "golden"
 SKIPS = {
     "needs Linux": "shared pages, cells and their walls exist there only",
     "needs Python 3.12 for aics-tlog": "a second opinion on formats that published vectors pin on every version",
+    "needs WASMGATE_TEST_CLICKHOUSE": "the same questions go to the same engine in the process (chdb) everywhere",
     "needs the package aics-tlog": "as above; `pip install aics-tlog` beside the rest brings it",
 }
 """Reasons a test may be skipped for, word for word, and why each is no hole."""

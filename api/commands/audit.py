@@ -23,8 +23,12 @@ from api.commands import (
     audit_hash,
     audit_hold,
     audit_key,
+    audit_load,
     audit_prove,
     audit_prune,
+    audit_report,
+    audit_pull,
+    audit_push,
     audit_seal,
     audit_status,
     audit_tail,
@@ -150,8 +154,12 @@ COMMAND.add_command(audit_export.COMMAND)
 COMMAND.add_command(audit_hash.COMMAND)
 COMMAND.add_command(audit_hold.COMMAND)
 COMMAND.add_command(audit_key.COMMAND)
+COMMAND.add_command(audit_load.COMMAND)
 COMMAND.add_command(audit_prove.COMMAND)
 COMMAND.add_command(audit_prune.COMMAND)
+COMMAND.add_command(audit_report.COMMAND)
+COMMAND.add_command(audit_pull.COMMAND)
+COMMAND.add_command(audit_push.COMMAND)
 COMMAND.add_command(audit_seal.COMMAND)
 COMMAND.add_command(audit_verify.COMMAND)
 

@@ -36,11 +36,11 @@ def COMMAND(  # noqa: N802  # as in every command file
     from audit.scaleout.pulling import Puller
     from audit.store import Store
     from audit.tlog.errors import NoteError
-    from audit.tlog.vkey import VerifierKey
+    from audit.tlog.vkey import parse_vkey
 
     try:
         root = load_settings(audit_dir=audit_dir).audit_dir
-        keys = [VerifierKey.parse(_key(one)) for one in key]
+        keys = [parse_vkey(_key(one)) for one in key]
     except (SettingsError, NoteError, OSError) as err:
         raise click.UsageError(str(err)) from err
     objects = opened(place, endpoint, region)
