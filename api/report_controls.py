@@ -33,8 +33,8 @@ def _nist(of: Facts) -> tuple[Control, ...]:
         ),
         Control(
             NIST, "AU-3", "Content of audit records",
-            f"Each record has what, when, where, source, outcome and identity; {limits.masked_calls} calls have"
-            f" masked values and {limits.summary_calls} share a row with others, by policy.",
+            f"Each record has what, when, where, source, outcome and identity; {limits.masked_calls} calls"
+            f" have masked values and {limits.summary_calls} share a row with others, by policy.",
             "Anything that a policy masked, and what a guest computed between its calls.",
         ),
         Control(
@@ -52,8 +52,8 @@ def _nist(of: Facts) -> tuple[Control, ...]:
         ),
         Control(
             NIST, "AU-10", "Non-repudiation",
-            f"Each execution names module, policy and tenant by digest, in {totals.executions} signed receipts;"
-            f" the checkpoint of {of.made.checkpoint_size or 0} entries is signed.",
+            f"Each execution names module, policy and tenant by digest, in {totals.executions} signed"
+            f" receipts; the checkpoint of {of.made.checkpoint_size or 0} entries is signed.",
             "The natural person behind an actor name, and an identity proved outside of this machine.",
         ),
         Control(
@@ -93,8 +93,8 @@ def _others(of: Facts) -> tuple[Control, ...]:
         ),
         Control(
             ISO, "A.8.15", "Logging",
-            f"Logs are produced ({totals.calls} calls), stored with retention on record, protected (verification:"
-            f" {check.result}) and can be analysed (this report).",
+            f"Logs are produced ({totals.calls} calls), stored with retention on record, protected"
+            f" (verification: {check.result}) and can be analysed (this report).",
             "The organisation's logging policy, clock synchronisation (A.8.17) and monitoring (A.8.16).",
         ),
     )  # fmt: skip

@@ -23,11 +23,19 @@ from api.report_facts import (
     Missing,
     Noted,
     Period,
-    PolicyUse,
-    Reader,
     Refused,
     Totals,
     Verification,
+)
+from api.report_parts import (
+    bucket_of,
+    kind_of,
+    link_of,
+    noted,
+    policies_of,
+    readers_of,
+    verification,
+    whole,
 )
 from api.version import program_version
 from audit.canonical import Document
@@ -48,25 +56,10 @@ if TYPE_CHECKING:
     from audit.query import AuditReader
     from audit.receipt import Receipt
 
-_NS = 1_000_000_000
-_BUCKETS_S = (60, 300, 900, 3_600, 21_600, 86_400, 604_800, 2_592_000, 31_536_000)
-_BARS = 60
 _EVENTS = 10_000
 _RUNS = 20_000
 _EXAMPLES = 50
 _REFUSING = ("deny", "would_deny", "limit")
-_KINDS = (
-    ("path_", "files"),
-    ("fd_", "files"),
-    ("sock_", "network"),
-    ("clock_", "time and chance"),
-    ("random_", "time and chance"),
-    ("poll_", "time and chance"),
-    ("args_", "process"),
-    ("environ_", "process"),
-    ("proc_", "process"),
-    ("sched_", "process"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +108,13 @@ class Gathering:
             refused=refused,
             examples=self._examples(),
             outcomes=dict(sorted(Counter(run.outcome.kind.value for run in runs).items())),
-            policies=_policies(runs),
-            policy_changes=_noted(events, "policy"),
+            policies=policies_of(runs),
+            policy_changes=noted(events, "policy"),
             coverage=self._coverage(events),
             limits=self._limits(runs),
-            readers=_readers(events),
-            keys=(*_noted(events, "key"), *self._key_leaves()),
-            retention=_noted(events, "hold", "release", "prune", "disk"),
+            readers=readers_of(events),
+            keys=(*noted(events, "key"), *self._key_leaves()),
+            retention=noted(events, "hold", "release", "prune", "disk"),
             holds=tuple(self._holds()),
             verification=self._verified(),
         )
@@ -159,10 +152,10 @@ class Gathering:
         )
         rows = by_tenant.rows
         return Totals(
-            calls=sum(_int(row["count"]) for row in rows),
+            calls=sum(whole(row["count"]) for row in rows),
             refusals=sum(one.count for one in refused),
-            bytes_in=sum(_int(row["bytes_in"]) for row in rows),
-            bytes_out=sum(_int(row["bytes_out"]) for row in rows),
+            bytes_in=sum(whole(row["bytes_in"]) for row in rows),
+            bytes_out=sum(whole(row["bytes_out"]) for row in rows),
             executions=len(runs),
             modules=len({run.module_digest for run in runs}),
             policies=len({run.policy_digest for run in runs}),
@@ -184,7 +177,7 @@ class Gathering:
         )
         sums: dict[int, Counter[str]] = defaultdict(Counter)
         for row in found.rows:
-            sums[_int(row[f"time:{bucket_s}"])][kind_of(str(row["call"]))] += _int(row["count"])
+            sums[whole(row[f"time:{bucket_s}"])][kind_of(str(row["call"]))] += whole(row["count"])
         return tuple(Bucket(to_rfc3339(at), dict(sorted(sums[at].items()))) for at in sorted(sums))
 
     def _refused(self) -> tuple[tuple[Refused, ...], bool]:
@@ -198,7 +191,7 @@ class Gathering:
             for row in found.rows:
                 digest = str(row["module"])
                 name = f"{names[digest]} ({digest[:19]}…)" if digest in names else digest
-                rows.append(Refused(name, str(row["rule"] or "-"), word, _int(row["count"])))
+                rows.append(Refused(name, str(row["rule"] or "-"), word, whole(row["count"])))
         ordered = sorted(rows, key=lambda one: (-one.count, one.module, one.rule, one.decision))
         return tuple(ordered), is_cut
 
@@ -218,12 +211,12 @@ class Gathering:
         for word in _REFUSING:
             wanted = replace(self._wanted, decision=word, fields=fields)
             rows += list(self.reader.stream(wanted, limit=_EXAMPLES))
-        rows.sort(key=lambda row: (-_int(row["t_ns"]), str(row["exec_id"]), _int(row["seq"])))
+        rows.sort(key=lambda row: (-whole(row["t_ns"]), str(row["exec_id"]), whole(row["seq"])))
         return tuple(
             Example(
-                ref=f"{row['exec_id']}:{row['seq']}",
-                link=link_of(str(row["exec_id"]), _int(row["seq"])),
-                at=to_rfc3339(_int(row["t_ns"])),
+                ref=f"{row['exec_id']!s}:{whole(row['seq'])}",
+                link=link_of(str(row["exec_id"]), whole(row["seq"])),
+                at=to_rfc3339(whole(row["t_ns"])),
                 tenant=str(row["tenant_id"]),
                 call=str(row["call"]).rpartition(".")[2],
                 target=str(row["target"] or row["guest_target"] or "-"),
@@ -246,13 +239,13 @@ class Gathering:
         pruned = (one for one in events if one.event == "prune")
         return Coverage(
             segments=len(segments),
-            pruned_segments=sum(_int(one.details.get("count")) for one in pruned),
+            pruned_segments=sum(whole(one.details.get("count")) for one in pruned),
             unsealed_bytes=self.desk.status().unsealed_bytes,
             first=to_rfc3339(min(one.t_min_ns for one in segments)) if segments else None,
             last=to_rfc3339(max(one.t_max_ns for one in segments)) if segments else None,
             gaps=tuple(self._gaps()),
-            damage=_noted(events, "damage"),
-            switches=_noted(events, "audit-on", "audit-off"),
+            damage=noted(events, "damage"),
+            switches=noted(events, "audit-on", "audit-off"),
         )
 
     def _gaps(self) -> Iterable[Missing]:
@@ -262,9 +255,9 @@ class Gathering:
                 found = self.reader.execution(exec_id)
                 if found is not None and found.tenant != self.asked.tenant:
                     continue
-            first, last = entry.fields.get("first"), entry.fields.get("last")
-            ref = f"{exec_id or 'no execution'}:{'?' if first is None else first} to {'?' if last is None else last}"
-            yield Missing(entry.text("at"), ref, entry.text("reason"), leaf)
+            first, last = entry.optional_integer("first"), entry.optional_integer("last")
+            span = f"{'?' if first is None else first} to {'?' if last is None else last}"
+            yield Missing(entry.text("at"), f"{exec_id or 'no execution'}:{span}", entry.text("reason"), leaf)
 
     def _key_leaves(self) -> tuple[Noted, ...]:
         return tuple(
@@ -286,7 +279,7 @@ class Gathering:
     def _limits(self, runs: Sequence[Receipt]) -> Limits:
         def count(condition: str) -> int:
             found = self.reader.aggregate(Aggregation(wanted=replace(self._wanted, q=condition)))
-            return sum(_int(row["count"]) for row in found.rows)
+            return sum(whole(row["count"]) for row in found.rows)
 
         return Limits(
             summary_calls=count("stage = 3"),
@@ -304,106 +297,12 @@ class Gathering:
         began_ns, began = time.time_ns(), time.monotonic()
         report = standalone.Report()
         if not self.asked.is_verified:
-            return _verification(report, began_ns, 0, result="not made", state="not made")
+            return verification(report, began_ns, 0, result="not made", state="not made")
         try:
             key = standalone.key_of(str(self.settings.audit_keys_dir / "signing.vkey"))
         except standalone.Problem:
-            return _verification(
-                report, began_ns, 0, result="nothing was signed here yet", state="incomplete"
-            )
+            return verification(report, began_ns, 0, result="nothing was signed here yet", state="incomplete")
         report, _ = standalone.verify(str(self.settings.audit_dir), [key])
         took_ms = int((time.monotonic() - began) * 1000)
         state = {0: "notes" if report.severities["note"] else "ok", 1: "failed", 3: "incomplete"}
-        return _verification(report, began_ns, took_ms, result=report.result, state=state[report.status])
-
-
-def bucket_of(length_ns: int) -> int:
-    """Give the shortest piece of time, in seconds, of which a chart has room for so many."""
-    return next((size for size in _BUCKETS_S if length_ns <= size * _BARS * _NS), _BUCKETS_S[-1])
-
-
-def kind_of(call: str) -> str:
-    """Give the kind of a call, as charts have it."""
-    bare = call.rpartition(".")[2]
-    return next((kind for prefix, kind in _KINDS if bare.startswith(prefix)), "other")
-
-
-def link_of(exec_id: str, seq: int) -> str:
-    """Give where the service shows one record."""
-    return f"/v1/audit/executions/{exec_id}/events?after_seq={seq - 1}&limit=1"
-
-
-def _verification(
-    report: standalone.Report, began_ns: int, took_ms: int, *, result: str, state: str
-) -> Verification:
-    counts = report.severities
-    order = {"error": 0, "unchecked": 1, "note": 2}
-    listed = sorted(report.findings, key=lambda one: order.get(one.severity, 3))
-    return Verification(
-        result=result,
-        state=state,
-        began=to_rfc3339(began_ns),
-        took_ms=took_ms,
-        checked=dict(sorted(report.checked.items())),
-        errors=counts["error"],
-        unchecked=counts["unchecked"],
-        notes=counts["note"],
-        findings=tuple(one.line() for one in listed[:100]),
-    )
-
-
-def _policies(runs: Sequence[Receipt]) -> tuple[PolicyUse, ...]:
-    groups: dict[tuple[str, str], list[Receipt]] = defaultdict(list)
-    for run in runs:
-        groups[run.policy_name, run.policy_digest].append(run)
-    return tuple(
-        PolicyUse(
-            name=name,
-            digest=digest,
-            runs=len(some),
-            first=to_rfc3339(min(run.started_at_ns for run in some)),
-            last=to_rfc3339(max(run.ended_at_ns for run in some)),
-            unenforced=tuple(sorted({field for run in some for field in run.unenforced})),
-        )
-        for (name, digest), some in sorted(groups.items())
-    )
-
-
-def _noted(events: Sequence[KnownEvent], *words: str) -> tuple[Noted, ...]:
-    return tuple(
-        Noted(
-            at=to_rfc3339(one.at_ns),
-            event=one.event,
-            actor=one.actor,
-            tenant=one.tenant,
-            leaf=one.leaf,
-            what=", ".join(f"{name}={value}" for name, value in one.details.items() if value is not None),
-        )
-        for one in sorted(events, key=lambda each: (each.at_ns, each.event_id))
-        if one.event in words
-    )
-
-
-def _readers(events: Sequence[KnownEvent]) -> tuple[Reader, ...]:
-    times: Counter[tuple[str, str]] = Counter()
-    rows: Counter[tuple[str, str]] = Counter()
-    last: dict[tuple[str, str], int] = {}
-    for one in events:
-        if one.event not in {"read", "export"}:
-            continue
-        name = (one.actor, one.event)
-        # a read that is answered bit by bit has a second event, at its end, with the rows
-        times[name] += one.details.get("of") is None
-        rows[name] += _int(one.details.get("rows"))
-        last[name] = max(last.get(name, 0), one.at_ns)
-    return tuple(
-        Reader(actor, event, times[actor, event], rows[actor, event], to_rfc3339(last[actor, event]))
-        for actor, event in sorted(last)
-    )
-
-
-def _int(value: object) -> int:
-    try:
-        return int(str(value or 0))
-    except ValueError:
-        return 0
+        return verification(report, began_ns, took_ms, result=report.result, state=state[report.status])

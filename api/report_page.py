@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template, Undefined
+from markupsafe import Markup
 
 from api.report_charts import charts_of
 from audit.inert import inert
@@ -43,9 +44,10 @@ def _template() -> Template:
 
 
 def _shown(value: object) -> object:
-    # SECURITY: jinja escapes what this gives; it never gives `Markup`, which would not be escaped
-    if isinstance(value, Undefined):
-        return value  # StrictUndefined: it raises where it is written
+    # SECURITY: jinja escapes what this gives, but for `Markup`: that is what macros of the template give, and
+    # no value of a report is any
+    if isinstance(value, Undefined | Markup):
+        return value  # what is undefined raises where it is written
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     text = "-" if value is None else str(value)

@@ -27,9 +27,11 @@ a process does before its first rule is there.
 
 from __future__ import annotations
 
+import atexit
 import json
 import mmap
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -76,7 +78,9 @@ assert _RULE.size == 520
 @cache
 def library() -> Path:
     """Build the library once for this process."""
-    made = Path(mkdtemp(prefix="faults-")) / "faults.so"
+    folder = mkdtemp(prefix="faults-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    made = Path(folder) / "faults.so"
     source = Path(__file__).with_name("faults.c")
     subprocess.run(
         ["cc", "-O2", "-Wall", "-shared", "-fPIC", "-o", str(made), str(source), "-ldl"], check=True

@@ -76,7 +76,7 @@ def _facts(audit_dir: Path | None, asked: Asked) -> Facts:
         desk = AuditDesk(settings, reader=lambda: reader)
         now_ns = time.time_ns()
         made = Gathering(settings, reader, desk, asked, actor=local_actor(), now_ns=now_ns).facts()
-        reading().rows = made.totals.calls
+        reading().rows = len(made.examples)  # records that it shows; the rest are totals
         return made
 
 

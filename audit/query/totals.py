@@ -50,9 +50,9 @@ _COLUMN: Final = {
 }  # fmt: skip
 _METRICS: Final = {
     # what it is called: columns that it needs, and how it is made of them
-    "count": (("n",), f"coalesce(least(sum(n), {_MOST}), 0)::BIGINT"),
-    "bytes_in": (("bytes_in",), f"coalesce(least(sum(bytes_in), {_MOST}), 0)::BIGINT"),
-    "bytes_out": (("bytes_out",), f"coalesce(least(sum(bytes_out), {_MOST}), 0)::BIGINT"),
+    "count": (("n",), f"least(coalesce(sum(n), 0), {_MOST})::BIGINT"),
+    "bytes_in": (("bytes_in",), f"least(coalesce(sum(bytes_in), 0), {_MOST})::BIGINT"),
+    "bytes_out": (("bytes_out",), f"least(coalesce(sum(bytes_out), 0), {_MOST})::BIGINT"),
     "max_duration": (("dur_max_ns",), "max(dur_max_ns) FILTER (dur_max_ns >= 0)"),
     "p50_duration": (("dur_ns",), "approx_quantile(dur_ns, 0.5) FILTER (n = 1 AND dur_ns >= 0)"),
     "p95_duration": (("dur_ns",), "approx_quantile(dur_ns, 0.95) FILTER (n = 1 AND dur_ns >= 0)"),

@@ -111,7 +111,7 @@ class Loader:
             self._insert(manifest, content, attempt="0")
             if not self._is_settled(manifest):
                 # tokens that are too old, or remembered for rows that were deleted since
-                self._delete([manifest.segment])
+                self._delete([manifest.segment], tables=OF_SEGMENTS)
                 self._insert(manifest, content, attempt=secrets.token_hex(8))
                 if not self._is_settled(manifest):
                     raise LoadError(manifest.segment, "its rows are not there once each: is it being loaded?")
@@ -205,12 +205,12 @@ class Loader:
         pruned = self._catalogue.pruned()
         gone = [one for one in pruned if one in marked and not (self._store.root / one).exists()]
         if gone:
-            self._delete(gone)
+            # INVARIANT: the mark goes first: what is taken away in part is in no answer
+            self._delete(gone, tables=(LOADED, *OF_SEGMENTS))
         return len(gone)
 
-    def _delete(self, segments: Sequence[str]) -> None:
-        # INVARIANT: the mark goes first: what is taken away in part is in no answer
-        for table in (LOADED, *OF_SEGMENTS):
+    def _delete(self, segments: Sequence[str], *, tables: Sequence[str]) -> None:
+        for table in tables:
             for some in _parts(segments, _RECEIPTS_AT_ONCE):
                 self._engine.command(
                     f"DELETE FROM {self._engine.name}.{table} WHERE has({{gone:Array(String)}}, segment)",  # noqa: S608  # nosec B608
