@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 _EVENTS = 10_000
 _RUNS = 20_000
 _EXAMPLES = 50
+_FIELDS = ("exec_id", "seq", "t_ns", "tenant_id", "call", "target", "guest_target", "rule_id", "reason")
 _REFUSING = ("deny", "would_deny", "limit")
 
 
@@ -196,20 +197,9 @@ class Gathering:
         return tuple(ordered), is_cut
 
     def _examples(self) -> tuple[Example, ...]:
-        fields = (
-            "exec_id",
-            "seq",
-            "t_ns",
-            "tenant_id",
-            "call",
-            "target",
-            "guest_target",
-            "rule_id",
-            "reason",
-        )
         rows = []
         for word in _REFUSING:
-            wanted = replace(self._wanted, decision=word, fields=fields)
+            wanted = replace(self._wanted, decision=word, fields=_FIELDS)
             rows += list(self.reader.stream(wanted, limit=_EXAMPLES))
         rows.sort(key=lambda row: (-whole(row["t_ns"]), str(row["exec_id"]), whole(row["seq"])))
         return tuple(

@@ -151,8 +151,7 @@ class Service:
         self.record_event(control_event("audit-on", actor=local_actor(), version=program_version()))
         signer = self._signer
         self.retaining = retaining_of(self.settings, event=self.record_event, seal=self.seal, signer=signer)
-        watch = watch_log(self.settings, self.desk, self.retaining, tell=self._on_problem)
-        self._stack.callback(watch.close)
+        self._stack.callback(watch_log(self.settings, self.desk, self.retaining, tell=self._on_problem).close)
 
     def _poke_signer(self) -> None:
         if self._signer is not None:

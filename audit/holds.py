@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TypeAlias
 
 from audit.catalogue import Catalogue
-from audit.catalogue_tables import Retained
+from audit.catalogue_tables import LoggedEvent, Retained
 from audit.controls import controls
 from audit.errors import FilterError, FormatError
-from audit.events import Detail
+from audit.events import ControlEvent, Detail
 from audit.identity import execution_id
 from audit.recovery import wal_files
 from audit.store import Store
@@ -28,28 +28,8 @@ _ALL = (1 << 31) - 1  # events: all that there are
 _FIELDS = ("of_tenant", "execution", "module", "from", "to")
 
 
-class Event(Protocol):
-    """An event of the control plane, sealed or not."""
-
-    @property
-    def event_id(self) -> str:
-        """Its id."""
-
-    @property
-    def at_ns(self) -> int:
-        """When it was, since 1970 UTC."""
-
-    @property
-    def event(self) -> str:
-        """What it is."""
-
-    @property
-    def actor(self) -> str:
-        """Who did it."""
-
-    @property
-    def details(self) -> Mapping[str, Detail]:
-        """What it is about."""
+Event: TypeAlias = "ControlEvent | LoggedEvent"
+"""An event of the control plane, not sealed yet or sealed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,10 @@ def COMMAND(  # noqa: N802  # as in every command file
     key: tuple[str, ...],
     output: str,
 ) -> None:
-    """Fetch segments, receipts and the transparency log that are missing here; check it with `audit verify`."""
+    """Fetch what is missing here: segments, receipts and the transparency log.
+
+    Check it with `audit verify` afterwards.
+    """
     from api.settings import SettingsError, load_settings
     from audit.errors import AuditError
     from audit.scaleout.pulling import Puller

@@ -28,9 +28,7 @@ def place_options(word: str) -> Callable[[Callable[..., object]], Callable[..., 
         for option in (
             click.option("--region", metavar="R", help="Its region; us-east-1 if not given."),
             click.option("--endpoint", metavar="URL", help="Of storage that is not Amazon's."),
-            click.option(
-                f"--{word}", "place", metavar="URL", required=True, help="As `s3://bucket/folder`."
-            ),
+            click.option(f"--{word}", "place", metavar="URL", required=True, help="As `s3://bucket/folder`."),
         ):
             command = option(command)
         return command

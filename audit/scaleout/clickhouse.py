@@ -115,18 +115,19 @@ class ClickHouse:
             raise TypeError("get_client")
         to = self.backend
         if to.kind == "chdb":
-            made: Client = get_client(interface="chdb", path=to.path)
-            return made
-        made = get_client(
-            host=to.host,
-            port=to.port,
-            username=to.user,
-            password=to.password,
-            interface="https" if to.is_secure else "http",
-            connect_timeout=_CONNECT_S,
-            send_receive_timeout=_ANSWER_S,
-            autogenerate_session_id=False,  # a session takes one question at a time
-        )
+            options: dict[str, object] = {"interface": "chdb", "path": to.path}
+        else:
+            options = {
+                "host": to.host,
+                "port": to.port,
+                "username": to.user,
+                "password": to.password,
+                "interface": "https" if to.is_secure else "http",
+                "connect_timeout": _CONNECT_S,
+                "send_receive_timeout": _ANSWER_S,
+                "autogenerate_session_id": False,  # a session takes one question at a time
+            }
+        made: Client = get_client(**options)
         return made
 
     def _told(self, err: BaseException) -> QueryError:

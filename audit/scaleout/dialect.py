@@ -1,9 +1,9 @@
 """The conditions of a query in ClickHouse's dialect, as text with typed placeholders and their values.
 
 The same for the embedded engine is `audit.statement`; tests hold both to the same answers. Globs become
-regular expressions here, with the embedded engine's meaning: of bytes, so that `?` is one byte. INVARIANT: the
-text depends on which fields of a filter are set, on the shape of its `q`, and on whether a glob has a class;
-no value is part of it.
+regular expressions here, with the embedded engine's meaning: of bytes, so that `?` is one byte. INVARIANT:
+the text depends on which fields of a filter are set, on the shape of its `q`, and on whether a glob has a
+class; no value is part of it.
 """
 
 from __future__ import annotations
@@ -30,15 +30,10 @@ NO_EXECUTION: Final = "00000000-0000-0000-0000-000000000000"
 
 def slot(name: str, value: Value) -> str:
     """Give a placeholder for a value."""
-    match value:
-        case str():
-            kind = "String"
-        case int():
-            kind = "Int64"
-        case [str(), *_]:
-            kind = "Array(String)"
-        case _:
-            kind = "Array(Int64)"
+    if isinstance(value, (int, str)):
+        kind = "String" if isinstance(value, str) else "Int64"
+    else:
+        kind = "Array(String)" if value and isinstance(value[0], str) else "Array(Int64)"
     return f"{{{name}:{kind}}}"
 
 
@@ -54,7 +49,9 @@ def conditions(wanted: RecordFilter, *, module_ids: tuple[str, ...]) -> Conditio
         found = found.also("exec_id = {exec_id:String}", exec_id=wanted.execution)
     if wanted.scope is not None:
         tenants = list(wanted.scope)
-        found = found.also(among(tenants, "tenants", "tenant_id"), **({"tenants": tenants} if tenants else {}))
+        found = found.also(
+            among(tenants, "tenants", "tenant_id"), **({"tenants": tenants} if tenants else {})
+        )
     if wanted.module is not None:
         found = found.also(among(list(module_ids), "modules", "module_id"), modules=list(module_ids))
     if wanted.call is not None:
@@ -232,7 +229,8 @@ def _class(text: str, at: int) -> tuple[str, int] | None:
     """Read a class from behind its bracket: what it is as a regular expression, and where it ends."""
     is_not = text[at : at + 1] == "!"
     at += is_not
-    begin, ranges = at, []
+    begin = at
+    ranges: list[tuple[int, int]] = []
     while at < len(text):
         one = text[at]
         if one == "]" and at > begin:

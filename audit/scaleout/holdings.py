@@ -1,7 +1,7 @@
 """Which files belong to a leaf of the transparency log, by name and digest, for copies of a log.
 
-What is done with them is `pushing.py` and `pulling.py`. INVARIANT: a name that is given lies below the root of
-the log, has the form that this program writes, and comes with what its content must be.
+What is done with them is `pushing.py` and `pulling.py`. INVARIANT: a name that is given lies below the root
+of the log, has the form that this program writes, and comes with what its content must be.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ MANIFEST_BYTES = 64 << 20
 RECEIPT_BYTES = 64 << 20
 NOTE_BYTES = 1 << 16
 
-_SEGMENT = re.compile(r"seg/tenant=[A-Za-z0-9_%~-]{1,160}/day=\d{4}-\d{2}-\d{2}/[A-Za-z0-9_-]{1,120}\.parquet\Z", re.ASCII)
+_SEGMENT = re.compile(
+    r"seg/tenant=[A-Za-z0-9_%~-]{1,160}/day=\d{4}-\d{2}-\d{2}/[A-Za-z0-9_-]{1,120}\.parquet\Z", re.ASCII
+)
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 

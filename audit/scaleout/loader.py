@@ -64,7 +64,9 @@ class _Counts:
 class Loader:
     """Loads the segments of one log into one database."""
 
-    def __init__(self, store: Store, engine: ClickHouse, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, store: Store, engine: ClickHouse, *, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
         """Make the tables that are missing; QueryError."""
         self._store, self._engine, self._sleep = store, engine, sleep
         self._catalogue, self._log = Catalogue(store), TransparencyLog(store.tlog)
@@ -121,13 +123,12 @@ class Loader:
     def wrong(self) -> tuple[str, ...]:
         """Give the marked segments of this log of which the tables do not hold each row once; reads all."""
         marked = self.marked()
-        found = []
-        for segment in self._catalogue.segments():
-            if self._key(segment) in marked and not _is_whole(
-                self._counts(self._key(segment)), self._manifest(segment)
-            ):
-                found.append(self._key(segment))
-        return tuple(found)
+        here = [(self._key(one), one) for one in self._catalogue.segments()]
+        return tuple(
+            key
+            for key, segment in here
+            if key in marked and not _is_whole(self._counts(key), self._manifest(segment))
+        )
 
     # --- what is loaded -----------------------------------------------------------------------
 
@@ -174,7 +175,9 @@ class Loader:
             f" (SELECT toInt64(count()) FROM {database}.{REFUSALS} {where}) AS refused"
         )
         row = self._engine.rows(statement, {"segment": segment})[0]
-        rows, calls, rolled, refused = (int(str(row[name])) for name in ("rows", "calls", "rolled", "refused"))
+        rows, calls, rolled, refused = (
+            int(str(row[name])) for name in ("rows", "calls", "rolled", "refused")
+        )
         return _Counts(rows, calls, rolled, refused)
 
     def _mark_of(self, segment: str) -> str | None:
@@ -297,6 +300,3 @@ def _read(name: str, path: Path) -> bytes:
 def _parts(items: Sequence[str], size: int) -> Iterator[list[str]]:
     for at in range(0, len(items), size):
         yield list(items[at : at + size])
-
-
-

@@ -1,8 +1,8 @@
 """One folder of a bucket on S3-compatible storage: objects are made once, compared, and fetched.
 
 What lies there is said in `pushing.py` and `pulling.py`. This is the only importer of `obstore`. Names come
-from the transparency log, and nothing is ever listed, so what others put there is not even seen. INVARIANT: an
-object is replaced only where `replace` is asked for, and only if it is still the one that was read.
+from the transparency log, and nothing is ever listed, so what others put there is not even seen. INVARIANT:
+an object is replaced only where `replace` is asked for, and only if it is still the one that was read.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
 from audit.scaleout.errors import BackendError, ConflictError, StoreError
 
 if TYPE_CHECKING:
+    from obstore import UpdateVersion
     from obstore.store import S3Store
 
 EXPECTED: Final = "`s3://bucket` or `s3://bucket/folder`"
@@ -52,10 +53,10 @@ class Place:
         if endpoint is not None:
             at = urlsplit(endpoint)
             if at.scheme not in {"http", "https"} or not at.hostname or "@" in at.netloc or at.query:
-                raise BackendError("an endpoint as `https://storage.example.com`, without a user or a password")
-        return Place(
-            bucket=parts.netloc, folder=folder, endpoint=endpoint, region=region or "us-east-1"
-        )
+                raise BackendError(
+                    "an endpoint as `https://storage.example.com`, without a user or a password"
+                )
+        return Place(bucket=parts.netloc, folder=folder, endpoint=endpoint, region=region or "us-east-1")
 
     @property
     def shown(self) -> str:
@@ -115,9 +116,7 @@ class Objects:
         """Make an object; says whether it was not there. ConflictError if another one is."""
         with self._telling(name):
             try:
-                self._obstore.put(
-                    self._store, _checked(name), content, mode="create", use_multipart=False
-                )
+                self._obstore.put(self._store, _checked(name), content, mode="create", use_multipart=False)
             except self._obstore.exceptions.AlreadyExistsError:
                 pass
             else:
@@ -130,11 +129,11 @@ class Objects:
     def replace(self, name: str, content: bytes, *, before: Held | None) -> None:
         """Make an object, or put it in the place of the one that was read; ConflictError if that changed."""
         with self._telling(name):
-            wanted = {} if before is None or before.version is None else {"e_tag": before.version}
+            mode: Literal["create"] | UpdateVersion = "create"
+            if before is not None and before.version is not None:
+                mode = {"e_tag": before.version}
             try:
-                self._obstore.put(
-                    self._store, _checked(name), content, mode=wanted or "create", use_multipart=False
-                )
+                self._obstore.put(self._store, _checked(name), content, mode=mode, use_multipart=False)
             except (
                 self._obstore.exceptions.AlreadyExistsError,
                 self._obstore.exceptions.PreconditionError,

@@ -1,8 +1,9 @@
 """Fetches from a copy on object storage what is missing here: the transparency log, segments and receipts.
 
 The other way is `pushing.py`. Names and digests come from the leaves, which are checked against the root of
-the copy's checkpoint; who signed that is checked by `audit verify`, or here if a key is given. INVARIANT: what
-is written has the digest that its leaf names, nothing that is here is replaced, and leaves are only added.
+the copy's checkpoint; who signed that is checked by `audit verify`, or here if a key is given. INVARIANT:
+what is written has the digest that its leaf names, nothing that is here is replaced, and leaves are only
+added.
 """
 
 from __future__ import annotations

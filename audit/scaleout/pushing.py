@@ -24,7 +24,7 @@ from audit.tlog.errors import NoteError
 from audit.tlog.log import TransparencyLog
 from audit.tlog.note import parse_note
 from audit.tlog.tile_files import TileFiles
-from audit.tlog.tiles import ENTRIES, WIDTH, Tile, pack_entries, tiles_of
+from audit.tlog.tiles import ENTRIES, HEIGHT, WIDTH, Tile, pack_entries, tiles_of
 
 _T = TypeVar("_T")
 
@@ -110,11 +110,16 @@ class Pusher:
         if theirs.size > mine.size:
             raise ConflictError(where, f"the copy has {theirs.size} leaves, this log {mine.size}: pull first")
         if self._log.hash_of_tree(theirs.size) != theirs.root:
-            raise ConflictError(where, f"the first {theirs.size} leaves of the copy are not those of this log")
+            raise ConflictError(
+                where, f"the first {theirs.size} leaves of the copy are not those of this log"
+            )
 
     def _send_leaves(self, done: int, size: int) -> None:
         first = max(done - _NOTES_BEHIND, 0)
-        found = [(index, holding(entry)) for index, entry in enumerate(self._log.entries(first, size - first), first)]
+        found = [
+            (index, holding(entry))
+            for index, entry in enumerate(self._log.entries(first, size - first), first)
+        ]
         pruned = {name for _, one in found if isinstance(one, PruneLeaf) for name in one.segments}
         segments = [one for index, one in found if isinstance(one, SegmentLeaf) and index >= done]
         receipts = [(index, one) for index, one in found if isinstance(one, ReceiptLeaf)]
@@ -180,5 +185,5 @@ def checkpoint_of(where: str, content: bytes) -> Checkpoint:
 
 
 def _is_new(tile: Tile, done: int) -> bool:
-    each = WIDTH ** max(tile.level, 0)
+    each: int = 1 << HEIGHT * max(tile.level, 0)
     return (tile.index * WIDTH + tile.width) * each > done

@@ -112,7 +112,9 @@ class ClickHouseReader(AuditReader):
         where = within(where, None if mark is None else mark.snapshot)
         way = "ASC" if wanted.is_ascending else "DESC"
         order = f"ORDER BY t_ns {way}, exec_id {way}, seq {way} LIMIT {wanted.limit + 1:d}"
-        names = tuple(SCHEMA.names) if wanted.fields is None else tuple(dict.fromkeys((*wanted.fields, *_KEY)))
+        names = (
+            tuple(SCHEMA.names) if wanted.fields is None else tuple(dict.fromkeys((*wanted.fields, *_KEY)))
+        )
         rows = self._select(plan, names, where, order, seconds=seconds)
         kept = rows.slice(0, wanted.limit)
         if rows.num_rows <= wanted.limit:
@@ -134,7 +136,8 @@ class ClickHouseReader(AuditReader):
         return as_table(self._clickhouse.ask(statement, dict(where.values), seconds=seconds), SCHEMA)
 
     def _taken(self) -> Snapshot:
-        loaded = f"SELECT maxOrNull(t_max_ns) AS t, maxOrNull(loaded_ns) AS at FROM {self._clickhouse.name}.{LOADED}"  # noqa: S608  # nosec B608
+        table = f"{self._clickhouse.name}.{LOADED}"
+        loaded = f"SELECT maxOrNull(t_max_ns) AS t, maxOrNull(loaded_ns) AS at FROM {table}"  # noqa: S608  # nosec B608
         row = self._clickhouse.rows(loaded)[0]
         t_ns, at = row["t"], row["at"]
         if not isinstance(t_ns, int) or not isinstance(at, int):

@@ -5,23 +5,34 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
 
 from api.cli import run as wasmgate
+from api.control import control_event
+from api.proving import canonical_records, open_prover
 from api.retaining import Record, Retaining, UnsignedError, retaining_here
-from api.sealing import open_reader
+from api.sealing import open_reader, seal_left
 from api.settings import load_settings
 from api.signing import sign_once
 from audit.catalogue import Catalogue
+from audit.catalogue_tables import Retained
+from audit.columns import WORDS
 from audit.filters import RecordFilter
 from audit.holds import Scope
-from audit.pruning import GOING
+from audit.leaves import event_leaf
+from audit.pruning import GOING, prune_details
+from audit.receipt import CallCount
 from audit.store import Store
+from audit.tlog.errors import UnprovableError
 from audit.verify import standalone
-from tests.aged_logs import DAY_NS, add
-from tests.records import STORY, start
+from audit.writer import AuditWriter
+from tests.aged_logs import DAY_NS, add, counted
+from tests.records import STORY, pack, receipt, start, tell
+from tests.sealed_logs import rows_of
 
 OLD, YOUNG, OTHER = (
     start(number=1, retain_days=1),
@@ -218,3 +229,88 @@ def test_a_copy_that_was_pruned_by_nobody_is_as_before(settings, log, tmp_path):
     key = standalone.key_of(str(settings.audit_keys_dir / "signing.vkey"))
     report, _ = standalone.verify(str(tmp_path / "copy"), [key])
     assert errors(report) == []
+
+
+def test_a_crash_amid_deleting_leaves_a_log_that_verifies_and_is_finished_later(settings, log):
+    with pytest.raises(UnsignedError):
+        Retaining(settings, unsigned(settings)).prune(actor="test")
+    sign_once(settings)
+    files = sorted(path for path in (log / "seg").rglob("*") if path.name.endswith(GOING))
+    gone = sorted(Catalogue(Store(log)).pruned())
+    doomed = [path for path in files if any(str(path).startswith(str(log / one)[:-8]) for one in gone)]
+    for path in doomed:
+        path.unlink()
+        assert errors(look(settings)) == []
+        assert executions(log) == {YOUNG.exec_id}
+    assert retaining_here(settings).plan().unfinished == ()
+
+
+def test_the_rest_of_an_execution_can_still_be_proved(settings):
+    """Its first segment goes; records in the second still lead to the receipt."""
+    of = aged(replace(OLD, retain_days=1))
+    other = aged(replace(YOUNG, started_at_ns=of.started_at_ns))
+    rows = 200
+    with closing(AuditWriter(settings.audit_dir)) as writer:
+        tell(writer, of, rounds=rows // len(STORY), is_ended=False)
+        writer.rotate()
+        seal_left(settings.audit_dir, keys_dir=settings.audit_keys_dir)
+        first = rows // len(STORY) * len(STORY)
+        made, arena = pack(STORY[:2], first_seq=first, t0=of.started_at_ns)
+        writer.append(of.exec_id, first_seq=first, records=made.tobytes(), arena=arena)
+        tell(writer, other, is_ended=False)  # keeps the second segment
+        writer.end(of.exec_id, summed(of, [*STORY * (rows // len(STORY)), *STORY[:2]]))
+        writer.end(other.exec_id, counted(other))
+    seal_left(settings.audit_dir, keys_dir=settings.audit_keys_dir)
+    sign_once(settings)
+    assert retaining_here(settings).prune(actor="test").deleted.segments == 1
+    assert errors(look(settings)) == []
+    prover = open_prover(settings.audit_dir)
+    proof = prover.record(of.exec_id, first, canonical_records)
+    key = standalone.key_of(str(settings.audit_keys_dir / "signing.vkey"))
+    assert standalone.check_proof(proof.content, [key])["row"]["seq"] == str(first)
+    with pytest.raises(UnprovableError, match="retention may have removed it"):
+        prover.record(of.exec_id, 0, canonical_records)
+
+
+def summed(of, story):
+    rows = rows_of(of, tuple(story))
+    pairs = zip(*(rows.column(name).to_pylist() for name in ("call", "decision")), strict=True)
+    counts = Counter((call.rpartition(".")[2], WORDS[decision]) for call, decision in pairs)
+    calls = tuple(CallCount(call=c, decision=d, count=n) for (c, d), n in sorted(counts.items()))
+    return replace(receipt(of, records=len(story)), calls=calls)
+
+
+def test_many_segments_are_named_in_events_that_fit(tmp_path):
+    store = Store(tmp_path)
+    going = []
+    for number in range(300):
+        path = f"seg/tenant={'x' * 120 if number % 2 else 'y'}/day=2026-11-18/run-{'0' * 40}-{number:06d}.parquet"
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).with_suffix(".manifest.json").write_bytes(b"{}\n")
+        going.append(
+            Retained(
+                path=path, tenant="x" if number % 2 else "y", rows=1 << 40, calls=1 << 50, t_min_ns=0, t_max_ns=1,
+                file_bytes=1, modules=(), stays=(),
+            )
+        )  # fmt: skip
+    named = []
+    for tenant, details in prune_details(store, going):
+        event = control_event("prune", actor="test", tenant=tenant, **details)
+        entry = json.loads(event_leaf(event).entry)
+        assert set(entry["details"]) == set(details)  # nothing was cut to a digest
+        named += list(standalone.pruned_in(entry))
+        assert len(details["manifests"].split("\n")) == details["count"]
+    assert sorted(named) == sorted(one.path for one in going)
+
+
+@pytest.mark.parametrize(
+    "path", ["../x.parquet", "x.parquet", "seg/../../x.parquet", "exec/x.receipt.json", "seg/x.txt"]
+)
+def test_a_record_that_names_what_is_no_segment_deletes_nothing(settings, log, path):
+    victim = (log / path).resolve()
+    victim.parent.mkdir(exist_ok=True, parents=True)
+    victim.write_bytes(b"x")
+    event = control_event("prune", actor="test", segments=path)
+    retaining_here(settings)._record.event(event)
+    retaining_here(settings).prune(actor="test", tenant="nobody")
+    assert victim.read_bytes() == b"x"

@@ -15,7 +15,7 @@ from audit.columns import REFUSING
 from audit.events import Gap
 from audit.writer import AuditWriter
 from tests.aged_logs import DAY_NS, add
-from tests.records import STORY, T0, call, start
+from tests.records import IN, STORY, T0, call, start
 from tests.sealed_logs import rows_of
 
 PERIOD = ("--from", "2026-11-01", "--to", "2027-01-01")
@@ -125,15 +125,10 @@ def test_gaps_are_in_the_report(settings, log, report):
     assert document(report, "--tenant", "acme")["coverage"]["gaps"] == []
 
 
-def test_what_a_guest_chose_stays_text(settings, report, monkeypatch):
+def test_what_a_guest_chose_stays_text(settings, report):
     of = start(number=1, module_name="<b>\u202e", tenant="<i>", policy_name="</title>")
-    monkeypatch.setattr(
-        "tests.aged_logs.STORY", (call("path_open", HOSTILE, fd=3, decision=1, errno=76, reason=2),)
-    )
-    monkeypatch.setattr(
-        "tests.records.STORY", (call("path_open", HOSTILE, fd=3, decision=1, errno=76, reason=2),)
-    )
-    add(settings, of)
+    story = (call("path_open", HOSTILE, opener=IN, fd=3, decision=1, errno=76, reason=2),)
+    add(settings, of, story=story)
     page = report(*PERIOD)
     for text in ("<script", "<b>\\u", "<i>", "\u202e", "\x00"):
         assert text not in page

@@ -28,6 +28,7 @@ from audit.scaleout.tables import OF_SEGMENTS, RECORDS
 from audit.store import Store
 from audit.writer import AuditWriter
 from sandbox.monitor.decode import decode
+from tests.commands import Shell
 from tests.records import IN, STORY, T0, call, pack, receipt, start, tell
 
 KEY = b"k" * 32
@@ -110,7 +111,10 @@ def both(store, engine, backend):
 
 def sums(engine):
     """How much each table holds, and what the roll-ups add up to."""
-    counts = [engine.rows(f"SELECT toInt64(count()) AS n FROM {engine.name}.{table}")[0]["n"] for table in OF_SEGMENTS[:2]]
+    counts = [
+        engine.rows(f"SELECT toInt64(count()) AS n FROM {engine.name}.{table}")[0]["n"]
+        for table in OF_SEGMENTS[:2]
+    ]
     rolled = engine.rows(
         f"SELECT call, decision, rule_id, minute, tenant_id, toString(sum(n)) AS n, toString(sum(bytes_in)) AS i,"
         f" toInt64(sum(rows)) AS rows, max(dur_max_ns) AS d FROM {engine.name}.rollups"
@@ -121,7 +125,20 @@ def sums(engine):
 
 # --- the same answers --------------------------------------------------------------------------------------
 
-TEXTS = ("/in/a.csv", "out.txt", "/srv/in", "*", "*a?c*", "a[!b]*", "*[é]*", "*\\", "", "%", "'", "../../etc/passwd")
+TEXTS = (
+    "/in/a.csv",
+    "out.txt",
+    "/srv/in",
+    "*",
+    "*a?c*",
+    "a[!b]*",
+    "*[é]*",
+    "*\\",
+    "",
+    "%",
+    "'",
+    "../../etc/passwd",
+)
 Q = (
     "decision = 'deny'", "not rule = 'in'", "errno in (0, 76)", "call like 'path%'", "call glob '*_open'",
     "target is null and seq > 3", "not (target like '%a%' or n > 1)", "target glob '*[!x]*'", "dur_ns >= 0",
@@ -242,7 +259,9 @@ def test_executions_files_and_refusals_are_the_same(both):
 def test_executions_of_another_machine_are_found(both, store, tmp_path, backend):
     AuditWriter(tmp_path).close()
     with ClickHouseReader(tmp_path, decode, ClickHouse(both[1]._clickhouse.backend)) as elsewhere:
-        assert [one.exec_id for one in elsewhere.executions(limit=9)] == [one.exec_id for one in both[0].executions(limit=9)]
+        assert [one.exec_id for one in elsewhere.executions(limit=9)] == [
+            one.exec_id for one in both[0].executions(limit=9)
+        ]
         assert elsewhere.executions(limit=9, module="other", tenants=("acme",)) != ()
         assert elsewhere.executions(limit=9, module="other", tenants=("default",)) == ()
         assert elsewhere.executions(limit=9, tenants=()) == ()
@@ -326,7 +345,7 @@ def test_loading_at_the_same_time_changes_nothing(fresh, store):
     assert Loader(store, fresh).wrong() == ()
 
 
-class Crash(Exception):
+class CrashError(Exception):
     pass
 
 
@@ -373,10 +392,10 @@ def test_a_crash_in_the_middle_of_an_insert_is_repaired(fresh, small, monkeypatc
         insert(table, rows, token=token)
         done.append(token)
         if len(done) == 3:
-            raise Crash
+            raise CrashError
 
     monkeypatch.setattr(fresh, "insert", crashing)
-    with pytest.raises(Crash):
+    with pytest.raises(CrashError):
         Loader(small, fresh).run()
     assert Loader(small, fresh).run().repaired == 1
     assert sums(fresh)[0] == [3 * len(STORY) + 1, 7]
@@ -410,7 +429,11 @@ def test_what_was_pruned_is_taken_out_and_what_is_merely_missing_stays(fresh, tm
     writer = AuditWriter(store.root)
     writer.record_event(
         ControlEvent(
-            event_id=str(start(number=9).exec_id), at_ns=T0, event="prune", actor="a", details={"segments": gone}
+            event_id=str(start(number=9).exec_id),
+            at_ns=T0,
+            event="prune",
+            actor="a",
+            details={"segments": gone},
         )
     )
     writer.close()
@@ -436,8 +459,41 @@ def test_empty_tables_give_empty_answers(fresh, store):
 def test_a_token_that_was_used_is_not_used_again(fresh, store):
     Loader(store, fresh)
     row = pa.Table.from_pylist(
-        [{"exec_id": "x", "started_at_ns": 0, "tenant": "", "module_digest": "", "module_name": "", "outcome": "", "sha256": "", "receipt": ""}]
+        [
+            {
+                "exec_id": "x",
+                "started_at_ns": 0,
+                "tenant": "",
+                "module_digest": "",
+                "module_name": "",
+                "outcome": "",
+                "sha256": "",
+                "receipt": "",
+            }
+        ]
     )
     for token in ("a", "a", "b"):
         fresh.insert("executions", row, token=token)
     assert fresh.rows(f"SELECT toInt64(count()) AS n FROM {fresh.name}.executions")[0]["n"] == 2
+
+
+def test_the_command_loads_and_questions_go_there(store, tmp_path):
+    """In a process of its own: this one has another folder open."""
+    shell = Shell(tmp_path, tmp_path / "home")
+    dsn = f"chdb://{tmp_path / 'ch'}"
+    named = {"WASMGATE_AUDIT_BACKEND": dsn}
+    loaded = shell.run(
+        "audit", "load", "--audit-dir", store.root, "--backend", dsn, "--check", "--output", "json"
+    )
+    assert (loaded.status, loaded.json["segments"], loaded.json["backend"]) == (0, 4, dsn), loaded.said
+    again = shell.run("audit", "load", "--audit-dir", store.root, environment=named)
+    assert (again.status, again.text) == (0, f"0 segments, 0 rows and 0 executions loaded into {dsn}\n")
+    question = ("audit", "stats", "--audit-dir", store.root, "--tenant", "acme", "--output", "json")
+    there, here = shell.run(*question, environment=named), shell.run(*question)
+    assert there.json | {"source": ""} == here.json | {"source": ""}
+
+
+def test_the_embedded_engine_takes_no_load(store, tmp_path):
+    refused = Shell(tmp_path, tmp_path / "home").run("audit", "load", "--audit-dir", store.root)
+    assert refused.status == 2
+    assert "nothing is loaded into the embedded engine" in refused.said
