@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, cast
 
 from api.checking_log import Checking
 from api.exports import ExportJobs
+from api.followers import follower_statuses
 from api.log_status import LogFigures
 from audit.catalogue import Catalogue
 from audit.export.make import Form, Request, export
@@ -116,6 +117,7 @@ class AuditDesk:
             gaps=len(self._catalogue.leaf_keys("gap")),
             back_pressure_s=self._waited_s(),
             problems=self._problems(),
+            followers=follower_statuses(self._settings),
         )
 
     def control_events(

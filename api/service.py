@@ -1,7 +1,8 @@
 """The composition root: opens the state, and puts policy, sandbox and audit together for every surface.
 
 Surfaces live beside this file (`cli.py`, `http/`); what they show is theirs. Nothing here knows of HTTP or of
-a terminal. INVARIANT: what is found half done in the audit log is finished before the first new run.
+a terminal; it is longer because everything meets here. INVARIANT: what is found half done in the audit log is
+finished before the first new run.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from api.audit_desk import AuditDesk
 from api.control import control_event, local_actor
+from api.followers import followed
 from api.in_force import PoliciesInForce
 from api.library import Folder
 from api.log_watch import watch_log
@@ -152,6 +154,7 @@ class Service:
         signer = self._signer
         self.retaining = retaining_of(self.settings, event=self.record_event, seal=self.seal, signer=signer)
         self._stack.callback(watch_log(self.settings, self.desk, self.retaining, tell=self._on_problem).close)
+        self._stack.enter_context(followed(self.settings, on_problem=self._on_problem))
 
     def _poke_signer(self) -> None:
         if self._signer is not None:

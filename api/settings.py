@@ -187,6 +187,7 @@ class Settings(BaseModel):
             self.documents_dir,
             self.outputs_dir,
             self.exports_dir,
+            self.home / "followers",
             self.scratch_dir,
         )
 

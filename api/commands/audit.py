@@ -20,6 +20,7 @@ from api.commands import (
     audit_executions,
     audit_export,
     audit_files,
+    audit_follow,
     audit_hash,
     audit_hold,
     audit_key,
@@ -32,6 +33,7 @@ from api.commands import (
     audit_seal,
     audit_status,
     audit_tail,
+    audit_timestamps,
     audit_verify,
 )
 from api.record_options import audit_dir_option, event_options, filter_of, open_log, reading
@@ -151,6 +153,8 @@ def with_time(row: dict[str, object]) -> dict[str, object]:
 
 COMMAND.add_command(audit_checkpoint.COMMAND)
 COMMAND.add_command(audit_export.COMMAND)
+COMMAND.add_command(audit_follow.FOLLOW)
+COMMAND.add_command(audit_follow.FOLLOWERS)
 COMMAND.add_command(audit_hash.COMMAND)
 COMMAND.add_command(audit_hold.COMMAND)
 COMMAND.add_command(audit_key.COMMAND)
@@ -161,6 +165,7 @@ COMMAND.add_command(audit_report.COMMAND)
 COMMAND.add_command(audit_pull.COMMAND)
 COMMAND.add_command(audit_push.COMMAND)
 COMMAND.add_command(audit_seal.COMMAND)
+COMMAND.add_command(audit_timestamps.COMMAND)
 COMMAND.add_command(audit_verify.COMMAND)
 
 

@@ -36,7 +36,7 @@ def COMMAND() -> None:  # noqa: N802  # as in every command file
 @click.option("--tenant", metavar="T", help="Everything of this tenant.")
 @click.option("--exec", "execution", metavar="ID", help="This execution.")
 @click.option("--module", metavar="D", help="Every run of the module with this digest.")
-@click.option("--from", "from_", metavar="T", help="Of that, not what was before: RFC 3339, or nanoseconds.")
+@click.option("--from", "from_", metavar="T", help="Of that, not what was before: a day, or RFC 3339.")
 @click.option("--to", metavar="T", help="Of that, what was before: as --from.")
 @reason_option
 @output_option("table", "json")
@@ -53,7 +53,6 @@ def add(
 ) -> None:
     """Set a hold, on what is there and on what will be; print its id."""
     from api.control import local_actor
-    from audit.filters import time_filter
     from audit.holds import Scope
 
     with opened(audit_dir) as retaining:
@@ -61,8 +60,8 @@ def add(
             tenant=tenant,
             execution=execution,
             module=module,
-            from_ns=None if from_ is None else time_filter("from", from_),
-            to_ns=None if to is None else time_filter("to", to),
+            from_ns=None if from_ is None else moment("from", from_),
+            to_ns=None if to is None else moment("to", to),
         )
         made = retaining.hold(scope, reason=reason, actor=local_actor())
     if output == "json":
@@ -101,6 +100,17 @@ def release(*, audit_dir: Path | None, hold: str, reason: str, output: str) -> i
     else:
         click.echo(f"released {found.hold_id}")
     return 0
+
+
+def moment(option: str, text: str) -> int:
+    """Give the time that a person typed: a day, which begins at midnight UTC, or as other commands take it.
+
+    Raises FilterError.
+    """
+    from audit.filters import time_filter
+
+    is_day = len(text) == len("2026-11-22") and "-" in text
+    return time_filter(option, f"{text}T00:00:00Z" if is_day else text)
 
 
 @contextlib.contextmanager

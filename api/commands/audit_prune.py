@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from api.commands.audit_hold import opened
+from api.commands.audit_hold import moment, opened
 from api.record_options import audit_dir_option
 from api.tables import output_option, write_json, write_rows
 
@@ -38,11 +38,9 @@ def COMMAND(  # noqa: N802  # as in every command file
     """
     from api.control import local_actor
     from api.retaining import pruned_json, pruned_rows
-    from audit.filters import time_filter
 
     with opened(audit_dir) as retaining:
-        day = f"{until}T00:00:00Z" if until is not None and len(until) == len("2026-11-22") else until
-        until_ns = None if day is None else time_filter("until", day)
+        until_ns = None if until is None else moment("until", until)
         if dry_run:
             done = retaining.plan(tenant=tenant, until_ns=until_ns)
         else:

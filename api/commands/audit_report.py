@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from api.commands.audit_hold import moment
 from api.record_options import audit_dir_option, open_log, reading
 from api.tables import output_option
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from api.report_gathering import Asked
 
 _STATUS = {"failed": 1, "incomplete": 3}
-_DAY = len("2026-11-22")
 
 
 @click.command(name="report", short_help="Report on a period for reviewers.")
@@ -90,9 +90,8 @@ def _content(facts: Facts, output: str) -> bytes:
 
 def _moment(option: str, text: str) -> int:
     from audit.errors import AuditError
-    from audit.filters import time_filter
 
     try:
-        return time_filter(option, f"{text}T00:00:00Z" if len(text) == _DAY and "-" in text else text)
+        return moment(option, text)
     except AuditError as err:
         raise click.UsageError(f"--{err}") from err

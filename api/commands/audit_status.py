@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @output_option("table", "json")
 def COMMAND(*, audit_dir: Path | None, output: str) -> None:  # noqa: N802  # as in every command file
     """Say what waits to be sealed and signed, and how much room the log takes and has."""
+    from api.followers import follower_statuses
     from api.log_status import LogFigures
     from api.settings import SettingsError, load_settings
 
@@ -33,7 +34,7 @@ def COMMAND(*, audit_dir: Path | None, output: str) -> None:  # noqa: N802  # as
     root = settings.audit_dir
     if not (root / "wal").is_dir():
         raise click.ClickException(f"{root} holds no audit log")
-    found = LogFigures(root, settings.audit_disk_bytes).now()
+    found = LogFigures(root, settings.audit_disk_bytes).now(followers=follower_statuses(settings))
     if output == "json":
         write_json({**asdict(found), "dropped": 0})
         return
@@ -51,6 +52,9 @@ def COMMAND(*, audit_dir: Path | None, output: str) -> None:  # noqa: N802  # as
         ["damaged", f"{found.damaged_files} files"],
         ["disk", f"{found.used_bytes}{budget} bytes used, {found.free_bytes} free"],
     ]
+    for each in found.followers:
+        behind = f"{each.lag} leaves behind" if each.lag else "has everything"
+        rows.append([f"follower {each.name}", f"{behind}; {each.problem}" if each.problem else behind])
     click.echo(render_table(rows), nl=False)
     for problem in found.problems:
         click.echo(problem, err=True)

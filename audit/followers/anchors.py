@@ -55,7 +55,9 @@ class Anchoring:
 
     def _check(self, state: State, head: Checkpoint) -> None:
         if head.size > self.log.size or self.log.hash_of_tree(head.size) != head.root:
-            raise DamageError(self.log.directory / "checkpoint", "the leaves have another root than is signed")
+            raise DamageError(
+                self.log.directory / "checkpoint", "the leaves have another root than is signed"
+            )
         if state.root is None:
             return
         if head.size < state.leaf:

@@ -41,8 +41,8 @@ class HistoryError(FollowerError):
     def __init__(self, sent: int, problem: str) -> None:
         """Say how many leaves it has sent, and what does not fit."""
         super().__init__(
-            f"a tree of {sent} leaves was sent, and {problem}: the log was cut or replaced; compare it with what"
-            " was sent, then remove the follower's state to begin again"
+            f"a tree of {sent} leaves was sent, and {problem}: the log was cut or replaced; compare it with"
+            " what was sent, then remove the follower's state to begin again"
         )
         self.sent = sent
 

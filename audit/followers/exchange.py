@@ -1,8 +1,8 @@
 """One HTTP exchange with somebody whom nobody here trusts: a POST, and its bounded answer.
 
 What is sent, and what an answer means, is the sinks' matter. Redirects are not followed, certificates are
-checked, and no proxy is asked. INVARIANT: an exchange ends within its time, whatever the other side does, and
-an error names scheme, host and port, never the path or a secret.
+checked, and no proxy is asked. INVARIANT: once the name is resolved, an exchange ends within its time,
+whatever the other side does, and an error names scheme, host and port, never the path or a secret.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Checkpoints as files in a folder, on another file system, where the log's owner may only add.
 
-Who can change that folder is the operator's matter. INVARIANT: a file that is there is never replaced, and one
-that has its name is complete and durable.
+Who can change that folder is the operator's matter. INVARIANT: a file that is there is never replaced, and
+one that has its name is complete and durable.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 What a record says is `audit/export/otlp.py`; spans are `api/telemetry.py`. It is sent without the SDK, whose
 exporters drop what they can't deliver and never say so. SPEC: OTLP 1.x, OTLP/HTTP; the attribute
-`log.record.uid` is the same when a record is sent again. INVARIANT: an answer of 200 and nothing else means that
-it was taken; what a collector rejects is counted.
+`log.record.uid` is the same when a record is sent again. INVARIANT: an answer of 200 and nothing else means
+that it was taken; what a collector rejects is counted.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import cast
 from audit.export.otlp import log_record
 from audit.followers.errors import SinkError
 from audit.followers.exchange import Endpoint, post
-from audit.followers.refusals import Batch, Notice, pieces_of
+from audit.followers.refusals import Batch, Notice, key_of_row, rows_of
 from audit.inert import inert
 
 _MOST = 65_536
@@ -42,11 +42,9 @@ class OtlpSink:
     def _request(self, batch: Batch) -> dict[str, object]:
         observed_ns = self.now_ns()
         records = []
-        for row in pieces_of(batch):
+        for row in rows_of(batch):
             record = log_record(row, observed_ns=observed_ns)
-            cast("list[object]", record["attributes"]).append(
-                _text("log.record.uid", f"{row['exec_id']}:{row['seq']}")
-            )
+            cast("list[object]", record["attributes"]).append(_text("log.record.uid", key_of_row(row)))
             records.append(record)
         records += [_record(notice, observed_ns) for notice in batch.notices]
         scope = {"scope": {"name": "wasmgate.audit"}, "logRecords": records}

@@ -1,16 +1,16 @@
 """Sends on what was refused, in the order in which it was sealed: the refusals of one segment after another.
 
-How it is sent is the sinks' matter (`syslog.py`, `webhook.py`, `otlp.py`). A position is a leaf of the log and
-a row of the segment that it names, so it means the same in every process, for as long as the log is there.
-INVARIANT: a position moves past a refusal only when it was taken, when a notice says why it was not sent, or
-when the operator's limit left it out and a notice says how many.
+How it is sent is the sinks' matter (`syslog.py`, `webhook.py`, `otlp.py`). A position is a leaf of the log
+and a row of the segment that it names, so it means the same in every process, for as long as the log is
+there. INVARIANT: a position moves past a refusal only when it was taken, when a notice says why it was not
+sent, or when the operator's limit left it out and a notice says how many.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from audit.canonical import Document
+from audit.columns import SCHEMA, WORDS
 from audit.errors import FormatError
 from audit.followers.state import State
 from audit.leaves import DAMAGE, LeafKind, key_of, read_entry
@@ -63,14 +64,45 @@ class RefusalSink(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class _Segment:
-    """The refusals of one leaf's segment."""
+class _Refusals:
+    """The refusals of one segment; keeps one row group in memory."""
 
-    path: Path
-    rows: int
-    leaf: int
-    at_ns: int
+    def __init__(self, path: Path, leaf: int, *, most: int) -> None:
+        self.leaf = leaf
+        self._file = pq.ParquetFile(path)
+        self.count = self._file.metadata.num_rows
+        self._keep = self._within(most) if most else np.ones(self.count, np.bool_)
+        self._group: tuple[int, pa.Table] = (-1, SCHEMA.empty_table())
+
+    @property
+    def left_out(self) -> int:
+        """How many are not sent."""
+        return int(self.count - self._keep.sum())
+
+    def rows(self, first: int) -> tuple[pa.Table, int]:
+        """Give rows from number `first` on, without those that are left out, and the number after them."""
+        at = 0
+        for group in range(self._file.num_row_groups):
+            size = self._file.metadata.row_group(group).num_rows
+            if at <= first < at + size:
+                if self._group[0] != group:
+                    self._group = (group, self._file.read_row_group(group))
+                rows = self._group[1].slice(first - at, BATCH_ROWS)
+                end = first + rows.num_rows
+                return rows.filter(pa.array(self._keep[first:end])), end
+            at += size
+        return SCHEMA.empty_table(), self.count
+
+    def _within(self, most: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """Say for each row whether it is among the first `most` of its second; the same at each call."""
+        seconds = self._file.read(columns=["t_ns"]).column("t_ns").to_numpy() // _SECOND_NS
+        order = np.argsort(seconds, kind="stable")
+        ordered = seconds[order]
+        starts = np.flatnonzero(np.diff(ordered, prepend=ordered[:1] - 1))
+        ranks = np.arange(len(ordered)) - np.repeat(starts, np.diff([*starts, len(ordered)]))
+        keep = np.empty(len(ordered), np.bool_)
+        keep[order] = ranks < most
+        return keep
 
 
 @dataclass(slots=True)
@@ -82,7 +114,7 @@ class Forwarding:
     sink: RefusalSink
     most_per_second: int = 0  # refusals of one second of one segment; 0: all
     now: Callable[[], float] = time.time
-    _open: tuple[int, pq.ParquetFile] | None = field(default=None)
+    _open: _Refusals | None = None
 
     def step(self, state: State) -> State | None:
         """Send the next refusals or notices; see `Work`."""
@@ -105,9 +137,13 @@ class Forwarding:
             return None
         if state.leaf <= size and self.log.hash_of_tree(state.leaf).hex() == state.root:
             return None
-        text = f"the log is not the continuation of the {state.leaf} leaves that were followed; it is sent anew"
+        text = (
+            f"the log is not the continuation of the {state.leaf} leaves that were followed; it is sent anew"
+        )
         key = f"restart:{state.leaf}:{state.root[:16]}"
-        return Batch(_none(), (Notice(key=key, at_ns=self._now_ns(), word="restart", text=text),))
+        return Batch(
+            SCHEMA.empty_table(), (Notice(key=key, at_ns=self._now_ns(), word="restart", text=text),)
+        )
 
     def _of_leaf(self, state: State, entry: Document) -> State | None:
         """Send what a leaf is about; None if that is nothing."""
@@ -120,46 +156,39 @@ class Forwarding:
         notice = Notice(key=f"{kind}:{key_of(entry)}", at_ns=at_ns, word="gap", text=_gap_text(entry))
         if is_damage:
             notice = replace(notice, word=DAMAGE, text="a file of the log could not be read as it should")
-        return self._sent(replace(state, leaf=state.leaf + 1, row=0), Batch(_none(), (notice,)))
+        return self._sent(replace(state, leaf=state.leaf + 1, row=0), Batch(SCHEMA.empty_table(), (notice,)))
 
     def _of_segment(self, state: State, entry: Document, at_ns: int) -> State | None:
         following = replace(state, leaf=state.leaf + 1, row=0)
         try:
-            segment = self._segment(state.leaf, entry, at_ns)
-            if segment is None:
-                return None
-            read = self._opened(segment)
-        except (FileNotFoundError, FormatError, pa.ArrowException) as err:
-            if isinstance(err, pa.ArrowException) and "memory" in str(err):
-                raise
-            return self._sent(following, Batch(_none(), (_missing(entry, at_ns, err),)))
-        rows = _rows(read, state.row, BATCH_ROWS)
-        is_last = state.row + rows.num_rows >= segment.rows or not rows.num_rows
-        kept, left_out = rows, 0
-        if self.most_per_second:
-            keep = _kept(read, self.most_per_second)
-            kept = rows.filter(pa.array(keep[state.row : state.row + rows.num_rows]))
-            left_out = int(len(keep) - keep.sum())
-        notices = (_suppressed(segment, left_out, self.most_per_second),) if is_last and left_out else ()
-        if is_last:
-            self._open = None
-        after = following if is_last else replace(state, row=state.row + rows.num_rows)
-        return self._sent(after, Batch(kept, notices)) if kept.num_rows or notices else self._at(after)
+            found = self._opened(state.leaf, entry)
+        except (FileNotFoundError, FormatError, pa.ArrowInvalid) as err:
+            return self._sent(following, Batch(SCHEMA.empty_table(), (_missing(entry, at_ns, err),)))
+        if found is None:
+            return None
+        rows, end = found.rows(state.row)
+        is_last = end >= found.count
+        notices: tuple[Notice, ...] = ()
+        if is_last and found.left_out:
+            notices = (_suppressed(found, at_ns, self.most_per_second),)
+        after = following if is_last else replace(state, row=end)
+        if rows.num_rows or notices:
+            return self._sent(after, Batch(rows, notices))
+        return self._at(after)
 
-    def _segment(self, leaf: int, entry: Document, at_ns: int) -> _Segment | None:
+    def _opened(self, leaf: int, entry: Document) -> _Refusals | None:
+        """Open the refusals of a segment; None if it has none."""
+        if self._open is not None and self._open.leaf == leaf:
+            return self._open
         path = self.root / entry.text("manifest")
         content = read_file(path, most=_MANIFEST_BYTES)
         if sha256(content).hexdigest() != entry.text("sha256"):
             raise FormatError(path.name, "the manifest that its leaf names", "another one")
-        manifest = Manifest.from_json(content)
-        if manifest.files.refusals is None:
-            return None
-        return _Segment(path.parent / manifest.files.refusals.name, manifest.refusals, leaf, at_ns)
-
-    def _opened(self, segment: _Segment) -> pq.ParquetFile:
-        if self._open is None or self._open[0] != segment.leaf:
-            self._open = (segment.leaf, pq.ParquetFile(segment.path))
-        return self._open[1]
+        file = Manifest.from_json(content).files.refusals
+        self._open = None
+        if file is not None:
+            self._open = _Refusals(path.parent / file.name, leaf, most=self.most_per_second)
+        return self._open
 
     def _sent(self, after: State, batch: Batch) -> State:
         rejected = self.sink.send(batch)
@@ -173,37 +202,6 @@ class Forwarding:
         return int(self.now()) * _SECOND_NS
 
 
-def _none() -> pa.Table:
-    from audit.columns import SCHEMA  # noqa: PLC0415
-
-    return SCHEMA.empty_table()
-
-
-def _rows(file: pq.ParquetFile, first: int, most: int) -> pa.Table:
-    """Give rows from number `first` on; only the groups that hold them are read."""
-    found: list[pa.Table] = []
-    at = 0
-    for group in range(file.num_row_groups):
-        size = file.metadata.row_group(group).num_rows
-        if at + size > first and at < first + most:
-            table = file.read_row_group(group)
-            found.append(table.slice(max(first - at, 0), first + most - max(at, first)))
-        at += size
-    return pa.concat_tables(found) if found else _none()
-
-
-def _kept(file: pq.ParquetFile, most: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-    """Say for each row whether it is among the first `most` of its second; the same at each call."""
-    seconds = file.read(columns=["t_ns"]).column("t_ns").to_numpy() // _SECOND_NS
-    order = np.argsort(seconds, kind="stable")
-    ordered = seconds[order]
-    starts = np.flatnonzero(np.diff(ordered, prepend=ordered[:1] - 1))
-    ranks = np.arange(len(ordered)) - np.repeat(starts, np.diff([*starts, len(ordered)]))
-    keep = np.empty(len(ordered), np.bool_)
-    keep[order] = ranks < most
-    return keep
-
-
 def _missing(entry: Document, at_ns: int, err: Exception) -> Notice:
     is_gone = isinstance(err, FileNotFoundError)
     says = "were deleted before they were sent" if is_gone else f"can't be read: {err}"
@@ -215,13 +213,13 @@ def _missing(entry: Document, at_ns: int, err: Exception) -> Notice:
     )
 
 
-def _suppressed(segment: _Segment, count: int, most: int) -> Notice:
+def _suppressed(found: _Refusals, at_ns: int, most: int) -> Notice:
     return Notice(
-        key=f"suppressed:{segment.leaf}",
-        at_ns=segment.at_ns,
+        key=f"suppressed:{found.leaf}",
+        at_ns=at_ns,
         word="suppressed",
-        text=f"{count} refusals were left out: {most} of a second are sent",
-        count=count,
+        text=f"{found.left_out} refusals of a segment were left out: {most} of each second are sent",
+        count=found.left_out,
     )
 
 
@@ -235,10 +233,13 @@ def _gap_text(entry: Document) -> str:
     return f"{which}{whose} are missing: {entry.text('reason')}"
 
 
-def pieces_of(batch: Batch) -> Iterator[dict[str, int | str | bytes | None]]:
+def rows_of(batch: Batch) -> Iterator[dict[str, int | str | bytes | None]]:
     """Give the rows of a batch as queries give them: `decision` is a word."""
-    from audit.columns import WORDS  # noqa: PLC0415
-
     for row in batch.rows.to_pylist():
         row["decision"] = WORDS.get(row["decision"], "none")
         yield row
+
+
+def key_of_row(row: Mapping[str, int | str | bytes | None]) -> str:
+    """Name a record: the same whenever it is sent."""
+    return f"{row['exec_id']!s}:{row['seq']!s}"

@@ -1,9 +1,9 @@
 """Syslog: refusals and checkpoints as messages of RFC 5424, over UDP, TCP, TLS or a local socket.
 
 What a message about a refusal says is `audit/export/syslog.py`. SPEC: RFC 6587 and 5425 (octet counting).
-Syslog has no answer, so on a stream a batch counts as taken when the other side has read to its end and closes
-too; what was sent over UDP may be lost, and nobody learns of it. INVARIANT: a message is one line, and one
-frame, whatever a guest wrote.
+Syslog has no answer, so on a stream a batch counts as taken when the other side has read to its end and
+closes too; what was sent over UDP may be lost, and nobody learns of it. INVARIANT: a message is one line, and
+one frame, whatever a guest wrote.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from audit.export.spelling import spelt
 from audit.export.syslog import FACILITY, Sender, message
 from audit.followers.errors import SinkError
 from audit.followers.exchange import connect, is_loopback, left, send_all, tls_context
-from audit.followers.refusals import Batch, Notice, pieces_of
+from audit.followers.refusals import Batch, Notice, rows_of
 from audit.times import to_rfc3339
 from audit.tlog.checkpoint import SignedCheckpoint
 
@@ -59,9 +59,17 @@ class Address:
         return f"unix://{self.host}" if self.scheme == "unix" else f"{self.scheme}://{host}:{self.port}"
 
 
-def address(text: str, *, ca_file: Path | None = None, timeout_s: float = 10.0) -> Address:
-    """Read `tls://host:port`, `tcp://…`, `udp://…` or `unix:///path`; ValueError says what was expected."""
-    expected = "tls://host:port, unix:///path, or tcp:// and udp:// to a loopback address"
+def address(
+    text: str, *, ca_file: Path | None = None, timeout_s: float = 10.0, unsafe_plain: bool = False
+) -> Address:
+    """Read `tls://host:port`, `tcp://…`, `udp://…` or `unix:///path`; ValueError says what was expected.
+
+    Over TCP and UDP everybody on the way can read and change messages: to other machines, `unsafe_plain` must
+    say that this is wanted.
+    """
+    expected = (
+        "tls://host:port, unix:///path, or tcp:// and udp:// to a loopback address (else: unsafe_plain)"
+    )
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -75,7 +83,7 @@ def address(text: str, *, ca_file: Path | None = None, timeout_s: float = 10.0) 
             raise ValueError(expected)
         return Address(scheme="unix", host=parts.path, timeout_s=timeout_s)
     # SECURITY: what is refused tells a listener what is in use, and who can write can make it up
-    is_open = parts.scheme in {"udp", "tcp"} and is_loopback(parts.hostname or "")
+    is_open = parts.scheme in {"udp", "tcp"} and (unsafe_plain or is_loopback(parts.hostname or ""))
     if not parts.hostname or parts.path or (parts.scheme != "tls" and not is_open):
         raise ValueError(expected)
     return Address(
@@ -105,7 +113,7 @@ class SyslogSink:
 
     def _refusals(self, batch: Batch) -> Iterator[bytes]:
         if self.form is Form.RFC5424:
-            yield from (message(row, self.sender) for row in pieces_of(batch))
+            yield from (message(row, self.sender) for row in rows_of(batch))
             return
         out = io.BytesIO()
         write_cef(iter([batch.rows]), out, is_all=True)
@@ -176,8 +184,8 @@ def _deliver_stream(to: Address, lines: list[bytes], ends_at: float) -> None:
 
 def _end(channel: socket.socket, ends_at: float) -> None:
     """Say that this is all, and wait until the other side has read it and says the same."""
-    # INVARIANT: bytes that were only handed to the kernel are not taken: a receiver that dies would lose them.
-    # One that closes without having read everything makes the kernel answer with a reset, which is an error.
+    # INVARIANT: bytes that were only handed to the kernel are not taken: a receiver that dies would lose
+    # them. One that closes before it has read everything makes its kernel answer with a reset: an error.
     channel.settimeout(left(ends_at))
     unwrap = getattr(channel, "unwrap", None)
     rest = channel if unwrap is None else unwrap()

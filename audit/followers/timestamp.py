@@ -55,10 +55,7 @@ class TimestampSink:
             raise SinkError(self.to.shown, f"it answered {answer.status}, and no time stamp")
         try:
             response = decode_timestamp_response(answer.body)
-            nonce = None if response.status else response.tst_info.nonce
-            if response.status == 0 and nonce != request.nonce:
-                raise VerificationError("it is the answer to another question")
-            _verify(response, note, self.certificates)
+            _verify(response, note, self.certificates, nonce=request.nonce)
         except (VerificationError, ValueError, TypeError) as err:
             raise SinkError(self.to.shown, f"its time stamp is refused: {err}") from err
         folder = self.directory / FOLDER
@@ -113,6 +110,11 @@ def load_certificates(content: bytes) -> tuple[Certificate, ...]:
         raise ValueError("certificates in PEM") from None
 
 
-def _verify(response: TimeStampResponse, note: bytes, certificates: tuple[Certificate, ...]) -> None:
-    builder = VerifierBuilder(roots=list(certificates))
-    builder.build().verify_message(response, note)
+def _verify(
+    response: TimeStampResponse,
+    note: bytes,
+    certificates: tuple[Certificate, ...],
+    *,
+    nonce: int | None = None,
+) -> None:
+    VerifierBuilder(roots=list(certificates), nonce=nonce).build().verify_message(response, note)

@@ -1,7 +1,7 @@
 """Webhooks: a POST of each checkpoint, or of refusals as lines of JSON.
 
-How the exchange is made is `exchange.py`. INVARIANT: an answer of 200 to 299 and nothing else means that it was
-taken; the same batch has the same key whenever it is sent.
+How the exchange is made is `exchange.py`. INVARIANT: an answer of 200 to 299 and nothing else means that it
+was taken; the same batch has the same key whenever it is sent.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from hashlib import sha256
 
 from audit.followers.errors import SinkError
 from audit.followers.exchange import Endpoint, post
-from audit.followers.refusals import Batch, pieces_of
+from audit.followers.refusals import Batch, key_of_row, rows_of
 from audit.inert import json_line
 from audit.times import to_rfc3339
 from audit.tlog.checkpoint import SignedCheckpoint
@@ -53,9 +53,9 @@ def _posted(to: Endpoint, body: bytes, *, kind: str) -> None:
 
 
 def _lines(batch: Batch) -> Iterator[dict[str, object]]:
-    for row in pieces_of(batch):
+    for row in rows_of(batch):
         plain = {name: value.hex() if isinstance(value, bytes) else value for name, value in row.items()}
-        yield {"key": f"{row['exec_id']}:{row['seq']}", **plain}
+        yield {"key": key_of_row(row), **plain}
     for notice in batch.notices:
         yield {
             "key": notice.key,

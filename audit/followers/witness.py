@@ -63,9 +63,8 @@ class WitnessSink:
     def _size(self, answer: Answer, size: int) -> int:
         """Read how many leaves the witness has seen."""
         try:
-            if answer.kind != _SIZE_TYPE or not answer.body.endswith(b"\n"):
-                raise NoteError("a size")
-            seen = parse_number(answer.body[:-1].decode())
+            text, newline, _ = answer.body.decode().partition("\n")
+            seen = parse_number(text if newline and answer.kind == _SIZE_TYPE else "")
         except (NoteError, UnicodeDecodeError):
             raise SinkError(self.to.shown, "it answered 409 without the size that it has seen") from None
         if seen > size:
@@ -82,8 +81,6 @@ class WitnessSink:
             found = [one for one in lines if self.key.made(one)]
             for one in found:
                 self.key.verify(signed.note.text, one)
-                if not one.cosigned_at_s:
-                    raise NoteError("a cosignature with a time")
         except (NoteError, UnicodeDecodeError) as err:
             raise SinkError(self.to.shown, f"its cosignature is false: {err}") from err
         if not found:

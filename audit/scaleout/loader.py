@@ -188,16 +188,9 @@ class Loader:
         return str(found[0]["sha256"]) if found else None
 
     def _mark(self, manifest: Manifest) -> None:
-        row = {
-            "segment": manifest.segment,
-            "sha256": manifest.files.records.sha256,
-            "rows": manifest.rows,
-            "calls": manifest.calls,
-            "refusals": manifest.refusals,
-            "tenant": manifest.tenant,
-            "t_min_ns": manifest.t_min_ns,
-            "t_max_ns": manifest.t_max_ns,
-        }
+        names = ("segment", "rows", "calls", "refusals", "tenant", "t_min_ns", "t_max_ns")
+        row = {name: getattr(manifest, name) for name in names}
+        row["sha256"] = manifest.files.records.sha256
         # a mark may come twice, from two loaders: readers ask whether there is one
         self._engine.insert(LOADED, pa.Table.from_pylist([row]), token=secrets.token_hex(16))
 

@@ -70,6 +70,10 @@ def schema(database: str) -> tuple[str, ...]:
     left as it is. `day` is that of the segment's folder: what guests say of the time makes no partitions.
     """
     of = f"{database}."
+    return (*_of_records(of), *_of_rollups(of), *_of_marks(of))
+
+
+def _of_records(of: str) -> tuple[str, ...]:
     return (
         (
             f"CREATE TABLE IF NOT EXISTS {of}{RECORDS} (\n  {_COLUMNS},\n"
@@ -89,6 +93,11 @@ def schema(database: str) -> tuple[str, ...]:
             f"CREATE MATERIALIZED VIEW IF NOT EXISTS {of}{REFUSALS}_of_{RECORDS} TO {of}{REFUSALS} AS\n"  # nosec B608  # names of ours
             f"SELECT {_NAMES} FROM {of}{RECORDS} WHERE {_REFUSED}"
         ),
+    )
+
+
+def _of_rollups(of: str) -> tuple[str, ...]:
+    return (
         (
             f"CREATE TABLE IF NOT EXISTS {of}{ROLLUPS} (\n"
             "  day Date, segment LowCardinality(String), minute Int64 CODEC(Delta, ZSTD(3)),\n"
@@ -119,6 +128,11 @@ def schema(database: str) -> tuple[str, ...]:
             f"FROM {of}{RECORDS} AS r GROUP BY day, segment, minute, tenant_id, module_id, call, decision,"
             " errno_class, rule_id, reason"
         ),
+    )
+
+
+def _of_marks(of: str) -> tuple[str, ...]:
+    return (
         (
             f"CREATE TABLE IF NOT EXISTS {of}{LOADED} (\n"
             "  segment String, sha256 String, rows Int64, calls Int64, refusals Int64, tenant String,\n"

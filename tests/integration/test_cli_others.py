@@ -18,7 +18,7 @@ HELPS = (
     "policy test", "policy simulate", "policy learn", "policy resolve", "policy schema", "module",
     "module inspect", "module compile", "audit", "audit query", "audit show", "audit stats", "audit checkpoint", "audit hash", "audit key", "audit key show",
     "audit key new", "audit key rotate", "audit prove", "audit seal", "audit verify", "audit aggregate", "audit control",
-    "audit executions", "audit export", "audit files", "audit status", "audit tail", "audit hold", "audit hold add", "audit hold list", "audit hold release", "audit prune", "audit report", "audit load", "audit push", "audit pull", "serve", "key",
+    "audit executions", "audit export", "audit files", "audit follow", "audit followers", "audit followers check", "audit followers list", "audit timestamps", "audit status", "audit tail", "audit hold", "audit hold add", "audit hold list", "audit hold release", "audit prune", "audit report", "audit load", "audit push", "audit pull", "serve", "key",
     "key new", "key list", "key revoke", "doctor",
 )  # fmt: skip
 GRANT = 'permissions: {storage: {allow: [{id: in, uri: "fs:///srv/in/**", mount: /in, access: [read]}]}}\n'

@@ -482,18 +482,18 @@ def test_the_command_loads_and_questions_go_there(store, tmp_path):
     shell = Shell(tmp_path, tmp_path / "home")
     dsn = f"chdb://{tmp_path / 'ch'}"
     named = {"WASMGATE_AUDIT_BACKEND": dsn}
-    loaded = shell.run(
+    loaded = shell(
         "audit", "load", "--audit-dir", store.root, "--backend", dsn, "--check", "--output", "json"
     )
     assert (loaded.status, loaded.json["segments"], loaded.json["backend"]) == (0, 4, dsn), loaded.said
-    again = shell.run("audit", "load", "--audit-dir", store.root, environment=named)
+    again = shell("audit", "load", "--audit-dir", store.root, environment=named)
     assert (again.status, again.text) == (0, f"0 segments, 0 rows and 0 executions loaded into {dsn}\n")
     question = ("audit", "stats", "--audit-dir", store.root, "--tenant", "acme", "--output", "json")
-    there, here = shell.run(*question, environment=named), shell.run(*question)
+    there, here = shell(*question, environment=named), shell(*question)
     assert there.json | {"source": ""} == here.json | {"source": ""}
 
 
 def test_the_embedded_engine_takes_no_load(store, tmp_path):
-    refused = Shell(tmp_path, tmp_path / "home").run("audit", "load", "--audit-dir", store.root)
+    refused = Shell(tmp_path, tmp_path / "home")("audit", "load", "--audit-dir", store.root)
     assert refused.status == 2
     assert "nothing is loaded into the embedded engine" in refused.said
