@@ -159,8 +159,8 @@ class AuditSection(Model):
     )
     retain: Days = Field(
         default=90,
-        description="How long records are to be kept. It is written into the log with each execution; "
-        "this version deletes nothing.",
+        description="How long records are kept at least. It is written into the log with each execution; "
+        "`wasmgate audit prune` deletes what is older, and a service where the operator says so.",
     )
     rules: Many[AuditRule] = Field(
         default=(), description="Exceptions for some calls; the first that matches counts."
