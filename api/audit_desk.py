@@ -146,6 +146,10 @@ class AuditDesk:
         ordered = sorted(seen, key=lambda each: (each.at_ns, each.event_id), reverse=True)
         return tuple(ordered[:limit])
 
+    def policy_events(self) -> tuple[KnownEvent, ...]:
+        """Give the newest events that tell which policy was in force; raises AuditError."""
+        return self.control_events(kind="policy", tenants=None, from_ns=None, to_ns=None, limit=1_000)
+
     def _unsealed(self) -> Iterator[ControlEvent]:
         from audit.events import ControlEvent
 

@@ -153,8 +153,9 @@ def followed(settings: Settings, *, on_problem: Callable[[str], None]) -> Iterat
 class FollowersProcess:
     """The process of the followers; nothing waits for it but `close`, and that not for long."""
 
-    def __init__(self, file: Path, around: Surroundings) -> None:
-        """Start it."""
+    def __init__(self, file: Path, around: Surroundings, *, again_s: float = _AGAIN_S) -> None:
+        """Start it; after its death it is started again `again_s` seconds later."""
+        self._again_s = again_s
         folders = (str(file), str(around.audit_dir), str(around.state_dir))
         self._command = [sys.executable, "-P", "-m", "api.followers", *folders]
         self._closing = threading.Event()
@@ -177,7 +178,7 @@ class FollowersProcess:
         while True:
             self._process.wait()
             self._drop_pipe(self._process)
-            if self._closing.wait(_AGAIN_S):
+            if self._closing.wait(self._again_s):
                 return
             self._process = self._start()
             if self._closing.is_set():  # `close` may have seen the process before

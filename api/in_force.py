@@ -10,27 +10,26 @@ import threading
 from typing import TYPE_CHECKING
 
 from api.control import control_event, local_actor
-from audit.catalogue import Catalogue
-from audit.store import Store
 from audit.text import from_host
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterable
 
+    from api.audit_desk import KnownEvent
     from audit.events import ControlEvent
     from sandbox.order import Order
 
 WORD = "policy"
-_LOOKED_AT = 1_000  # events: a name that did not change for longer is put on record once more
 
 
 class PoliciesInForce:
     """Remembers the digest of the policy that each tenant last ran under, by the policy's name; thread-safe."""
 
-    def __init__(self, root: Path, record: Callable[[ControlEvent], None]) -> None:
-        """`record` puts an event on record, durably."""
-        self._root = root
+    def __init__(
+        self, known: Callable[[], Iterable[KnownEvent]], record: Callable[[ControlEvent], None]
+    ) -> None:
+        """`known` gives the events of this kind that are on record, `record` puts one there, durably."""
+        self._events = known
         self._record = record
         self._lock = threading.Lock()
         self._known: dict[tuple[str, str], str] | None = None
@@ -58,8 +57,7 @@ class PoliciesInForce:
             self._known[tenant, plan.name] = plan.policy_digest
 
     def _recorded(self) -> dict[tuple[str, str], str]:
-        events = Catalogue(Store(self._root)).events(kind=WORD, limit=_LOOKED_AT)
-        oldest_first = sorted(events, key=lambda each: each.at_ns)
+        oldest_first = sorted(self._events(), key=lambda each: each.at_ns)
         return {
             (each.tenant or "", str(each.details.get("name"))): str(each.details.get("digest"))
             for each in oldest_first

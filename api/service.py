@@ -144,8 +144,8 @@ class Service:
 
     def _begin(self) -> None:
         """Open what only a service that goes on has, and put its beginning on record."""
-        self._in_force = PoliciesInForce(self.settings.audit_dir, self.record_event)
         self.desk = AuditDesk(self.settings, reader=lambda: self.audit, problems=self._problems)
+        self._in_force = PoliciesInForce(self.desk.policy_events, self.record_event)
         if self._is_brief:
             return
         self._signer = open_signer(self.settings, on_problem=self._on_problem)

@@ -1031,13 +1031,32 @@ class Audit:
                 raise Problem(f"it is signed {says}: {key.vkey}")
             if found.origin != key.name:
                 raise Problem(f"it is of another log: {found.origin}")
-            for witness in self.witnesses:
-                if witness not in found.signers:
-                    raise Problem(f"the witness {witness.name} has not signed it")
         except Problem as err:
             self.report.add("signature", err, file=path)
         else:
             self.report.checked["signatures"] += len(found.signers)
+            for witness in self.witnesses:
+                if witness not in found.signers:
+                    self.check_witness(witness)
+
+    def check_witness(self, witness: Key) -> None:
+        """A witness that signs later than the log has signed a beginning of it, in a file of its own."""
+        path = "tlog/checkpoint.witnessed"
+        if path not in self.files.sizes:
+            says = f"the witness {witness.name} has not signed it"
+            self.report.add("signature", says, file="tlog/checkpoint")
+            return
+        try:
+            found = Checkpoint.open(self.files.read(path, MAX_NOTE), [*self.known, witness])
+            if witness not in found.signers or not any(key in found.signers for key in self.known):
+                raise Problem(f"it is not signed by the log and the witness {witness.name}")
+            if found.origin != self.known[-1].name:
+                raise Problem(f"it is of another log: {found.origin}")
+            if found.size > len(self.tree.rows[0]) or self.tree.root(found.size) != found.root:
+                raise Problem("the log does not begin with the tree that the witness signed")
+            self.report.checked["leaves that a witness has seen"] = found.size
+        except Problem as err:
+            self.report.add("signature", err, file=path)
 
     def check_key_leaf(self, leaf: int, entry: Object) -> None:
         """After a leaf that says who follows a key, that key signs nothing."""
@@ -1487,8 +1506,8 @@ class Audit:
     def check_unnamed(self) -> None:
         """Files that no leaf names: in the places of evidence they are wrong, elsewhere worth a note."""
         ours = re.compile(
-            r"catalog\.sqlite(-wal|-shm)?|(catalog|retention|seal)\.lock|wal/.*|tlog/head|(.*/)?\.[^/]*"
-            r"|tlog/tile/.*|tlog/keys/[0-9]+\.(vkey|checkpoint)"
+            r"catalog\.sqlite(-wal|-shm)?|(catalog|load|retention|seal)\.lock|wal/.*|tlog/head|(.*/)?\.[^/]*"
+            r"|tlog/tile/.*|tlog/keys/[0-9]+\.(vkey|checkpoint)|tlog/(checkpoint\.witnessed|timestamps/.*)"
         )
         fresh = {path[4:].rpartition(".")[0] for path in self.files.sizes if path.startswith("wal/")}
         for path in sorted(set(self.files.sizes) - self.files.named):
