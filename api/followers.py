@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 POLL_S = 1.0  # what is sealed or signed is sent this long after, at most
 _AGAIN_S = 5.0  # until a process that died is started again
+_LAST_S = 1.0  # for what is being sent at the end
 _END_S = 2.0  # until one that does not end is killed: what it sends now, it sends again
 _FILE_BYTES = 1 << 20
 
@@ -249,13 +251,19 @@ def main(arguments: list[str]) -> int:
     except FollowersFileError:
         return 1
     closing = threading.Event()
-    for config in followers.configs:
-        # daemons: one that hangs in a name server does not keep the process from ending
-        threading.Thread(
-            target=_follow, args=(followers, config, closing), name=config.name, daemon=True
-        ).start()
+    # daemons: one that hangs in a name server does not keep the process from ending
+    threads = [
+        threading.Thread(target=_follow, args=(followers, config, closing), name=config.name, daemon=True)
+        for config in followers.configs
+    ]
+    for thread in threads:
+        thread.start()
     _wait_for_end(parent)
     closing.set()
+    # what is being acknowledged just now need not be sent again
+    ends_at = time.monotonic() + _LAST_S
+    for thread in threads:
+        thread.join(max(ends_at - time.monotonic(), 0.0))
     return 0
 
 

@@ -94,7 +94,9 @@ def http_receiver(
 
 
 @contextlib.contextmanager
-def raw_server(handle: Callable[[socket.socket], None], *, tls: ssl.SSLContext | None = None) -> Iterator[int]:
+def raw_server(
+    handle: Callable[[socket.socket], None], *, tls: ssl.SSLContext | None = None
+) -> Iterator[int]:
     """A TCP server that hands each connection to `handle`; gives its port."""
     server = socket.create_server(("127.0.0.1", 0))
     threads: list[threading.Thread] = []

@@ -26,7 +26,11 @@ SIGNED_DATA = "1.2.840.113549.1.7.2"
 def der(tag: int, *parts: bytes) -> bytes:
     content = b"".join(parts)
     size = len(content)
-    length = bytes([size]) if size < 128 else bytes([0x80 | -(-size.bit_length() // 8)]) + size.to_bytes(-(-size.bit_length() // 8), "big")
+    length = (
+        bytes([size])
+        if size < 128
+        else bytes([0x80 | -(-size.bit_length() // 8)]) + size.to_bytes(-(-size.bit_length() // 8), "big")
+    )
     return bytes([tag]) + length + content
 
 

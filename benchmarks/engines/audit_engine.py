@@ -8,6 +8,7 @@ is made once, the others hold the same records in the same run, and all is delet
 from __future__ import annotations
 
 import argparse
+import math
 import shutil
 import statistics
 import tempfile
@@ -57,9 +58,8 @@ class Figures:
             known = [size for size in sizes if size in found]
             growth = "-"
             if len(known) > 1:
-                tens = len(str(known[-1])) - len(str(known[0]))
                 ratio = found[known[-1]] / max(found[known[0]], 1e-9)
-                growth = f"{ratio ** (1 / max(tens, 1)):.2g}"
+                growth = f"{ratio ** (1 / math.log10(known[-1] / known[0])):.2g}"
             print(f"| {name} | {' | '.join(shown(found.get(size)) for size in sizes)} | {growth} |")
 
 
@@ -80,6 +80,7 @@ class Bench:
     short: Figures = field(default_factory=lambda: Figures("Where the time goes", "microseconds, milliseconds where it says so"))
     size: Figures = field(default_factory=lambda: Figures("Bytes a record", "bytes"))
     query: Figures = field(default_factory=lambda: Figures("Questions", "median, ms"))
+    answers: dict[str, int] = field(default_factory=dict)  # rows, by question
     proof: Figures = field(default_factory=lambda: Figures("Proofs", "ms, other units where it says so"))
 
     def measure(self, folder: Path, records: int, *, batches: float, file_records: int) -> None:
@@ -121,7 +122,7 @@ class Bench:
             for question in questions(made):
                 rows = question.ask(reader)
                 self.query.note(f"log of record: {question.name}", records, median_ms(lambda of=question: of.ask(reader)))  # type: ignore[misc]  # bound at once
-                print(f"  {question.name}: {rows} rows", flush=True)
+                self.answers[question.name] = rows
         self.query.show([records])
 
     def _others(self, made: Filled, folder: Path, records: int) -> None:
@@ -144,6 +145,8 @@ class Bench:
         print(f"{holder.name}: {rows / holder.seconds / 1e6:.3f} M records/s, {holder.size / rows:.1f} bytes", flush=True)
         if "query" in self.tables:
             for question in asked:
+                if holder.ask(question.sql) != self.answers.get(question.name) and "totals" not in question.name:
+                    print(f"{holder.name}, {question.name}: {holder.ask(question.sql)} rows, not {self.answers[question.name]}")
                 self.query.note(f"{holder.name}: {question.name}", records, median_ms(lambda of=question: holder.ask(of.sql)))  # type: ignore[misc]  # as above
 
     def show(self, sizes: Sequence[int]) -> None:

@@ -25,7 +25,7 @@ from sandbox.monitor.layout import FIRST_MOUNT, NO_OPENER, RECORD, UNTIMED
 BEGIN_NS = 1_795_000_000_000_000_000
 FILES = 40  # read by one batch of a run, as by each of the runs that were measured
 FRAME_RECORDS = 8_192
-SETS, TABLES, STREAMS = 200, 1_000, 4
+SETS, TABLES, STREAMS = 20, 1_000, 4
 RARE = 3  # the set of tables that one early execution alone reads
 TENANTS = ("acme", "initech", "default", "offline-lab")
 RULES = ("default", "builtin", "in", "out", "app")

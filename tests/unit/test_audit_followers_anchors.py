@@ -201,7 +201,10 @@ def test_a_witness_that_has_seen_another_size_is_asked_with_that_one(log, tmp_pa
 def test_a_witness_that_has_seen_more_than_is_signed_is_an_alarm(log, tmp_path):
     witness = witness_of()
     witness.seen = (9, b"x" * 32)
-    with http_receiver(witness) as receiver, pytest.raises(SinkError, match="has seen 9 leaves .* cut or replaced"):
+    with (
+        http_receiver(witness) as receiver,
+        pytest.raises(SinkError, match="has seen 9 leaves .* cut or replaced"),
+    ):
         asking(log, receiver.url, tmp_path).step(State())
 
 
@@ -226,7 +229,9 @@ def lying(kind):
     text_of = {
         "another key": lambda text: NamedKey(KEY.name, OTHER.key).cosign(text, NOW_S).line,
         "another text": lambda text: KEY.cosign(text.replace("5", "6"), NOW_S).line,
-        "a forged line": lambda _text: f"— {KEY.name} {base64.b64encode(KEY.witness.key_id.to_bytes(4, 'big') + bytes(72)).decode()}\n",
+        "a forged line": lambda _text: (
+            f"— {KEY.name} {base64.b64encode(KEY.witness.key_id.to_bytes(4, 'big') + bytes(72)).decode()}\n"
+        ),
         "nothing": lambda _text: "",
         "garbage": lambda _text: "\x00\x01 yes\n",
         "a note signature": lambda text: KEY.sign(text).line,

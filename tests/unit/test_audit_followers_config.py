@@ -39,7 +39,12 @@ def faults_of(text):
 
 def test_a_good_file_is_read_with_its_defaults():
     offsite, siem, hook = read_followers(GOOD)
-    assert (offsite.name, offsite.kind, offsite.sends, offsite.number("every_s")) == ("offsite", "folder", "checkpoints", 60)
+    assert (offsite.name, offsite.kind, offsite.sends, offsite.number("every_s")) == (
+        "offsite",
+        "folder",
+        "checkpoints",
+        60,
+    )
     assert (siem.sends, siem.text("format"), siem.number("timeout_s")) == ("refusals", "cef", 10)
     assert hook.sends == "checkpoints"
 

@@ -160,7 +160,9 @@ def test_a_url_that_is_refused_is_not_repeated(url):
     assert not url or url not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["https://example.com", "http://127.0.0.1:1/x", "http://localhost/", "http://[::1]:80/"])
+@pytest.mark.parametrize(
+    "url", ["https://example.com", "http://127.0.0.1:1/x", "http://localhost/", "http://[::1]:80/"]
+)
 def test_a_url_that_may_be(url):
     assert endpoint(url).shown.startswith(url[:10])
 

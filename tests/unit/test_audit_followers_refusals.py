@@ -25,7 +25,7 @@ from tests.receivers import http_receiver
 from tests.records import T0, start
 from tests.sealed_logs import SealedLog, small_log
 
-HOSTILE = "a\n\r\x00]\"\\\u2028\u202e\x1b[31m<13>1 - - - - - -\n40 x"
+HOSTILE = 'a\n\r\x00]"\\\u2028\u202e\x1b[31m<13>1 - - - - - -\n40 x'
 
 
 class Kept:
@@ -184,7 +184,10 @@ def test_a_gap_in_the_log_is_told_of(tmp_path):
         {"type": "event", "v": 1, "at": to_rfc3339(T0), "id": "e", "event": "read", "actor": "a", "tenant": None, "details": {}},
     )  # fmt: skip
     drained(Forwarding(log.folder, log.log, sink))
-    assert [(one.word, one.key) for one in sink.notices] == [("gap", f"gap:{exec_id}:3"), ("damage", "event:d")]
+    assert [(one.word, one.key) for one in sink.notices] == [
+        ("gap", f"gap:{exec_id}:3"),
+        ("damage", "event:d"),
+    ]
     assert sink.notices[0].text == f"records 3 to 9 of execution {exec_id} are missing: a disk"
 
 
@@ -244,7 +247,8 @@ def test_the_same_batch_has_the_same_idempotency_key(tmp_path):
     log.seal([(of, refused(of, 3))])
     with http_receiver(lambda _got: next(answers)) as receiver:
         follower = Follower(
-            Forwarding(log.folder, log.log, RefusalHook(endpoint(receiver.url))), StateFile(tmp_path / "s", "a")
+            Forwarding(log.folder, log.log, RefusalHook(endpoint(receiver.url))),
+            StateFile(tmp_path / "s", "a"),
         )
         assert [follower.step(), follower.step()] == [Step.FAILED, Step.SENT]
     assert receiver.got[0].body == receiver.got[1].body

@@ -22,8 +22,10 @@ from tests.receivers import WAIT_S, Issuer, SyslogReceiver, raw_server
 from tests.sealed_logs import small_log
 
 HEAD = r"<(\d{1,3})>1 (\S+) ([!-~]+) wasmgate ([!-~]+) ([!-~]{1,32}) "
-STRUCTURED = re.compile(HEAD + r'\[wasmgate@32473((?: [a-z0-9_]+="(?:[^"\\\]]|\\["\\\]])*")*)\] (.*)\Z', re.DOTALL)
-HOSTILE = "a\n\r\x00]\"\\\u2028\u202e\x1b[31m<13>1 - - - - - -\n40 x"
+STRUCTURED = re.compile(
+    HEAD + r'\[wasmgate@32473((?: [a-z0-9_]+="(?:[^"\\\]]|\\["\\\]])*")*)\] (.*)\Z', re.DOTALL
+)
+HOSTILE = 'a\n\r\x00]"\\\u2028\u202e\x1b[31m<13>1 - - - - - -\n40 x'
 SENDER = Sender(hostname="node-1", process="7")
 
 
@@ -41,7 +43,11 @@ def batch(*targets, notices=()):
 
 def over(scheme, port, tmp_path=None, **given):
     ca_file = tmp_path / "ca.pem" if tmp_path else None
-    return SyslogSink(address(f"{scheme}://127.0.0.1:{port}", ca_file=ca_file, timeout_s=given.pop("timeout_s", WAIT_S)), SENDER, **given)
+    return SyslogSink(
+        address(f"{scheme}://127.0.0.1:{port}", ca_file=ca_file, timeout_s=given.pop("timeout_s", WAIT_S)),
+        SENDER,
+        **given,
+    )
 
 
 def test_messages_over_tcp_are_counted_octets_and_hostile_text_stays_within():
@@ -130,7 +136,10 @@ def test_a_receiver_that_dies_before_it_has_read_everything_has_not_taken_it(ser
 
 
 def test_a_receiver_that_never_closes_has_not_taken_it():
-    with raw_server(reads_and_stays) as port, pytest.raises(SinkError, match="not everything was taken within 0.3 s"):
+    with (
+        raw_server(reads_and_stays) as port,
+        pytest.raises(SinkError, match="not everything was taken within 0.3 s"),
+    ):
         over("tcp", port, timeout_s=0.3).send(batch("/x"))
 
 
