@@ -23,7 +23,7 @@ WORD = "policy"
 
 
 class PoliciesInForce:
-    """Remembers the digest of the policy that each tenant last ran under, by the policy's name; thread-safe."""
+    """Remembers which policy each tenant last ran under, by the policy's name; thread-safe."""
 
     def __init__(
         self, known: Callable[[], Iterable[KnownEvent]], record: Callable[[ControlEvent], None]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import datetime
+import datetime as dt
 import hashlib
 import ipaddress
 import queue
@@ -25,6 +25,12 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from audit.followers.follower import Work
+from audit.followers.state import State
+from audit.tlog.checkpoint import SignedCheckpoint
+from audit.tlog.log import TransparencyLog
+from audit.tlog.rotation import open_published
 
 WAIT_S = 20.0
 Answer = tuple[int, str, bytes]
@@ -70,13 +76,13 @@ def http_receiver(
             self.end_headers()
             self.wfile.write(content)
 
-        def log_message(self, *_words):
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its name there
             pass
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
 
-        def handle_error(self, *_words):
+        def handle_error(self, request: object, client_address: object) -> None:
             pass
 
     server = Server(("127.0.0.1", 0), Handler)
@@ -217,7 +223,7 @@ class Witness:
 
 # --- certificates -------------------------------------------------------------------------------
 
-DAY = datetime.timedelta(days=1)
+DAY = dt.timedelta(days=1)
 
 
 @dataclass
@@ -268,7 +274,7 @@ def _signed(
     *,
     is_root: bool = False,
 ) -> x509.Certificate:
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     usage = x509.KeyUsage(
         digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
         key_agreement=False, key_cert_sign=is_root, crl_sign=is_root, encipher_only=False, decipher_only=False,
@@ -291,3 +297,20 @@ def _signed(
     for extension, is_critical in extensions:
         builder = builder.add_extension(extension, critical=is_critical)
     return builder.sign(signer, hashes.SHA256())
+
+
+# --- what is sent -------------------------------------------------------------------------------
+
+
+def published(log: TransparencyLog) -> SignedCheckpoint:
+    """The signed checkpoint of a log that has one."""
+    found = open_published(log.directory)
+    assert found
+    return found[0]
+
+
+def stepped(work: Work, state: State | None = None) -> State:
+    """The state after a step that sends something."""
+    after = work.step(state or State())
+    assert after is not None
+    return after

@@ -5,7 +5,7 @@ Only what an answer needs is encoded; `lie` changes one thing of it.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import hashlib
 from dataclasses import dataclass, field
 
@@ -96,7 +96,7 @@ class TimeAuthority:
 
     def _token(self, imprint: bytes, nonce: int) -> bytes:
         sha256 = seq(oid(SHA256))
-        now = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d%H%M%SZ").encode()
+        now = dt.datetime.now(dt.UTC).strftime("%Y%m%d%H%M%SZ").encode()
         info = seq(
             integer(1), oid("1.2.3.4"), seq(sha256, der(0x04, imprint)), integer(7), der(0x18, now), integer(nonce)
         )  # fmt: skip

@@ -62,6 +62,7 @@ class RefusalSink(Protocol):
 
         The same one may be handed over again. Raises SinkError, OSError or AuditError if it was not taken.
         """
+        ...
 
 
 class _Refusals:
@@ -98,8 +99,8 @@ class _Refusals:
         seconds = self._file.read(columns=["t_ns"]).column("t_ns").to_numpy() // _SECOND_NS
         order = np.argsort(seconds, kind="stable")
         ordered = seconds[order]
-        starts = np.flatnonzero(np.diff(ordered, prepend=ordered[:1] - 1))
-        ranks = np.arange(len(ordered)) - np.repeat(starts, np.diff([*starts, len(ordered)]))
+        # a row's rank is how far it is behind the first row of its second
+        ranks = np.arange(len(ordered)) - np.searchsorted(ordered, ordered)
         keep = np.empty(len(ordered), np.bool_)
         keep[order] = ranks < most
         return keep

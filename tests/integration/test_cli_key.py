@@ -60,6 +60,6 @@ def test_that_keys_were_made_and_revoked_is_on_record(ask):
     assert [each["details"]["action"] for each in events] == ["revoke", "new"]
     assert all(each["actor"].startswith("user:") for each in events)
     reads = json.loads(ask("audit", "control", "--event", "read", "--output", "json").stdout)
-    assert [each["details"]["what"] for each in reads if each["details"]["rows"] is None][0].endswith(
+    assert next(each["details"]["what"] for each in reads if each["details"]["rows"] is None).endswith(
         "audit control"
     )

@@ -12,10 +12,10 @@ from api.followers import file_of
 from api.service import Service
 from api.settings import load_settings
 from audit.filters import RecordFilter
-from audit.tlog.rotation import open_published
+from audit.tlog.log import TransparencyLog
 from sandbox.runner import Order
 from tests.commands import Shell, guest
-from tests.receivers import WAIT_S, SyslogReceiver, http_receiver, raw_server
+from tests.receivers import WAIT_S, Issuer, SyslogReceiver, http_receiver, published, raw_serverfrom tests.time_authority import TimeAuthority
 
 POLICY = b'version: 1\nmetadata: {name: test}\npermissions: {storage: {allow: [{id: in, uri: "tmp://s", mount: /s, access: [read]}]}}\n'
 OK = (200, "text/plain", b"")
@@ -59,7 +59,7 @@ def test_guests_run_and_the_log_is_signed_while_every_receiver_hangs(settings):
             f'[followers.log]\nkind = "syslog"\naddress = "tcp://127.0.0.1:{port}"\ntimeout_s = 300\n'
             f'[followers.hook]\nkind = "webhook"\nsends = "checkpoints"\nurl = "{receiver.url}"\ntimeout_s = 300\n'
         )
-        problems = []
+        problems: list[str] = []
         with Service(settings, on_problem=problems.append) as service:
             refuse(service)
             service.seal()
@@ -68,6 +68,7 @@ def test_guests_run_and_the_log_is_signed_while_every_receiver_hangs(settings):
             # both receivers hold what they were sent, and say nothing; everything goes on
             later = refuse(service)
             service.seal()
+            assert service._signer
             assert service._signer.wait(service.desk.status().tree_size, timeout_s=WAIT_S).problem is None
             assert service.records(RecordFilter(execution=later.execution_id, decision="deny")).rows
             status = service.desk.status()
@@ -76,7 +77,10 @@ def test_guests_run_and_the_log_is_signed_while_every_receiver_hangs(settings):
         assert not released.is_set()  # nor did the end wait for them
         released.set()
     assert problems == []
-    assert open_published(settings.audit_dir / "tlog")[0].checkpoint.size == service.desk.status().tree_size
+    assert (
+        published(TransparencyLog(settings.audit_dir / "tlog")).checkpoint.size
+        == service.desk.status().tree_size
+    )
 
 
 def test_a_guests_refusal_reaches_syslog_and_its_checkpoint_the_folder(settings, tmp_path):
@@ -96,9 +100,10 @@ def test_a_guests_refusal_reaches_syslog_and_its_checkpoint_the_folder(settings,
         assert (done.status, [each["lag"] for each in done.json]) == (0, [0, 0])
     # a set: what is not acknowledged when the service ends is sent once more
     refused = {
-        re.search(rb'seq="([0-9]+)"', one)[1]
+        number
         for one in receiver.messages
         if receipt.execution_id.encode() in one
+        for number in re.findall(rb'seq="([0-9]+)"', one)
     }
     assert len(refused) == receipt.refused
     assert all(len(message.splitlines()) == 1 for message in receiver.messages)
@@ -131,3 +136,25 @@ def test_the_commands_say_what_follows(settings, tmp_path):
         json.loads(shell.ask("audit", "status", "--output", "json").out)["followers"][0]["name"]
         == "followers.toml"
     )
+
+
+def test_time_stamps_are_listed_and_verified_offline(settings, tmp_path):
+    authority, shell = TimeAuthority(), Shell(tmp_path, settings.home)
+    (tmp_path / "root.pem").write_bytes(authority.issuer.pem)
+    (tmp_path / "other.pem").write_bytes(Issuer.make().pem)
+    with Service(settings) as service:
+        refuse(service)
+    assert shell.ask("audit", "timestamps").said == "there are no time stamps\n"
+    with http_receiver(authority) as receiver:
+        file_of(settings).write_text(
+            f'[followers.time]\nkind = "timestamp"\nurl = "{receiver.url}"\ncertificate_file = "{tmp_path}/root.pem"\n'
+        )
+        assert shell.ask("audit", "follow", "--once").status == 0
+    (listed,) = shell.ask("audit", "timestamps", "--output", "json").json
+    assert (listed["verified"], listed["problem"]) == ("not asked", None)
+    good = shell.ask("audit", "timestamps", "--certificate", tmp_path / "root.pem", "--output", "json")
+    assert (good.status, good.json[0]["verified"]) == (0, "yes")
+    bad = shell.ask("audit", "timestamps", "--certificate", tmp_path / "other.pem", "--output", "json")
+    assert (bad.status, bad.json[0]["verified"]) == (1, "no")
+    no_certificate = shell.ask("audit", "timestamps", "--certificate", file_of(settings))
+    assert (no_certificate.status, "expected certificates in PEM" in no_certificate.said) == (2, True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from api.followers import FollowersProcess, Followers, file_of, follow_once, followed, follower_statuses
+from api.followers import Followers, FollowersProcess, file_of, follow_once, followed, follower_statuses
 from api.settings import load_settings
 from audit.followers.errors import BusyFollowerError
 from tests.receivers import WAIT_S, http_receiver
@@ -50,7 +50,8 @@ def keys_of(got):
 def test_a_kill_in_the_middle_loses_nothing_and_repeats_only_what_was_not_acknowledged(settings, log):
     of = start(number=1)
     log.seal([(of, refused(of, 1_203))])
-    killed, process_of = threading.Event(), queue.Queue()
+    killed = threading.Event()
+    process_of: queue.Queue[FollowersProcess] = queue.Queue()
 
     def answer(got):
         if not killed.is_set() and b":500" in got.body:  # the second batch: taken, and never acknowledged
@@ -115,6 +116,7 @@ def test_it_ends_when_its_parent_dies(settings, log):
             [sys.executable, "-c", script, *map(str, around)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             env={"PYTHONPATH": ":".join([root, *(path for path in sys.path if path)])},
         ) as parent:  # fmt: skip
+            assert parent.stdout
             child = os.pidfd_open(int(parent.stdout.readline()))
             parent.kill()
         with os.fdopen(child) as ended:
@@ -152,13 +154,12 @@ def test_a_dead_sink_is_a_problem_in_the_status(settings, log):
 
 def test_a_wrong_file_is_told_and_nothing_else_fails(settings, log):
     file_of(settings).write_text("[followers.a]\nkind = 'carrier pigeon'\n")
-    said = []
+    said: list[str] = []
     with followed(settings, on_problem=said.append):
         pass
-    assert said == [
-        "nothing follows the audit log: followers.a.kind:"
-        " expected one of folder, webhook, syslog, otlp, witness, timestamp"
-    ]
+    (sentence,) = said
+    kinds = "folder, webhook, syslog, otlp, witness, timestamp"
+    assert sentence == f"nothing follows the audit log: followers.a.kind: expected one of {kinds}"
     assert follower_statuses(settings)[0].name == "followers.toml"
 
 

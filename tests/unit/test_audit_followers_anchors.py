@@ -19,9 +19,8 @@ from audit.tlog.checkpoint import open_checkpoint
 from audit.tlog.errors import NoteError
 from audit.tlog.keys import SigningKey
 from audit.tlog.log import TransparencyLog
-from audit.tlog.rotation import open_published
 from audit.tlog.vkey import NamedKey, parse_vkey
-from tests.receivers import Witness, http_receiver
+from tests.receivers import Witness, http_receiver, published, stepped
 from tests.sealed_logs import SealedLog
 from tests.tlogs import entries_of
 
@@ -55,11 +54,11 @@ def anchoring(log, sink, **given):
 def test_each_checkpoint_is_sent_once_and_the_newest_of_several(log):
     sink = Kept()
     work = anchoring(log, sink)
-    state = work.step(State())
+    state = stepped(work)
     assert work.step(state) is None
     grow(log, 3)
     grow(log, 4)
-    state = work.step(state)
+    state = stepped(work, state)
     assert sink.sizes == [(0, 5), (5, 12)]
     assert (state.leaf, state.root, state.done_at_s) == (12, log.log.root().hex(), NOW_S)
 
@@ -72,7 +71,7 @@ def test_a_log_without_a_checkpoint_sends_nothing(tmp_path):
 @pytest.mark.parametrize(("later_s", "is_sent"), [(59, False), (60, True), (-5, True)])
 def test_checkpoints_have_a_distance_in_time_if_one_is_wanted(log, later_s, is_sent):
     sink = Kept()
-    state = anchoring(log, sink, every_s=60).step(State())
+    state = stepped(anchoring(log, sink, every_s=60))
     grow(log, 1)
     work = Anchoring(log.log, sink, 60, now=lambda: NOW_S + later_s)
     assert (work.step(state) is not None) is is_sent
@@ -82,7 +81,7 @@ def test_a_log_that_was_put_back_is_not_anchored(log, tmp_path):
     shutil.copytree(log.folder, tmp_path / "before")
     grow(log, 3)
     sink = Kept()
-    state = anchoring(log, sink).step(State())
+    state = stepped(anchoring(log, sink))
     old = TransparencyLog(tmp_path / "before" / "tlog")
     with pytest.raises(HistoryError, match="a tree of 8 leaves was sent, and the signed one has 5"):
         Anchoring(old, sink).step(state)
@@ -90,7 +89,7 @@ def test_a_log_that_was_put_back_is_not_anchored(log, tmp_path):
 
 
 def test_a_log_with_another_past_is_not_anchored(log):
-    state = anchoring(log, Kept()).step(State())
+    state = stepped(anchoring(log, Kept()))
     grow(log, 1)
     with pytest.raises(HistoryError, match="does not begin with it"):
         anchoring(log, Kept()).step(replace(state, root="ab" * 32))
@@ -112,7 +111,7 @@ def test_a_folder_gets_a_file_for_each_and_loses_none(log, tmp_path):
     (tmp_path / "off").mkdir()
     sink = FolderSink(tmp_path / "off")
     work = anchoring(log, sink)
-    state = work.step(State())
+    state = stepped(work)
     grow(log, 2)
     work.step(state)
     work.step(state)  # as after a crash
@@ -148,9 +147,11 @@ def test_a_webhook_gets_the_note(log):
 
 @pytest.mark.parametrize("status", [302, 400, 500])
 def test_a_webhook_that_does_not_take_it_gets_it_again(log, status):
-    with http_receiver(lambda _got: (status, "text/plain", b"")) as receiver:
-        with pytest.raises(SinkError, match=f"it answered {status}"):
-            anchoring(log, CheckpointHook(endpoint(receiver.url))).step(State())
+    with (
+        http_receiver(lambda _got: (status, "text/plain", b"")) as receiver,
+        pytest.raises(SinkError, match=f"it answered {status}"),
+    ):
+        anchoring(log, CheckpointHook(endpoint(receiver.url))).step(State())
 
 
 # --- a witness ----------------------------------------------------------------------------------
@@ -179,7 +180,7 @@ def test_a_witness_checks_each_step_and_its_cosignature_is_published(log, tmp_pa
         work = asking(log, f"{receiver.url}/log", tmp_path)
         state = State()
         for count in (1, 2, 7, 300, 1):
-            state = work.step(state)
+            state = stepped(work, state)
             assert witnessed(log, KEY) == (log.log.size, {KEY.name})
             grow(log, count)
         assert {got.path for got in receiver.got} == {"/log/add-checkpoint"}
@@ -203,7 +204,7 @@ def test_a_witness_that_has_seen_more_than_is_signed_is_an_alarm(log, tmp_path):
     witness.seen = (9, b"x" * 32)
     with (
         http_receiver(witness) as receiver,
-        pytest.raises(SinkError, match="has seen 9 leaves .* cut or replaced"),
+        pytest.raises(SinkError, match=r"has seen 9 leaves .* cut or replaced"),
     ):
         asking(log, receiver.url, tmp_path).step(State())
 
@@ -275,4 +276,4 @@ def test_the_published_checkpoint_is_not_touched(log, tmp_path):
     with http_receiver(witness_of()) as receiver:
         asking(log, receiver.url, tmp_path).step(State())
     assert (log.log.directory / "checkpoint").read_bytes() == before
-    assert open_published(log.log.directory)[0].checkpoint.size == 5
+    assert published(log.log).checkpoint.size == 5

@@ -103,7 +103,7 @@ def test_a_server_that_misbehaves_is_an_error_without_the_path(server):
 
 
 def test_a_server_that_never_answers_ends_the_exchange_in_time():
-    with raw_server(hang) as port, pytest.raises(SinkError, match="no whole answer within 0.2 s"):
+    with raw_server(hang) as port, pytest.raises(SinkError, match=r"no whole answer within 0\.2 s"):
         raw(port, timeout_s=0.2)
 
 
@@ -115,7 +115,7 @@ def test_a_server_that_sends_a_byte_now_and_then_does_not_prolong_it():
         while not stopped.wait(0.05):
             channel.sendall(b"a")
 
-    with raw_server(slow) as port, pytest.raises(SinkError, match="no whole answer within 0.5 s"):
+    with raw_server(slow) as port, pytest.raises(SinkError, match=r"no whole answer within 0\.5 s"):
         raw(port, timeout_s=0.5)
     stopped.set()
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
-from google.protobuf import json_format
+from google.protobuf import json_format  # type: ignore[import-untyped]  # ships no types
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from audit.followers import refusals
@@ -125,7 +125,7 @@ def test_a_state_that_cannot_be_read_means_that_all_is_sent_again(tmp_path):
         pass
     file.path.write_bytes(b"{")
     again = Follower(Forwarding(log.folder, log.log, sink), file)
-    assert "could not be read" in again.state.problem
+    assert "could not be read" in (again.state.problem or "")
     while again.step() is Step.SENT:
         pass
     assert sink.keys == 2 * denied_keys(log)
@@ -134,8 +134,8 @@ def test_a_state_that_cannot_be_read_means_that_all_is_sent_again(tmp_path):
 
 def test_a_failure_is_tried_again_later_and_later_up_to_a_cap(tmp_path):
     class Dead:
-        def step(self, state):
-            raise SinkError("there", "nobody answers")
+        def step(self, state: State) -> State | None:
+            raise SinkError("there", f"nobody answers after leaf {state.leaf}")
 
     now = [0.0]
     follower = Follower(Dead(), StateFile(tmp_path, "a"), clock=lambda: now[0])
@@ -146,12 +146,12 @@ def test_a_failure_is_tried_again_later_and_later_up_to_a_cap(tmp_path):
         now[0] += follower.wait_s
     assert waits[:4] == [1, 2, 4, 8]
     assert waits[-1] == LONGEST_WAIT_S
-    assert StateFile(tmp_path, "a").load() == State(failures=12, problem="there: nobody answers")
+    assert StateFile(tmp_path, "a").load() == State(failures=12, problem="there: nobody answers after leaf 0")
 
 
 def test_a_segment_that_was_deleted_before_it_was_sent_is_told_of(tmp_path):
     log, sink = small_log(tmp_path), Kept()
-    gone = sorted(log.folder.glob("seg/**/*.deny.parquet"))[0]
+    gone = min(log.folder.glob("seg/**/*.deny.parquet"))
     lost = [f"{one['exec_id']}:{one['seq']}" for one in pq.read_table(gone).to_pylist()]
     gone.unlink()
     drained(Forwarding(log.folder, log.log, sink))
@@ -166,10 +166,10 @@ def test_a_segment_that_was_deleted_before_it_was_sent_is_told_of(tmp_path):
 def test_files_that_cannot_be_read_are_told_of_and_hold_nothing_up(tmp_path, content):
     log, sink = small_log(tmp_path), Kept()
     if content is None:
-        path = sorted(log.folder.glob("seg/**/*.manifest.json"))[0]
+        path = min(log.folder.glob("seg/**/*.manifest.json"))
         path.write_bytes(path.read_bytes().replace(b'"rows":', b'"rows" :'))
     else:
-        sorted(log.folder.glob("seg/**/*.deny.parquet"))[0].write_bytes(content)
+        min(log.folder.glob("seg/**/*.deny.parquet")).write_bytes(content)
     drained(Forwarding(log.folder, log.log, sink))
     assert [one.word for one in sink.notices] == ["damage"]
     assert sink.keys

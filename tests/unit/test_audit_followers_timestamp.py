@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from audit.followers.errors import SinkError
 from audit.followers.exchange import endpoint
-from audit.followers.timestamp import TimestampSink, load_certificates, timestamps, verify_timestamp
-from audit.tlog.rotation import open_published
-from tests.receivers import Issuer, http_receiver
+from audit.followers.timestamp import (
+    Timestamp,
+    TimestampSink,
+    load_certificates,
+    timestamps,
+    verify_timestamp,
+)
+from tests.receivers import Issuer, http_receiver, published
 from tests.sealed_logs import small_log
 from tests.time_authority import TimeAuthority
+
+STAMPED = Path(__file__).resolve().parents[1] / "data" / "timestamps"
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +31,7 @@ def sent(log, authority, directory, roots=None):
     with http_receiver(authority) as receiver:
         certificates = load_certificates(roots or authority.issuer.pem)
         sink = TimestampSink(endpoint(receiver.url), certificates, directory)
-        signed = open_published(log.directory)[0]
+        signed = published(log)
         sink.send(signed, before=0)
     return signed
 
@@ -76,10 +85,21 @@ def test_a_page_is_no_time_stamp(log, tmp_path):
 def sent_to_page(log, tmp_path):
     with http_receiver(lambda _got: (200, "text/html", b"<p>")) as receiver:
         sink = TimestampSink(endpoint(receiver.url), load_certificates(Issuer.make().pem), tmp_path)
-        sink.send(open_published(log.directory)[0], before=0)
+        sink.send(published(log), before=0)
 
 
 @pytest.mark.parametrize("content", [b"", b"no", b"-----BEGIN CERTIFICATE-----\n"])
 def test_what_is_no_certificate_is_said(content):
     with pytest.raises(ValueError, match="certificates in PEM"):
         load_certificates(content)
+
+
+@pytest.mark.parametrize("note", [b"a checkpoint\n", b"another\n"])
+def test_what_openssl_has_stamped_verifies_and_nothing_else(note):
+    # an answer without a nonce: see the README beside it
+    content = bytes.fromhex((STAMPED / "openssl.tsr.hex").read_text())
+    roots = load_certificates((STAMPED / "openssl-root.pem").read_bytes())
+    found = Timestamp(1, None, note, content)
+    problem = verify_timestamp(found, roots)
+    assert (problem is None) is (note == b"a checkpoint\n")
+    assert verify_timestamp(found, load_certificates(Issuer.make().pem))
