@@ -189,7 +189,7 @@ def _words(rows: pa.Table, n: npt.NDArray[np.generic]) -> _Digests | None:
         return tuple(words[values[row]] for words, (values, _) in zip(lists, columns, strict=True))
 
     made = [_words_digest((*of(row), None, None)) for row in firsts.tolist()]
-    several = np.flatnonzero(np.asarray(n) > 1)
+    several = np.flatnonzero(np.asarray(n, np.int64) > 1)
     if len(several):
         times = rows.select(["t_last_ns", "dur_max_ns"]).take(pa.array(several))
         last, longest = (times.column(at).to_pylist() for at in range(2))

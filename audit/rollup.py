@@ -88,7 +88,7 @@ class Rollup:
         which, firsts = mixed([_ranged(minute), _ranged(decision), (kind, len(CLASSES)), *words])
         totals = _totals(rows, which, firsts, t_ns)
         for place, row in enumerate(firsts.tolist()):
-            texts = [_text(distinct, values[row]) for values, distinct in (call, rule, reason)]
+            texts = [_text(distinct, int(values[row])) for values, distinct in (call, rule, reason)]
             of = (int(minute[row]), tenant, module, texts[0] or "", int(decision[row]))
             key = (*of, CLASSES[kind[row]], texts[1], texts[2])
             known = self._lines.setdefault(key, totals[place])

@@ -121,6 +121,8 @@ class Api:
     client: TestClient
     stranger: TestClient
     keys: KeyFile
+    mine: str = ""  # an execution, where a test keeps one
+    theirs: str = ""
 
     def caller(self, *roles: str, tenants: tuple[str, ...] = (), name: str = "") -> TestClient:
         """A caller with a key of these roles."""

@@ -77,7 +77,9 @@ class Bench:
     tables: frozenset[str]
     others_up_to: int
     ingest: Figures = field(default_factory=lambda: Figures("Writing, durable", "M records a second"))
-    short: Figures = field(default_factory=lambda: Figures("Where the time goes", "microseconds, milliseconds where it says so"))
+    short: Figures = field(
+        default_factory=lambda: Figures("Where the time goes", "microseconds, milliseconds where it says so")
+    )
     size: Figures = field(default_factory=lambda: Figures("Bytes a record", "bytes"))
     query: Figures = field(default_factory=lambda: Figures("Questions", "median, ms"))
     answers: dict[str, int] = field(default_factory=dict)  # rows, by question
@@ -86,7 +88,10 @@ class Bench:
     def measure(self, folder: Path, records: int, *, batches: float, file_records: int) -> None:
         """Fill a log with so many records, and ask it; then the others."""
         made = fill(folder / "log", records, batches=batches, file_records=file_records)
-        print(f"made {made.records:,} records of {made.executions:,} executions in {made.files} log files, {made.entries:,} entries", flush=True)
+        print(
+            f"made {made.records:,} records of {made.executions:,} executions in {made.files} log files, {made.entries:,} entries",
+            flush=True,
+        )
         if {"ingest", "bytes"} & self.tables:
             self._writing(made, records)
         if "query" in self.tables:
@@ -100,10 +105,18 @@ class Bench:
             self._others(made, folder, records)
 
     def _writing(self, made: Filled, records: int) -> None:
-        self.ingest.note("write-ahead log, committed each 65,536 records", records, made.records / made.append_s / 1e6)
+        self.ingest.note(
+            "write-ahead log, committed each 65,536 records", records, made.records / made.append_s / 1e6
+        )
         self.ingest.note("sealed, by the process that seals", records, made.records / made.seal_s / 1e6)
-        self.ingest.note("both, one after the other, with starts, ends and receipts", records, made.records / (made.append_s + made.edges_s + made.seal_s) / 1e6)
-        self.short.note("start, end and receipt of an execution, ms", records, made.edges_s / made.executions * 1e3)
+        self.ingest.note(
+            "both, one after the other, with starts, ends and receipts",
+            records,
+            made.records / (made.append_s + made.edges_s + made.seal_s) / 1e6,
+        )
+        self.short.note(
+            "start, end and receipt of an execution, ms", records, made.edges_s / made.executions * 1e3
+        )
         self.size.note("write-ahead log (deleted when sealed)", records, made.wal_bytes / made.records)
         total = 0.0
         for kind, value in made.per_record.items():
@@ -118,15 +131,21 @@ class Bench:
         with opened(made) as reader:
             first = questions(made)[0]
             first.ask(reader)
-            self.query.note("log of record: open it, and the first question", records, (time.perf_counter() - begun) * 1e3)
+            self.query.note(
+                "log of record: open it, and the first question", records, (time.perf_counter() - begun) * 1e3
+            )
             for question in questions(made):
                 rows = question.ask(reader)
-                self.query.note(f"log of record: {question.name}", records, median_ms(lambda of=question: of.ask(reader)))  # type: ignore[misc]  # bound at once
+                self.query.note(
+                    f"log of record: {question.name}", records, median_ms(lambda of=question: of.ask(reader))
+                )  # type: ignore[misc]  # bound at once
                 self.answers[question.name] = rows
         self.query.show([records])
 
     def _others(self, made: Filled, folder: Path, records: int) -> None:
-        segments = sorted(str(path) for path in (made.root / "seg").rglob("*.parquet") if path.name.count(".") == 1)
+        segments = sorted(
+            str(path) for path in (made.root / "seg").rglob("*.parquet") if path.name.count(".") == 1
+        )
         for make in audit_others.ALL:
             place = folder / "other"
             place.mkdir()
@@ -142,12 +161,24 @@ class Bench:
     def _other(self, holder: audit_others.Holder, asked: list[Question], records: int, rows: int) -> None:
         self.ingest.note(holder.name, records, rows / holder.seconds / 1e6)
         self.size.note(holder.name, records, holder.size / rows)
-        print(f"{holder.name}: {rows / holder.seconds / 1e6:.3f} M records/s, {holder.size / rows:.1f} bytes", flush=True)
+        print(
+            f"{holder.name}: {rows / holder.seconds / 1e6:.3f} M records/s, {holder.size / rows:.1f} bytes",
+            flush=True,
+        )
         if "query" in self.tables:
             for question in asked:
-                if holder.ask(question.sql) != self.answers.get(question.name) and "totals" not in question.name:
-                    print(f"{holder.name}, {question.name}: {holder.ask(question.sql)} rows, not {self.answers[question.name]}")
-                self.query.note(f"{holder.name}: {question.name}", records, median_ms(lambda of=question: holder.ask(of.sql)))  # type: ignore[misc]  # as above
+                if (
+                    holder.ask(question.sql) != self.answers.get(question.name)
+                    and "totals" not in question.name
+                ):
+                    print(
+                        f"{holder.name}, {question.name}: {holder.ask(question.sql)} rows, not {self.answers[question.name]}"
+                    )
+                self.query.note(
+                    f"{holder.name}: {question.name}",
+                    records,
+                    median_ms(lambda of=question: holder.ask(of.sql)),
+                )  # type: ignore[misc]  # as above
 
     def show(self, sizes: Sequence[int]) -> None:
         """Print all tables over all sizes."""
@@ -162,7 +193,9 @@ def main() -> None:
     parser.add_argument("--records", default="1e6", help="sizes, such as 1e6,1e7,1e8")
     parser.add_argument("--table", default="all", choices=(*TABLES, "all"))
     parser.add_argument("--batches", type=float, default=10.0, help="length of an execution; 1: as measured")
-    parser.add_argument("--file-records", type=float, default=5e5, help="records of a log file when it is sealed")
+    parser.add_argument(
+        "--file-records", type=float, default=5e5, help="records of a log file when it is sealed"
+    )
     parser.add_argument("--others-up-to", type=float, default=1e7, help="no other engine beyond this size")
     parser.add_argument("--folder", type=Path, default=None, help="where there is room")
     given = parser.parse_args()

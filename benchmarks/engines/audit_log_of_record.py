@@ -92,7 +92,9 @@ def fill(root: Path, wanted: int, *, batches: float, file_records: int, is_seale
     return made
 
 
-def _seal(made: Filled, writer: AuditWriter, sealer: SealerProcess, *, is_last: bool = False, is_sealed: bool = True) -> None:
+def _seal(
+    made: Filled, writer: AuditWriter, sealer: SealerProcess, *, is_last: bool = False, is_sealed: bool = True
+) -> None:
     made.wal_bytes, made.files = made.wal_bytes + writer.size_bytes, made.files + 1
     if is_last:
         writer.close()

@@ -59,7 +59,9 @@ def in_sqlite(folder: Path, segments: list[str]) -> Holder:
     for index in INDEXES:
         db.execute(index)
     insert = f"INSERT INTO records VALUES ({', '.join('?' * len(COLUMNS))})"
-    for batch in ds.dataset(segments, format="parquet").to_batches(columns=list(COLUMNS), batch_size=_AT_ONCE):
+    for batch in ds.dataset(segments, format="parquet").to_batches(
+        columns=list(COLUMNS), batch_size=_AT_ONCE
+    ):
         rows = list(zip(*(column.to_pylist() for column in batch.columns), strict=True))
         begun = time.perf_counter()
         db.execute("BEGIN")
@@ -70,7 +72,9 @@ def in_sqlite(folder: Path, segments: list[str]) -> Holder:
     db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     db.execute("ANALYZE")
     seconds += time.perf_counter() - begun
-    return Holder("SQLite", seconds, path.stat().st_size, lambda sql: len(db.execute(sql).fetchall()), db.close)
+    return Holder(
+        "SQLite", seconds, path.stat().st_size, lambda sql: len(db.execute(sql).fetchall()), db.close
+    )
 
 
 def in_duckdb(folder: Path, segments: list[str]) -> Holder:
@@ -78,10 +82,15 @@ def in_duckdb(folder: Path, segments: list[str]) -> Holder:
     path = folder / "records.duckdb"
     db = duckdb.connect(str(path), config={"memory_limit": "4GB", "threads": "2"})
     begun = time.perf_counter()
-    db.execute(f"CREATE TABLE records AS SELECT {_chosen()} FROM read_parquet(?, hive_partitioning = false)", [segments])
+    db.execute(
+        f"CREATE TABLE records AS SELECT {_chosen()} FROM read_parquet(?, hive_partitioning = false)",
+        [segments],
+    )
     db.execute("CHECKPOINT")
     seconds = time.perf_counter() - begun
-    return Holder("DuckDB file", seconds, path.stat().st_size, lambda sql: len(db.execute(sql).fetchall()), db.close)
+    return Holder(
+        "DuckDB file", seconds, path.stat().st_size, lambda sql: len(db.execute(sql).fetchall()), db.close
+    )
 
 
 def in_lines(folder: Path, segments: list[str]) -> Holder:
@@ -89,13 +98,19 @@ def in_lines(folder: Path, segments: list[str]) -> Holder:
     path = folder / "records.ndjson"
     db = duckdb.connect(":memory:", config={"memory_limit": "4GB", "threads": "2"})
     begun = time.perf_counter()
-    db.execute(f"COPY (SELECT {_chosen()} FROM read_parquet({segments!r}, hive_partitioning = false)) TO '{path}' (FORMAT json)")
+    db.execute(
+        f"COPY (SELECT {_chosen()} FROM read_parquet({segments!r}, hive_partitioning = false)) TO '{path}' (FORMAT json)"
+    )
     with path.open("rb") as file:
         os.fsync(file.fileno())
     seconds = time.perf_counter() - begun
     kinds = ", ".join(f"{name}: '{'VARCHAR' if name in _TEXTS else 'BIGINT'}'" for name in COLUMNS)
-    db.execute(f"CREATE VIEW records AS SELECT * FROM read_json('{path}', format = 'newline_delimited', columns = {{{kinds}}})")
-    return Holder("JSON lines", seconds, path.stat().st_size, lambda sql: len(db.execute(sql).fetchall()), db.close)
+    db.execute(
+        f"CREATE VIEW records AS SELECT * FROM read_json('{path}', format = 'newline_delimited', columns = {{{kinds}}})"
+    )
+    return Holder(
+        "JSON lines", seconds, path.stat().st_size, lambda sql: len(db.execute(sql).fetchall()), db.close
+    )
 
 
 ALL = (in_sqlite, in_duckdb, in_lines)

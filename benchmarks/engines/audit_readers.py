@@ -34,7 +34,9 @@ def side_by_side(folder: Path) -> None:
     """Print how fast records become durable alone, and while ten processes read."""
     fill(folder / "log", RECORDS, batches=10, file_records=250_000)
     print("\nTen readers beside a writer\n")
-    print("| it writes | each reader asks | alone, M records/s | beside them, M records/s | lost, % | pages a second |")
+    print(
+        "| it writes | each reader asks | alone, M records/s | beside them, M records/s | lost, % | pages a second |"
+    )
     print("|---|---|---|---|---|---|")
     for name, rate, count in RATES:
         pieces = list(Workload(count, seed=2).pieces())
@@ -42,14 +44,18 @@ def side_by_side(folder: Path) -> None:
             found = [_round(folder / "log", pieces, rate, pause) for _ in range(ROUNDS)]
             alone, beside, pages = (statistics.median(one[at] for one in found) for at in range(3))
             lost = statistics.median((1 - slow / fast) * 100 for fast, slow, _ in found)
-            print(f"| {name} | {asks} | {alone / 1e6:.3f} | {beside / 1e6:.3f} | {lost:.0f} | {pages:.0f} |", flush=True)
+            print(
+                f"| {name} | {asks} | {alone / 1e6:.3f} | {beside / 1e6:.3f} | {lost:.0f} | {pages:.0f} |",
+                flush=True,
+            )
 
 
 def _round(root: Path, pieces: list[Piece], rate: float | None, pause: float) -> tuple[float, float, float]:
     alone = _written(root, pieces, rate)
     command = [sys.executable, __file__, str(root), str(pause)]
     readers = [
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(READERS)
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(READERS)
     ]
     for one in readers:
         _there(one.stdout).readline()  # it has asked once

@@ -141,7 +141,9 @@ def _block(number: int, part: int) -> Block:
         one = made[index]
         one["call"], one["errno"], one["aux"] = CALL_CODES[step.call], step.errno, step.moved
         one["dur_ns"] = UNTIMED if step.dur_ns is None else step.dur_ns
-        one["fd"], one["fd2"], one["opener"] = (1, -1, NO_OPENER) if step.about == "o" else (-1, -1, NO_OPENER)
+        one["fd"], one["fd2"], one["opener"] = (
+            (1, -1, NO_OPENER) if step.about == "o" else (-1, -1, NO_OPENER)
+        )
         if step.about == "f":
             one["fd"], one["opener"], one["rule"] = 6, opener, 2
         if step.about in "<>!":
@@ -232,7 +234,9 @@ class Workload:
             self.made += len(made)
         yield t_ns, Piece(start, receipt=_receipt(start, counts, begun, t_ns))
 
-    def _frame(self, blocks: list[Block], seq: int, t_ns: int, gap_ns: int) -> tuple[npt.NDArray[np.void], bytes]:
+    def _frame(
+        self, blocks: list[Block], seq: int, t_ns: int, gap_ns: int
+    ) -> tuple[npt.NDArray[np.void], bytes]:
         made = np.concatenate([block.records for block in blocks])
         first, before = 0, 0
         for block in blocks:

@@ -141,9 +141,9 @@ class CountingWriter(AuditWriter):
 
     commits = 0
 
-    def commit(self, *about) -> None:
+    def commit(self, exec_id=None) -> None:
         self.commits += 1
-        super().commit(*about)
+        super().commit(exec_id)
 
 
 @pytest.mark.parametrize(("sync", "least", "most"), [("batch", 1, 8), ("deny", 20, 30), ("all", 40, 60)])

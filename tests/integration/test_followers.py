@@ -15,7 +15,8 @@ from audit.filters import RecordFilter
 from audit.tlog.log import TransparencyLog
 from sandbox.runner import Order
 from tests.commands import Shell, guest
-from tests.receivers import WAIT_S, Issuer, SyslogReceiver, http_receiver, published, raw_serverfrom tests.time_authority import TimeAuthority
+from tests.receivers import WAIT_S, Issuer, SyslogReceiver, http_receiver, published, raw_server
+from tests.time_authority import TimeAuthority
 
 POLICY = b'version: 1\nmetadata: {name: test}\npermissions: {storage: {allow: [{id: in, uri: "tmp://s", mount: /s, access: [read]}]}}\n'
 OK = (200, "text/plain", b"")

@@ -55,7 +55,8 @@ def rows(payload: str, **more: Any) -> list[dict[str, Any]]:
         seq += count
     terms = AuditTerms(payload=Payload.parse(payload))
     values: dict[str, Any] = {"layout_version": layout.VERSION, "audit": terms} | more
-    return decode(records.start(**values), frames, OPENED.empty_table()).to_pylist()
+    found: list[dict[str, Any]] = decode(records.start(**values), frames, OPENED.empty_table()).to_pylist()
+    return found
 
 
 def run(script: Script, plan: Plan, stdin: bytes = b"") -> Watched:
@@ -281,5 +282,5 @@ def test_no_sequence_of_calls_sees_a_difference(tmp_path, name):
         seen.append(
             (found.errnos, found.end, found.stdout, found.stderr, [record.aux for record in found.records])
         )
+        assert plan.limits.host_calls == UNLIMITED
     assert seen[0] == seen[1]
-    assert plan.limits.host_calls == UNLIMITED

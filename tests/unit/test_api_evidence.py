@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import duckdb
 import pyarrow as pa
@@ -166,7 +167,7 @@ class OneTable:
 
 
 def _facts(rows):
-    return facts_of(OneTable(rows), RecordFilter())
+    return facts_of(cast("AuditReader", OneTable(rows)), RecordFilter())
 
 
 def whole(facts):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ from audit.errors import QueryError
 
 def made(used, *, prune=None, clock=lambda: 0.0):
     heard: list[str] = []
-    events: list[object] = []
+    events: list[Any] = []
     figures = iter(used)
 
     def record(event):
@@ -26,7 +27,9 @@ def made(used, *, prune=None, clock=lambda: 0.0):
         heard.append(sentence)
 
     watch = LogWatch(
-        status=lambda: SimpleNamespace(used_bytes=next(figures), budget_bytes=1000, free_bytes=5),
+        status=lambda: cast(
+            "Any", SimpleNamespace(used_bytes=next(figures), budget_bytes=1000, free_bytes=5)
+        ),
         record=record,
         tell=tell if prune is None else heard.append,
         prune=prune,

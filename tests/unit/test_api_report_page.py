@@ -82,7 +82,8 @@ class Reading(HTMLParser):
 
     def __init__(self, page):
         super().__init__(convert_charrefs=True)
-        self.open, self.tags, self.attributes, self.text = [], [], [], []
+        self.open: list[str] = []
+        self.tags, self.attributes, self.text = [], [], []
         self.feed(page)
         self.close()
         assert self.open == []
@@ -96,9 +97,9 @@ class Reading(HTMLParser):
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
-    def handle_data(self, text):
+    def handle_data(self, data):
         if self.open[-1:] != ["style"]:
-            self.text.append(text)
+            self.text.append(data)
 
 
 def test_the_page_is_what_a_person_read(golden):
@@ -195,7 +196,7 @@ def test_a_failed_verification_is_red_and_one_that_was_left_out_is_not_green():
         page = render(facts(verification=of))
         assert f'<p class="result {state}">' in page
         assert '<p class="result notes">' not in page
-    assert ".result.failed { color: #a3121c" in page
+        assert ".result.failed { color: #a3121c" in page
 
 
 def test_an_empty_period_is_a_page_too():

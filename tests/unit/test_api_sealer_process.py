@@ -49,7 +49,7 @@ def test_it_seals_what_is_over_and_says_so(log, process):
     assert (one.rows, one.segments, one.receipts, one.killed, one.problem) == (len(STORY), 1, 1, 0, None)
     assert one.entries == 4
     assert one.sentence is None
-    assert process.pid not in {None, os.getpid()}
+    assert process.pid != os.getpid()
     assert len(Catalogue(Store(root)).segments()) == 1
 
 
@@ -162,7 +162,8 @@ def test_the_thread_seals_what_has_grown_without_being_asked(log):
 def test_several_failures_in_a_row_are_told_once(log):
     writer, root = log
     Store(root).seal_lock.mkdir()
-    told, often = [], threading.Event()
+    told: list[object] = []
+    often = threading.Event()
     sealing = Sealing(root, writer, every_s=0.01, min_bytes=1, on_failure=told.append)
     asked = sealing._process.seal
 
@@ -173,7 +174,7 @@ def test_several_failures_in_a_row_are_told_once(log):
             if told:
                 often.set()
 
-    sealing._process.seal = counted
+    sealing._process.seal = counted  # type: ignore[method-assign]  # the real one is asked
     tell(writer, start())
     assert often.wait(30)
     sealing.close()

@@ -62,7 +62,7 @@ def text_digest(value):
 
 def naive(row):
     """Give one record, from the description of the form and nothing else."""
-    times = [None, None]
+    times: list[str | None] = [None, None]
     if row["n"] > 1:
         longest = row["dur_max_ns"]
         times = [str(row["t_last_ns"]), None if longest is None else str(longest)]
@@ -109,7 +109,12 @@ def test_a_change_of_any_column_changes_the_hash(name):
     rows = decode(OF, [frame(STORY)], OPENED.empty_table()).to_pylist()
     field = SCHEMA.field(name)
     before = rows[1]
-    other = {"payload": b"x", "payload_sha256": b"x" * 32, "exec_id": start(number=9).exec_id}.get(name)
+    own: dict[str, object] = {
+        "payload": b"x",
+        "payload_sha256": b"x" * 32,
+        "exec_id": start(number=9).exec_id,
+    }
+    other = own.get(name)
     if other is None:
         other = 7 if not pa.types.is_dictionary(field.type) else "other"
     # of rows of one call the last time is the first, and there is no longest duration

@@ -78,7 +78,7 @@ def test_a_cursor_of_another_key_is_refused():
 @given(st.data())
 def test_one_changed_bit_is_refused(data):
     own = given_out(RecordFilter())
-    raw = bytearray(base64.urlsafe_b64decode(own.cursor + "=="))
+    raw = bytearray(base64.urlsafe_b64decode(f"{own.cursor}=="))
     raw[data.draw(st.integers(0, len(raw) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     with pytest.raises(FilterError, match="cursor"):
         OURS.read(replace(own, cursor=base64.urlsafe_b64encode(raw).decode().rstrip("=")))

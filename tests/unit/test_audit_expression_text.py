@@ -125,7 +125,7 @@ def test_any_row_of_words_is_an_expression_of_known_columns_or_a_filter_error(te
 def test_it_is_known_which_columns_and_which_decisions_it_is_about():
     found = parse("decision in ('deny','limit') and (rule = 'x' or decision = 'deny')")
     assert columns_in(found) == {"decision", "rule_id"}
-    assert decisions_in(found) == {2, 5}
+    assert decisions_in(found) == frozenset({2, 5})
     assert decisions_in(parse("decision = 'deny' and decision = 'limit'")) == frozenset()
     assert decisions_in(parse("decision = 'deny' or rule = 'x'")) is None
     assert decisions_in(parse("decision != 'deny'")) is None

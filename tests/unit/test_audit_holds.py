@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -42,7 +43,7 @@ def test_a_hold_that_cannot_be_understood_holds_everything(details):
 
 def test_details_come_back():
     scope = Scope(tenant="a\u202eb", from_ns=5, to_ns=6)
-    (found,) = holds_of([event("hold", **scope.details())])
+    (found,) = holds_of([event("hold", **cast("Any", scope.details()))])
     assert found.scope == scope
 
 

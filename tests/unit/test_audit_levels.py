@@ -33,7 +33,8 @@ def rows_of(calls: list[Any], first: int = 0) -> pa.Table:
 
 def condensed(calls: list[Any], level: str, **own: str) -> list[dict[str, Any]]:
     made = list(condense([rows_of(calls)], start(audit=terms(level, **own))))
-    return pa.concat_tables(made).to_pylist()
+    found: list[dict[str, Any]] = pa.concat_tables(made).to_pylist()
+    return found
 
 
 READS = [

@@ -40,7 +40,8 @@ def masked(calls: list[Any], *masks: Mask, keys: Any = None, **columns: list[Any
         rows = rows.set_column(place, SCHEMA.field(name), pa.array(values, SCHEMA.field(name).type))
     made = mask(rows, began, keys or Keys())
     assert made.schema == SCHEMA
-    return made.to_pylist()
+    found: list[dict[str, Any]] = made.to_pylist()
+    return found
 
 
 OPEN_BOB = call("path_open", b"customers/bob", opener=IN, fd=3, fd2=5)

@@ -6,6 +6,7 @@ import pytest
 
 from audit.columns import OPENED, SCHEMA
 from audit.errors import FormatError
+from audit.identity import ExecutionId
 from audit.openers import (
     closed,
     drop_states,
@@ -44,7 +45,7 @@ def test_calls_that_made_a_descriptor_are_kept_until_it_is_closed():
 def test_a_state_comes_back(tmp_path):
     log_file = tmp_path / "run-0-000003.wal"
     state = {OF.exec_id: opened(rows(call("path_open", b"a", opener=IN, fd2=4)))}
-    write_state(log_file, {**state, "other": OPENED.empty_table()})
+    write_state(log_file, {**state, ExecutionId("other"): OPENED.empty_table()})
     found = read_state(state_path(log_file))
     assert {name: one.to_pylist() for name, one in found.items()} == {OF.exec_id: [ONE]}
     assert state_path(log_file).stat().st_mode & 0o777 == 0o600

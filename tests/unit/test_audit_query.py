@@ -330,7 +330,7 @@ def test_a_cursor_says_nothing_of_other_tenants(tmp_path):
     tell(writer, theirs, is_ended=False)
     with AuditReader(tmp_path, decode) as reader:
         cursor = reader.records(RecordFilter(limit=1, tenants=("mine",))).next
-        raw = base64.urlsafe_b64decode(cursor + "==")
+        raw = base64.urlsafe_b64decode(f"{cursor}==")
         assert UUID(mine.exec_id).bytes in raw
         assert UUID(theirs.exec_id).bytes not in raw
     writer.close()

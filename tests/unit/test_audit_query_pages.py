@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -49,7 +50,7 @@ def rows_of(made: list[tuple[int, str, int]]) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("seg")
 
 
@@ -69,7 +70,7 @@ def sealed(folder: Path, rows: pa.Table) -> Source:
 
 def paged(
     engine: Engine, sources: list[Source], tail: pa.Table, wanted: RecordFilter, **more
-) -> tuple[list, int]:
+) -> tuple[list[Any], int]:
     """Give all rows, and how many pages were cut short."""
     mark, found, cut = None, [], 0
     for _ in range(200):

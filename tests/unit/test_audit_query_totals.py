@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -78,7 +79,7 @@ WANTED = st.builds(
 def test_roll_ups_and_scans_agree_whatever_the_time_cuts(log, everything, wanted):
     low, high, scope = wanted.from_ns, wanted.to_ns, wanted.tenants
     rows, _ = counted(log, by=("tenant", "call", "rule"), metrics=("count", "bytes_out"), wanted=wanted)
-    expected = Counter()
+    expected: Counter[Any] = Counter()
     for row in everything:
         if (
             (low is None or row["t_ns"] >= low)

@@ -64,7 +64,7 @@ def check(root):
         for entry in found
     ]
     assert len(set(keys)) == len(keys)
-    leaves = {}
+    leaves: dict[str, list[tuple[int, str, tuple[bytes, ...]]]] = {}
     for entry in (one for one in found if one["type"] == "segment"):
         content = (root / entry["manifest"]).read_bytes()
         assert hashlib.sha256(content).hexdigest() == entry["sha256"]
@@ -74,7 +74,8 @@ def check(root):
         for one in (one for one in made["files"].values() if one is not None):
             raw = (folder / one["name"]).read_bytes()
             assert (len(raw), hashlib.sha256(raw).hexdigest()) == (one["bytes"], one["sha256"])
-        rows, own = rows_of(root / entry["segment"]), []
+        own: list[bytes] = []
+        rows = rows_of(root / entry["segment"])
         assert rows.num_rows == entry["rows"] == made["rows"]
         assert pc.sum(rows.column("n")).as_py() == entry["calls"]
         for execution in made["executions"]:
@@ -97,7 +98,7 @@ def check(root):
         assert hashlib.sha256(content).hexdigest() == entry["sha256"]
         parts = sorted(leaves.get(entry["exec_id"], []))
         assert [path for _, path, _ in parts] == entry["segments"]
-        hashes = [one for _, _, some in parts for one in some]
+        hashes = tuple(one for _, _, some in parts for one in some)
         assert (len(hashes), root_of(hashes).hex()) == (entry["chunks"], entry["root"])
 
 

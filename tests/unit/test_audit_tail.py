@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -47,7 +48,7 @@ def test_it_holds_what_was_written_so_far(tmp_path):
 
 
 def test_each_record_is_decoded_once_and_only_those_that_are_asked_for(tmp_path):
-    decoded = []
+    decoded: list[Any] = []
 
     def counting(of, frames, known):
         decoded.extend((of.exec_id, frame.first_seq) for frame in frames)
@@ -138,7 +139,7 @@ def test_what_was_decoded_is_forgotten_when_it_is_too_much(tmp_path, monkeypatch
         tell(writer, start(number=number))
     for _ in range(2):
         for number in range(3):
-            assert reader.look(lambda of, at=number: of == start(number=at)).table.num_rows == len(STORY)
+            assert reader.look(start(number=number).__eq__).table.num_rows == len(STORY)
     assert sum(bool(run.tables) for run in reader._runs.values()) == 1
     writer.close()
     reader.close()
@@ -167,7 +168,8 @@ def test_each_record_is_found_once_while_one_writes_and_another_seals(tmp_path):
         while not is_over.is_set():
             done = len(written)
             rows = [
-                (row["exec_id"], row["seq"]) for row in reader.stream(RecordFilter(fields=("exec_id", "seq")))
+                (str(row["exec_id"]), row["seq"])
+                for row in reader.stream(RecordFilter(fields=("exec_id", "seq")))
             ]
             if len(set(rows)) != len(rows):
                 problems.append("twice")

@@ -223,7 +223,9 @@ def test_a_witness_may_have_signed_in_a_file_of_its_own(tmp_path, is_forged):
     witness = Key("witness.example", 4, _public(b"w" * 32))
     text, _, signatures = (made.folder / "tlog/checkpoint").read_text().rpartition("\n\n")
     message = f"cosignature/v1\ntime 1700000000\n{text}\n".encode()
-    raw = witness.id + struct.pack(">Q", 1_700_000_000) + _sign(b"x" * 32 if is_forged else b"w" * 32, message)
+    raw = (
+        witness.id + struct.pack(">Q", 1_700_000_000) + _sign(b"x" * 32 if is_forged else b"w" * 32, message)
+    )
     line = f"\u2014 witness.example {base64.b64encode(raw).decode()}\n"
     (made.folder / "tlog/checkpoint.witnessed").write_text(f"{text}\n\n{signatures}{line}")
     report = verify(str(made.folder), [Key.parse(made.vkey), witness])[0]
