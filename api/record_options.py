@@ -86,11 +86,11 @@ def _added(command: C, options: tuple[Callable[[C], C], ...]) -> C:
 
 @contextlib.contextmanager
 def open_log(audit_dir: Path | None) -> Iterator[AuditReader]:
-    """Queries on the log in a folder, or in that of the settings; raises ClickException."""
+    """Queries on the log in a folder, or in that of the settings; raises UsageError and ClickException."""
     from api.control import recorded
     from api.sealing import open_reader, seal_left
     from api.settings import SettingsError, load_settings
-    from audit.errors import AuditError
+    from audit.errors import AuditError, FilterError
 
     try:
         settings = load_settings(audit_dir=audit_dir)
@@ -104,6 +104,8 @@ def open_log(audit_dir: Path | None) -> Iterator[AuditReader]:
             click.get_current_context().meta[_READING] = begun
             yield reader
             begun.is_complete = True
+    except FilterError as err:
+        raise click.UsageError(str(err)) from err
     except (SettingsError, AuditError) as err:
         raise click.ClickException(str(err)) from err
 

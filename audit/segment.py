@@ -62,9 +62,9 @@ class SegmentWriter:
         if self._waiting_rows:
             # one dictionary for all: the writer gives up dictionaries when a second one comes
             whole = pa.concat_tables(self._waiting).unify_dictionaries()
-            if self._file is None:
-                self._file = _parquet_writer(self._path, whole)
-            self._file.write_table(whole, row_group_size=BLOCK_RECORDS)
+            file = self._file or _parquet_writer(self._path, whole)
+            self._file = file
+            file.write_table(whole, row_group_size=BLOCK_RECORDS)
         self._waiting, self._waiting_rows = [], 0
 
 

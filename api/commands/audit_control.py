@@ -15,12 +15,27 @@ from api.tables import output_option, write_rows
 if TYPE_CHECKING:
     from pathlib import Path
 
+_KINDS = (
+    "audit-on",
+    "audit-off",
+    "policy",
+    "read",
+    "export",
+    "prune",
+    "hold",
+    "release",
+    "key",
+    "disk",
+    "damage",
+)
 _COLUMNS = ("at", "event", "actor", "tenant", "leaf", "what")
 
 
 @click.command(name="control", short_help="List control-plane events.")
 @audit_dir_option
-@click.option("--event", "kind", metavar="E", help="Of this kind, as `read` or `key`.")
+@click.option(
+    "--event", "kind", metavar="E", type=click.Choice(_KINDS), help="Of this kind, as `read` or `key`."
+)
 @click.option("--tenant", "tenants", metavar="T", multiple=True, help="About this tenant; again for more.")
 @click.option("--from", "from_", metavar="T", help="Not before: RFC 3339, or nanoseconds since 1970.")
 @click.option("--to", metavar="T", help="Before: as --from.")

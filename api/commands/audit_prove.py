@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 @audit_dir_option
 @click.option("--seq", metavar="N", type=click.IntRange(min=0), help="Prove this record, not the receipt.")
 @click.option(
-    "--out", metavar="DIR", type=click.Path(path_type=Path), default=Path(), help="Folder to write to."
+    "--out",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    help="Folder to write to; made if it is not there.",
 )
 @click.option(
     "--consistency",
@@ -103,6 +107,7 @@ def _grow(settings: Settings, first: int, second: int) -> None:
 
 
 def _write(folder: Path, name: str, content: bytes) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / name
     # a proof that is there already is written anew; a link in its place is not followed
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)

@@ -38,6 +38,7 @@ class Keys(Protocol):
 
     def judge(self, presented: str | None) -> Key | Presented:
         """Say which key it is that was presented."""
+        ...
 
 
 def host_of(value: str) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 
 import pyarrow as pa
 
@@ -115,7 +115,7 @@ class ClickHouse:
             raise TypeError("get_client")
         to = self.backend
         if to.kind == "chdb":
-            options: dict[str, object] = {"interface": "chdb", "path": to.path}
+            options: dict[str, Any] = {"interface": "chdb", "path": to.path}
         else:
             options = {
                 "host": to.host,
@@ -127,8 +127,7 @@ class ClickHouse:
                 "send_receive_timeout": _ANSWER_S,
                 "autogenerate_session_id": False,  # a session takes one question at a time
             }
-        made: Client = get_client(**options)
-        return made
+        return cast("Client", get_client(**options))
 
     def _told(self, err: BaseException) -> QueryError:
         said = (str(err).splitlines() or [type(err).__name__])[0]

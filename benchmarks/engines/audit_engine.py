@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import audit_others
@@ -137,8 +138,8 @@ class Bench:
             for question in questions(made):
                 rows = question.ask(reader)
                 self.query.note(
-                    f"log of record: {question.name}", records, median_ms(lambda of=question: of.ask(reader))
-                )  # type: ignore[misc]  # bound at once
+                    f"log of record: {question.name}", records, median_ms(partial(question.ask, reader))
+                )
                 self.answers[question.name] = rows
         self.query.show([records])
 
@@ -177,8 +178,8 @@ class Bench:
                 self.query.note(
                     f"{holder.name}: {question.name}",
                     records,
-                    median_ms(lambda of=question: holder.ask(of.sql)),
-                )  # type: ignore[misc]  # as above
+                    median_ms(partial(holder.ask, question.sql)),
+                )
 
     def show(self, sizes: Sequence[int]) -> None:
         """Print all tables over all sizes."""

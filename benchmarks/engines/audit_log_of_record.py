@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from audit_shapes import BEGIN_NS, RARE, Workload, module_digest
+
 from api.proving import canonical_records, open_prover
 from api.sealer_process import SealerProcess
 from api.sealing import open_reader
@@ -20,12 +22,11 @@ from audit.identity import execution_id
 from audit.query import Aggregation, AuditReader
 from audit.tlog.key_files import KeyFolder
 from audit.tlog.log import TransparencyLog
-from audit.tlog.record_proof import parse_record_proof
 from audit.tlog.receipt_notes import sign_receipts
+from audit.tlog.record_proof import parse_record_proof
 from audit.tlog.signer import sign_head
 from audit.verify import standalone
 from audit.writer import AuditWriter
-from audit_shapes import BEGIN_NS, RARE, Workload, module_digest
 
 COMMIT_RECORDS = 65_536
 _LONG = 1_900  # records: of an execution that proofs and pages are about

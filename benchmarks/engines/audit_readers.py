@@ -16,13 +16,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from audit_log_of_record import COMMIT_RECORDS, fill
+from audit_shapes import Piece, Workload
+
 from api.sealing import Sealing, open_reader
 from audit.errors import QueryError
 from audit.filters import RecordFilter
 from audit.identity import new_execution_id
 from audit.writer import AuditWriter
-from audit_log_of_record import COMMIT_RECORDS, fill
-from audit_shapes import Piece, Workload
 
 READERS, ROUNDS, RECORDS = 10, 5, 2_000_000
 RATES = (("all it can", None, RECORDS), ("100,000 records a second", 1e5, 400_000))
@@ -69,7 +70,7 @@ def _round(root: Path, pieces: list[Piece], rate: float | None, pause: float) ->
 def _written(root: Path, pieces: list[Piece], rate: float | None) -> float:
     """Give how many records became durable a second."""
     writer = AuditWriter(root)
-    sealing = Sealing(root, writer, every_s=5.0, min_bytes=1, on_failure=lambda err: print(err))
+    sealing = Sealing(root, writer, every_s=5.0, min_bytes=1, on_failure=print)
     names = {piece.start.exec_id: new_execution_id() for piece in pieces}
     done = uncommitted = 0
     begun = time.perf_counter()

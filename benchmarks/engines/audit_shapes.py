@@ -206,8 +206,9 @@ class Workload:
     def _executions(self, stream: int) -> Iterator[tuple[int, Piece]]:
         t_ns = BEGIN_NS
         while self.made < self.records:
-            for t_ns, piece in self._execution(stream, t_ns):
-                yield t_ns, piece
+            for at_ns, piece in self._execution(stream, t_ns):
+                yield at_ns, piece
+                t_ns = at_ns
             t_ns += 2_000_000
 
     def _execution(self, stream: int, t_ns: int) -> Iterator[tuple[int, Piece]]:

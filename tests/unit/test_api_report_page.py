@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -138,7 +139,7 @@ def test_the_page_has_the_numbers_of_the_json():
     assert document["verification"]["result"] in said
 
 
-def hostile(value, text):
+def hostile(value: Any, text: str) -> Any:
     """Every text of a value, replaced; times and lists stay what they are."""
     if isinstance(value, str):
         return value if re.match(r"\d{4}-", value) else text

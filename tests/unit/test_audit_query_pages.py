@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -81,7 +81,15 @@ def paged(
         where = conditions(wanted, module_ids=()).after(
             None if mark is None else mark.position, is_ascending=wanted.is_ascending
         )
-        scan = Scan(engine, wanted, tail, where, plan_of(asked, sources), mark, **{"seconds": None} | more)
+        scan = Scan(
+            engine,
+            wanted,
+            tail,
+            where,
+            plan_of(asked, sources),
+            mark,
+            **cast("Any", {"seconds": None} | more),
+        )
         page = scan.page()
         found += [(row["t_ns"], row["exec_id"], row["seq"]) for row in page.rows.to_pylist()]
         assert page.rows.num_rows <= wanted.limit

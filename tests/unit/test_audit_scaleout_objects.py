@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from moto.moto_server.threaded_moto_server import ThreadedMotoServer
 from moto.s3.models import s3_backends
-from moto.server import ThreadedMotoServer
 
 from api.cli import wasmgate
 from audit import canonical

@@ -9,6 +9,7 @@ import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -468,7 +469,7 @@ def facts(root):
     return files, told, [replace(one, path=Path(one.path.name)) for one in catalogue.segments()]
 
 
-STEPS = {"fsync": os.fsync, "rename": os.rename, "unlink": os.unlink, "mkdir": os.mkdir}
+STEPS: dict[str, Any] = {"fsync": os.fsync, "rename": os.rename, "unlink": os.unlink, "mkdir": os.mkdir}
 
 
 def dying(step, number, monkeypatch):
