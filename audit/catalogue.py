@@ -50,6 +50,16 @@ from audit.tlog.log import TransparencyLog
 
 __all__ = ["Catalogue", "LoggedEvent", "Part", "Segment"]
 
+_PASSING = frozenset(
+    {
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_NOMEM,
+    }
+)
 _BUSY_S = 30.0  # how long to wait for another process's transaction
 _AT_ONCE = 4096  # entries that are read in one go
 
@@ -286,7 +296,7 @@ class Catalogue:
             finally:
                 db.close()
         except sqlite3.Error as err:
-            raise WriteError(path, f"{err} (the catalogue is made anew if it is deleted)") from err
+            raise WriteError(path, _told(err)) from err
 
     @contextmanager
     def _making(self) -> Iterator[None]:
@@ -321,3 +331,10 @@ def _add_segment(db: sqlite3.Connection, manifest: Manifest) -> None:
     db.execute("DELETE FROM segments WHERE (source_wal = ? AND tenant = ?) OR path = ?", same)
     db.execute(SEGMENT, segment_values(manifest))
     db.executemany(SPAN, span_values(manifest))
+
+
+def _told(err: sqlite3.Error) -> str:
+    # deleting helps against a file that is damaged or not ours, not against a disk that is full or failing
+    if getattr(err, "sqlite_errorcode", 0) & 0xFF in _PASSING:
+        return f"{err} (is there room on the disk, and may this user write to it?)"
+    return f"{err} (the catalogue is made anew if it is deleted)"

@@ -83,6 +83,10 @@ class Problem(Exception):  # noqa: N818  # it is about the log, not about this p
     """Something is not as it must be; the text says what."""
 
 
+class MissingError(Problem):
+    """A file is not there."""
+
+
 # --- what is found -----------------------------------------------------------------------------
 
 
@@ -199,7 +203,7 @@ class Files:
             with os.fdopen(handles.pop(), "rb") as file:
                 content = file.read(most + 1)
         except FileNotFoundError:
-            raise Problem("the file is missing") from None
+            raise MissingError("the file is missing") from None
         except OSError as err:
             raise Problem(f"cannot be read: {err.strerror}") from None
         finally:
@@ -1490,6 +1494,10 @@ class Audit:
         for path in paths:
             try:
                 content = self.files.read(path, 1 << 31)
+            except MissingError:  # it was there when the folder was looked through: a log in use
+                says = "it was sealed while the log was read; what it held is checked the next time"
+                self.report.add("wal", says, severity="note", file=path)
+                continue
             except Problem as err:
                 self.report.add("wal", err, file=path)
                 continue

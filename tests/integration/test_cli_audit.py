@@ -87,7 +87,9 @@ def test_what_is_not_there_is_told(shell: Shell):
     unknown = "01a20490-d053-754d-9ff7-0772ed2a8a2b"
     assert shell.ask("audit", "show", "--audit-dir", shell.log, unknown).status == 1
     wrong = shell.ask("audit", "query", "--audit-dir", shell.log, "--decision", "perhaps")
-    assert "decision: expected one of" in wrong.said
+    assert (wrong.status, "decision: expected one of" in wrong.said) == (2, True)
+    kind = shell.ask("audit", "control", "--audit-dir", shell.log, "--event", "reed")
+    assert (kind.status, "'reed' is not one of" in kind.said) == (2, True)
 
 
 def test_a_reader_that_goes_away_is_no_error(shell: Shell):

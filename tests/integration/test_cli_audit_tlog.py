@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from api.cli import wasmgate
+from api.commands import audit_prove
 from audit.tlog.checkpoint import open_checkpoint
 from audit.tlog.log import TransparencyLog
 from audit.tlog.vkey import parse_vkey
@@ -108,3 +109,7 @@ def test_growth_is_proved_between_any_two_trees_of_the_log(run, log):
 )
 def test_an_unclear_question_is_a_usage_error(run, log, words):
     run("prove", *words, status=2)
+
+
+def test_the_folder_for_proofs_is_made(tmp_path):
+    assert audit_prove._write(tmp_path / "proofs" / "new", "x.json", b"{}").read_bytes() == b"{}"

@@ -220,3 +220,16 @@ def test_a_runner_of_one_tenant_runs_for_no_other(api):
     assert runner.get(f"/v1/executions/{api.theirs}/stdout").status_code == 404
     assert runner.delete(f"/v1/executions/{api.theirs}").status_code == 404
     assert runner.get(f"/v1/executions/{api.mine}/stdout").status_code == 200
+
+
+def test_a_proof_is_the_document_that_the_command_writes_to_its_file(api, monkeypatch):
+    class Proof:
+        content = b'{"path":"/a</script>\\u0001"}\n'
+
+    class Proofs:
+        def record(self, *_: object) -> Proof:
+            return Proof()
+
+    monkeypatch.setattr("api.http.tlog.open_prover", lambda _: Proofs())
+    answer = api.client.get(f"/v1/audit/proof/inclusion?exec={api.mine}&seq=0")
+    assert answer.content == b'{"path":"/a\\u003c/script\\u003e\\u0001"}\n'

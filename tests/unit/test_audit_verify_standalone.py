@@ -389,6 +389,25 @@ def test_times_are_read_as_the_writer_writes_them(t_ns):
     assert standalone.time_ns(to_rfc3339(t_ns)) == t_ns
 
 
+def test_a_log_in_use_may_seal_a_file_while_it_is_looked_at(tmp_path, monkeypatch):
+    made = small_log(tmp_path)
+    path = made.folder / "wal" / "run-0-000000.wal"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"")
+    look = standalone.Files.__init__
+
+    def look_and_seal(self: standalone.Files, root: str) -> None:
+        look(self, root)
+        path.unlink()
+
+    monkeypatch.setattr(standalone.Files, "__init__", look_and_seal)
+    found = verify(str(made.folder), [Key.parse(made.vkey)])[0]
+    assert [(one.what, one.severity, one.file) for one in found.findings] == [
+        ("wal", "note", "wal/run-0-000000.wal")
+    ]
+    assert found.status == 0
+
+
 def test_frames_that_are_not_sealed_are_checked(tmp_path):
     from audit.writer import AuditWriter
     from tests.records import tell
