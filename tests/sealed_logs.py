@@ -11,6 +11,7 @@ import hashlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -164,8 +165,8 @@ class SealedLog:
             }
         )  # fmt: skip
 
-    def append(self, *entries: dict[str, object]) -> None:
-        self.log.append([canonical.dumps(entry) for entry in entries])  # type: ignore[arg-type]
+    def append(self, *entries: dict[str, Any]) -> None:
+        self.log.append([canonical.dumps(entry) for entry in entries])
 
     def sign(self) -> None:
         found = sign_head(self.log, self.keys)
@@ -255,22 +256,22 @@ def real_log(base: Path) -> SealedLog:
     return made
 
 
-def _rollup(rows: list[dict[str, object]]) -> pa.Table:
+def _rollup(rows: list[dict[str, Any]]) -> pa.Table:
     sums: dict[tuple[object, object], list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     for row in rows:
         into = sums[row["call"], row["decision"]]
         for at, value in enumerate((1, row["n"], row["bytes_in"], row["bytes_out"])):
-            into[at] += value  # type: ignore[operator]
+            into[at] += value
     names = ("rows", "n", "bytes_in", "bytes_out")
     return pa.Table.from_pylist(
         [{"call": c, "decision": d} | dict(zip(names, v, strict=True)) for (c, d), v in sums.items()]
     )
 
 
-def _refusal(row: dict[str, object]) -> dict[str, object]:
+def _refusal(row: dict[str, Any]) -> dict[str, object]:
     same = ("exec_id", "seq", "call", "reason", "right", "target", "guest_target", "target2", "errno")
     return {
-        "type": "refusal", "v": 1, "at": to_rfc3339(row["t_ns"]), "tenant": row["tenant_id"],  # type: ignore[arg-type]
+        "type": "refusal", "v": 1, "at": to_rfc3339(row["t_ns"]), "tenant": row["tenant_id"],
         "module": row["module_id"], "policy": row["policy_id"], "rule": row["rule_id"],
-        "decision": WORDS[row["decision"]],  # type: ignore[index]
+        "decision": WORDS[row["decision"]],
     } | {name: row[name] for name in same}  # fmt: skip

@@ -26,7 +26,7 @@ _BEHIND = 1
 @click.option("--once", is_flag=True, required=True, help="Send all that there is now, and end.")
 @click.option("--only", metavar="NAME", multiple=True, help="Only this follower; more than once if wanted.")
 @output_option("table", "json")
-def FOLLOW(*, audit_dir: Path | None, once: bool, only: tuple[str, ...], output: str) -> int:  # noqa: ARG001, N802
+def FOLLOW(*, audit_dir: Path | None, once: bool, only: tuple[str, ...], output: str) -> int:  # noqa: ARG001, N802  # as in every command file; `once` only has to be there
     """Let each follower send what is sealed and signed, one after the other.
 
     A running service does it by itself. Ends with 1 if a follower could not send everything: it goes on from
