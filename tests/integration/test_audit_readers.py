@@ -17,7 +17,7 @@ from sandbox.monitor.decode import decode
 from tests.records import STORY, pack, receipt, start
 
 ROOT = Path(__file__).resolve().parents[2]
-READERS, PASSES, ROUNDS, LIVE = 10, 4, 40, 3
+READERS, PASSES, ROUNDS, LIVE = 10, 3, 30, 3
 COLUMNS = ("exec_id", "seq", "t_ns", "call", "decision", "guest_target", "bytes_in", "tenant_id")
 PAGES = """
 import os, sys, traceback
