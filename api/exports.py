@@ -90,7 +90,7 @@ class ExportJobs:
         Raises TooManyExportsError and AuditError.
         """
         with self._lock:
-            self._make_room()
+            self._make_room(wanted.owner)
             self._known[wanted.export_id] = wanted
         folder = self._folder / wanted.export_id
         make_directory(folder)
@@ -119,13 +119,15 @@ class ExportJobs:
         """Begin no more, and wait for the one that is being written."""
         self._threads.shutdown(wait=True, cancel_futures=True)
 
-    def _make_room(self) -> None:
+    def _make_room(self, owner: str) -> None:
         if len(self._known) < MAX_KEPT:
             return
         over = [export for export in self._known.values() if export.state is not ExportState.RUNNING]
         if not over:
             raise TooManyExportsError(f"{MAX_KEPT} exports are going on")
-        oldest = min(over, key=lambda export: (export.asked_at_ns, export.export_id))
+        # those of who asks go first: nobody asks so often that the exports of others are gone
+        own = [export for export in over if export.owner == owner]
+        oldest = min(own or over, key=lambda export: (export.asked_at_ns, export.export_id))
         del self._known[oldest.export_id]
         shutil.rmtree(self._folder / oldest.export_id, ignore_errors=True)
 

@@ -28,7 +28,14 @@ from audit.start import ExecutionStart
 from audit.wal import Frame, Kind, RecordFrame
 
 BLOCK_RECORDS = 131_072
-"""Rows that are decoded at a time, and of a row group: a few tens of MB in memory."""
+"""Rows of a row group, at most."""
+
+AT_ONCE = 16_384
+"""Rows that are decoded at a time: a few MB in memory.
+
+A guest can have each of them name two paths of thousands of characters with a few bytes of the log, so this
+is also what it costs when a guest wants it to.
+"""
 
 Decoder: TypeAlias = Callable[[ExecutionStart, Sequence[RecordFrame], pa.Table], pa.Table]
 """Gives the rows (`columns.SCHEMA`, ordered by `seq`) of some frames of an execution.
@@ -108,7 +115,7 @@ class Unrolled:
             raise FormatError("decoded rows", f"{records} calls", calls)
 
     def _masked(self, reading: Reading) -> Iterator[pa.Table]:
-        for block in blocks(self.frames, max_records=BLOCK_RECORDS):
+        for block in blocks(self.frames, max_records=AT_ONCE):
             table = reading.decoder(self.start, block, self.known)
             self.known = pa.concat_tables([self.known, opened(table)])
             self._gone.append(closed(table))

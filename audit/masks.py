@@ -154,13 +154,19 @@ class _Found:
     mounts: Sequence[MountPoint]
 
     def by(self, wanted: Mask) -> Bools:
-        """Rows that one mask is for: of a path, any of the texts fits."""
+        """Rows that one mask is for: of a path, any of the texts fits.
+
+        What was moved from or to nobody knows where may be what a mask of payloads is for.
+        """
         if not wanted.pattern:
             return self.is_path if wanted.column == "path" else np.ones(len(self.is_path), np.bool_)
         rows = np.zeros(len(self.is_path), np.bool_)
         for column in self.texts.values():
             rows |= column.matching(wanted.pattern, self.mounts)[column.codes]
-        return rows & self.is_path
+        rows &= self.is_path
+        if wanted.column == "payload":
+            rows |= (self.texts["target"].codes < 0) & (self.texts["guest_target"].codes < 0)
+        return rows
 
     def first(self, masks: Sequence[Mask]) -> Ints:
         """Give for each row the first mask that is for it, or -1."""

@@ -8,7 +8,7 @@ same rows give the same bytes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from audit.gather import BLOCK_RECORDS
 from audit.store import hidden_name, make_directory, publish_existing
 
 _ZSTD_LEVEL = 3
+_BLOCK_BYTES = 64 << 20  # that wait for a row group: a guest chooses how long its paths are
 _FEWEST = 32  # different values that a Bloom filter is made for; that takes it 64 bytes
 
 
@@ -37,6 +38,7 @@ class SegmentWriter:
     _file: pq.ParquetWriter | None = None
     _waiting: list[pa.Table] = field(default_factory=list)
     _waiting_rows: int = 0
+    _waiting_bytes: int = 0
 
     def add(self, table: pa.Table) -> None:
         """Append rows; small tables share a row group."""
@@ -46,10 +48,12 @@ class SegmentWriter:
         self.t_min_ns = min(self.t_min_ns, low) if self.rows else low
         self.t_max_ns = max(self.t_max_ns, high) if self.rows else high
         self.rows += table.num_rows
-        if self._waiting_rows + table.num_rows > BLOCK_RECORDS:
+        size = table.nbytes
+        if self._waiting_rows + table.num_rows > BLOCK_RECORDS or self._waiting_bytes + size > _BLOCK_BYTES:
             self._flush()
         self._waiting.append(table)
         self._waiting_rows += table.num_rows
+        self._waiting_bytes += size
 
     def close(self) -> None:
         """Write what waits, and end the file."""
@@ -65,7 +69,7 @@ class SegmentWriter:
             file = self._file or _parquet_writer(self._path, whole)
             self._file = file
             file.write_table(whole, row_group_size=BLOCK_RECORDS)
-        self._waiting, self._waiting_rows = [], 0
+        self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
 
 
 def _parquet_writer(path: Path, first: pa.Table) -> pq.ParquetWriter:
@@ -117,6 +121,19 @@ def segment_writer(path: Path, result: Written) -> Iterator[SegmentWriter]:
         raise WriteError(path, err.strerror or str(err)) from err
     finally:
         hidden.unlink(missing_ok=True)
+
+
+def read_pieces(path: Path, exec_id: str) -> Iterator[Callable[[Sequence[str]], pa.Table]]:
+    """Give what reads columns of an execution's rows, for each row group; until the next one is asked for."""
+    texts = [field.name for field in SCHEMA if pa.types.is_dictionary(field.type)]
+    with pq.ParquetFile(path, read_dictionary=texts) as file:
+        for group in range(file.num_row_groups):
+
+            def read(columns: Sequence[str], group: int = group) -> pa.Table:
+                rows = file.read_row_group(group, columns=[*columns, "exec_id"])
+                return rows.filter(pc.equal(rows.column("exec_id"), exec_id)).select(list(columns))
+
+            yield read
 
 
 def read_rows(path: Path, exec_id: str, columns: Sequence[str]) -> pa.Table:

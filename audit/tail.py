@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from audit.catalogue import Catalogue
 from audit.columns import OPENED, SCHEMA
-from audit.gather import BLOCK_RECORDS, CONTROL, Decoder, Reading, blocks
+from audit.gather import AT_ONCE, CONTROL, Decoder, Reading, blocks
 from audit.identity import ExecutionId
 from audit.levels import condense
 from audit.openers import opened, state_before
@@ -221,7 +221,7 @@ class TailReader:
         fresh = run.frames[run.decoded :]
         for name in dict.fromkeys(file.name for file, _ in fresh):
             frames = [file.frame(seen) for file, seen in fresh if file.name == name]
-            for block in blocks(frames, max_records=BLOCK_RECORDS):
+            for block in blocks(frames, max_records=AT_ONCE):
                 run.tables.append((name, self._decoded(run, start, block)))
         run.decoded = len(run.frames)
         if len(run.tables) > _MANY_TABLES:

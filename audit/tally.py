@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -25,7 +26,7 @@ from audit.receipt import (
     Refusal,
     Resources,
 )
-from audit.segment import read_rows
+from audit.segment import read_pieces
 from audit.start import ExecutionStart
 
 _COLUMNS = (
@@ -50,7 +51,7 @@ def bare(call: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """The rows of one execution, with the columns that a receipt needs."""
+    """The rows of one execution, with the columns that a receipt needs; some may stand for many."""
 
     rows: pa.Table
 
@@ -59,7 +60,17 @@ class Tally:
         """Read the rows of an execution from its segments."""
         if not paths:
             return Tally(SCHEMA.empty_table().select(list(_COLUMNS)))
-        tables = [read_rows(path, exec_id, _COLUMNS) for path in paths]
+        tables = [SCHEMA.empty_table().select(list(_COLUMNS))]
+        left = REFUSALS_KEPT
+        # SECURITY: a guest makes as many rows and as long paths as it likes; they must not all be in memory
+        for read in (piece for path in paths for piece in read_pieces(path, exec_id)):
+            rows = read([name for name in _COLUMNS if name not in _TEXTS])
+            is_first = _first_refused(rows, left)
+            if rows.num_rows:
+                tables.append(_counted(rows.filter(pc.invert(is_first))))
+            if pc.any(is_first).as_py():
+                tables.append(read(_COLUMNS).filter(is_first))
+                left -= tables[-1].num_rows
         return Tally(pa.concat_tables(tables).unify_dictionaries())
 
     def receipt(self, start: ExecutionStart, *, message: str, gaps: Gaps) -> Receipt:
@@ -127,5 +138,32 @@ class Tally:
         return int(exact) if abs(total) < _JSON_MAX else 0
 
 
+def _first_refused(rows: pa.Table, most: int) -> pa.Array:
+    """Say of each row whether it is one of the first so many refusals."""
+    codes = pa.array([int(code) for code in REFUSING], pa.int8())
+    is_refused = np.asarray(pc.is_in(rows.column("decision"), codes)).astype(np.bool_)
+    return pa.array(is_refused & (np.cumsum(is_refused) <= most), pa.bool_())
+
+
+def _counted(rows: pa.Table) -> pa.Table:
+    """Give one row for each call and decision, which counts as much as all of them."""
+    about = [f"{name}_about" for name in _MOVED]
+    for name in _MOVED:
+        rows = rows.append_column(f"{name}_about", rows.column(name).cast(pa.float64(), safe=False))
+    ways = [("seq", "min"), ("t_last_ns", "max"), *((name, "sum") for name in ("n", *_MOVED, *about))]
+    found = rows.group_by(["call", "decision"], use_threads=False).aggregate(ways)
+    columns = {name: found.column(f"{name}_{way}") for name, way in ways}
+    columns |= {name: found.column(name) for name in ("call", "decision")}
+    for name in _MOVED:
+        # a cell that was taken over may have written counts that overflow: `_sum` knows it by too large a sum
+        fits = pc.less(columns[f"{name}_about"], _JSON_MAX)
+        columns[name] = pc.if_else(fits, columns[name], int(_JSON_MAX))
+    kinds = pa.schema([SCHEMA.field(name) for name in _COLUMNS])
+    columns |= {name: pa.nulls(found.num_rows, kinds.field(name).type) for name in _TEXTS}
+    return pa.table([columns[name] for name in _COLUMNS], names=list(_COLUMNS)).cast(kinds)
+
+
+_TEXTS = ("rule_id", "reason", "target", "guest_target")
+_MOVED = ("bytes_in", "bytes_out")
 _LONGEST_NS = 366 * 86_400 * 1_000_000_000  # a record's time is the cell's word: not believed without end
 _JSON_MAX = float(1 << 53)

@@ -55,7 +55,7 @@ def COMMAND(  # noqa: N802  # as in every command file
         return 0
     root, own = _places(audit_dir)
     try:
-        keys = [standalone.key_of(one) for one in (key or own, *witness)]
+        keys = standalone.keys_of([key or own], witness)
     except standalone.Problem as err:
         raise click.UsageError(standalone.shown(str(err), 300)) from err
     folder = None if proof and audit_dir is None else str(root)

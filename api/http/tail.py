@@ -33,6 +33,10 @@ from audit.errors import AuditError
 from audit.filters import RecordFilter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import Receive, Scope, Send
+
     from api.control import Reading
     from audit.query import Polled
 
@@ -97,16 +101,34 @@ async def tail_events(
     following = _Following(request, within, wanted, position, first, reading)
 
     async def events() -> AsyncIterator[ServerSentEvent]:
-        try:
-            async for event in following.events():
-                yield event
-            reading.is_complete = True
-        finally:
-            _slots.release()
-            with contextlib.suppress(AuditError):  # the service may have ended; the beginning is on record
-                going.__exit__(None, None, None)
+        async for event in following.events():
+            yield event
+        reading.is_complete = True
 
-    return EventSourceResponse(events(), ping=HEARTBEAT_S, send_timeout=SEND_S, sep="\n")
+    def over() -> None:
+        _slots.release()
+        with contextlib.suppress(AuditError):  # the service may have ended; the beginning is on record
+            going.__exit__(None, None, None)
+
+    return Following(events(), over)
+
+
+class Following(EventSourceResponse):
+    """The answer to a caller who follows; `over` is called once, when it has ended."""
+
+    def __init__(self, events: AsyncIterator[ServerSentEvent], over: Callable[[], None]) -> None:
+        """Send what `events` gives."""
+        super().__init__(events, ping=HEARTBEAT_S, send_timeout=SEND_S, sep="\n")
+        self._over = over
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it; however that ends."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            # SECURITY: not where events are made: nobody asks for the first one when the caller has left by
+            # then, and a few such callers would take the places of all
+            self._over()
 
 
 @dataclass(slots=True)

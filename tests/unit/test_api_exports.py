@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import stat
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -96,4 +97,15 @@ def test_the_oldest_that_is_over_makes_room_and_one_that_goes_on_does_not(tmp_pa
     newest = jobs.start(wanted(), writing())
     assert jobs.get(first.export_id, owner=first.owner) is None
     assert jobs.get(newest.export_id, owner=newest.owner) is not None
+    jobs.close()
+
+
+def test_who_asks_often_loses_their_own_exports_and_not_those_of_others(tmp_path):
+    jobs = ExportJobs(tmp_path)
+    theirs = jobs.start(replace(wanted(), owner="other:0"), writing())
+    mine = [jobs.start(wanted(), writing()) for _ in range(MAX_KEPT - 1)]
+    jobs._threads.submit(lambda: None).result(30)
+    jobs.start(wanted(), writing())
+    assert jobs.get(theirs.export_id, owner=theirs.owner) is not None
+    assert sum(jobs.get(one.export_id, owner=one.owner) is None for one in mine) == 1
     jobs.close()

@@ -107,3 +107,23 @@ def test_rows_of_one_execution_are_found(tmp_path):
         writer.add(rows)
     assert plain(read_rows(path, OF.exec_id, ["target"]).column("target")).to_pylist() == ["/srv/in/a"] * 2
     assert read_rows(path, start(number=1).exec_id, ["target"]).num_rows == 0
+
+
+def test_long_paths_make_small_row_groups(tmp_path, monkeypatch):
+    # a guest chooses how long its paths are, not how much memory a row group takes
+    monkeypatch.setattr("audit.segment._BLOCK_BYTES", 100_000)
+    path = tmp_path / "one.parquet"
+    tables = [
+        decode(
+            OF, [frame([call("path_open", b"x" * 4000 + b"%d" % at, opener=IN, fd=3)])], OPENED.empty_table()
+        )
+        for at in range(100)
+    ]
+    with segment_writer(path, Written()) as file:
+        for table in tables:
+            file.add(table)
+    with pq.ParquetFile(path) as made:
+        assert made.metadata.num_rows == 100
+        assert made.num_row_groups > 5
+    whole = plain(read_rows(path, OF.exec_id, ["target"]).column("target")).to_pylist()
+    assert whole == [table.column("target")[0].as_py() for table in tables]

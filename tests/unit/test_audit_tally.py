@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pyarrow as pa
+import pytest
+
 from audit.columns import OPENED, SCHEMA, WORDS
+from audit.segment import Written, segment_writer
 from audit.tally import Tally, bare
 from sandbox.monitor.decode import decode
 from tests.records import IN, STORY, T0, call, frame, start
@@ -49,3 +53,29 @@ def test_times_and_counts_that_nobody_can_believe_are_kept_out_of_the_receipt():
         tally(call("sched_yield", t_ns=T0 + 5_000_000)).receipt(OF, message="x", gaps=()).resources.wall_ms
         == 5
     )
+
+
+def test_what_is_counted_of_a_segment_is_what_its_rows_say_and_few_rows_are_held(tmp_path):
+    refused = call("path_open", b"secret", opener=IN, fd=3, decision=1, errno=76, reason=2)
+    calls = [*STORY * 40, *[refused] * 150, call("fd_read", opener=IN, fd=5, aux=7)]
+    rows = decode(OF, [frame(calls)], OPENED.empty_table())
+    path = tmp_path / "one.parquet"
+    with segment_writer(path, Written()) as file:
+        for at in range(0, rows.num_rows, 100):
+            file.add(rows.slice(at, 100))
+    found, whole = Tally.of([path], OF.exec_id), Tally(rows)
+    assert found.rows.num_rows < 130
+    assert found.receipt(OF, message="gone", gaps=()) == whole.receipt(OF, message="gone", gaps=())
+    assert Tally.of([path], start(number=7).exec_id).rows.num_rows == 0
+
+
+@pytest.mark.parametrize("moved", [(1 << 53) - 2, 1 << 53, (1 << 63) - 1])
+def test_what_a_cell_claims_to_have_moved_is_counted_as_before(tmp_path, moved):
+    rows = decode(OF, [frame([call("fd_read", opener=IN, fd=5, aux=moved)] * 3)], OPENED.empty_table())
+    rows = pa.concat_tables([rows.slice(0, 1), rows.slice(1).set_column(
+        SCHEMA.get_field_index("bytes_in"), SCHEMA.field("bytes_in"), pa.array([0, 0], pa.int64()))])  # fmt: skip
+    path = tmp_path / "one.parquet"
+    with segment_writer(path, Written()) as file:
+        file.add(rows)
+    found, whole = Tally.of([path], OF.exec_id), Tally(rows)
+    assert found.receipt(OF, message="gone", gaps=()) == whole.receipt(OF, message="gone", gaps=())

@@ -6,6 +6,7 @@ import ast
 import base64
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -23,8 +24,12 @@ from audit import canonical
 from audit.chunks import canonical_records, chunk_leaves, context_of
 from audit.columns import SCHEMA
 from audit.identity import ExecutionId
+from audit.recovery import recover
 from audit.times import to_rfc3339
+from audit.tlog.key_files import KeyFolder
+from audit.tlog.log import TransparencyLog
 from audit.tlog.prover import Prover
+from audit.tlog.signer import sign_head
 from audit.verify import standalone
 from audit.verify.standalone import (
     Key,
@@ -37,8 +42,10 @@ from audit.verify.standalone import (
     root_by_path,
     verify,
 )
-from tests.records import STORY, frame, start
-from tests.sealed_logs import rows_of, small_log
+from audit.writer import AuditWriter
+from sandbox.monitor.decode import decode
+from tests.records import IN, STORY, call, frame, pack, start
+from tests.sealed_logs import SealedLog, rows_of, small_log
 from tests.tlogs import oracle_leaf, oracle_path, oracle_root
 
 FILE = Path(standalone.__file__)
@@ -231,6 +238,83 @@ def test_a_witness_may_have_signed_in_a_file_of_its_own(tmp_path, is_forged):
     report = verify(str(made.folder), [Key.parse(made.vkey), witness])[0]
     assert report.result == ("FAILED" if is_forged else "verified")
     assert {one.file for one in report.findings} <= {"tlog/checkpoint.witnessed"}
+
+
+def test_the_key_of_a_witness_alone_verifies_nothing(tmp_path):
+    # a forger signs with any key, or none: whoever names only a witness's key must not be told that all is well
+    made = small_log(tmp_path)
+    shutil.rmtree(made.folder / "tlog/keys")
+    path = made.folder / "tlog/checkpoint"
+    text, _, _ = path.read_text().rpartition("\n\n")
+    path.write_text(f"{text}\n\n\u2014 example.com/audit AAAAAAAA\n")
+    witness = Key("witness.example", 4, _public(b"w" * 32))
+    report = verify(str(made.folder), [witness])[0]
+    assert report.result == "FAILED"
+    assert ("signature", "no key of the log was given") in {(f.what, f.message) for f in report.findings}
+
+
+def test_keys_of_the_log_and_of_witnesses_are_not_mistaken_for_each_other(tmp_path, capsys):
+    made = small_log(tmp_path)
+    witness = Key("witness.example", 4, _public(b"w" * 32))
+    for keys in (["--key", witness.vkey], ["--key", made.vkey, "--witness", made.vkey]):
+        with pytest.raises(SystemExit) as ended:
+            standalone.main([str(made.folder), *keys])
+        assert ended.value.code == 2
+        assert "is a key of" in capsys.readouterr().err
+    assert standalone.main([str(made.folder), "--key", made.vkey]) == 0
+
+
+def test_a_receipt_cannot_name_a_segment_that_has_nothing_of_its_execution(tmp_path):
+    for is_named in (False, True):
+        made = SealedLog.create(tmp_path / str(is_named))
+        one, two = start(number=1), start(number=2)
+        made.seal([(one, rows_of(one, STORY))])
+        other = made.seal([(two, rows_of(two, STORY))])
+        made.finish(two)
+        if is_named:  # as if another segment were gone: what would not be counted then
+            made.parts[one.exec_id].append((other, rows_of(one, ()), ()))
+        made.finish(one)
+        made.sign()
+        report = verify(str(made.folder), [Key.parse(made.vkey)])[0]
+        assert report.result == ("FAILED" if is_named else "verified")
+
+
+def test_what_a_cell_claims_to_have_moved_does_not_break_the_log(tmp_path):
+    # more than 64 bits in all: the roll-up says the most that it can
+    for moved in (10, (1 << 63) - 1):
+        of = start(number=1)
+        writer = AuditWriter(tmp_path / f"{moved}/audit")
+        writer.begin(of)
+        made, _ = pack([call("fd_read", opener=IN, fd=5, aux=moved)] * 200)
+        writer.append(of.exec_id, first_seq=0, records=made.tobytes())
+        writer.close()
+        recover(tmp_path / f"{moved}/audit", decode)
+        keys = KeyFolder(tmp_path / f"{moved}/keys")
+        keys.create("example.com/audit")
+        sign_head(TransparencyLog(tmp_path / f"{moved}/audit/tlog"), keys)
+        key = Key.parse(keys.load().verifier.text)
+        findings = verify(str(tmp_path / f"{moved}/audit"), [key])[0].findings
+        assert [one for one in findings if one.severity != "note"] == []
+
+
+def test_gaps_that_follow_each_other_may_be_on_record_one_by_one(tmp_path):
+    for second in ((16, 21), (17, 21)):
+        made = SealedLog.create(tmp_path / str(second[0]))
+        of = start(number=1)
+        made.seal([(of, rows_of(of, STORY))])
+        made.seal([(of, rows_of(of, STORY, first_seq=22))])
+        for first, last in ((11, 15), second):
+            made.append(
+                {
+                    "type": "gap", "v": 1, "at": "2026-11-18T00:00:00.000000000Z", "exec_id": of.exec_id,
+                    "first": first, "last": last, "reason": "lost",
+                }
+            )  # fmt: skip
+        made.finish(of, gaps=((11, 21),))
+        made.sign()
+        report = verify(str(made.folder), [Key.parse(made.vkey)])[0]
+        said = {one.what for one in report.findings if one.severity == "error"}
+        assert said == (set() if second[0] == 16 else {"sequence"})
 
 
 def _private(seed: bytes):
