@@ -144,7 +144,12 @@ class Service:
 
     def _begin(self) -> None:
         """Open what only a service that goes on has, and put its beginning on record."""
-        self.desk = AuditDesk(self.settings, reader=lambda: self.audit, problems=self._problems)
+        self.desk = AuditDesk(
+            self.settings,
+            reader=lambda: self.audit,
+            problems=self._problems,
+            waited_s=lambda: self._runner.waited_s,
+        )
         self._in_force = PoliciesInForce(self.desk.policy_events, self.record_event)
         if self._is_brief:
             return

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from audit import canonical
 from audit.errors import FormatError
@@ -25,6 +25,21 @@ if TYPE_CHECKING:
     from audit.wal import Bytes
 
 Detail = str | int | None
+
+EventName = Literal[
+    "audit-on",
+    "audit-off",
+    "policy",
+    "read",
+    "export",
+    "prune",
+    "hold",
+    "release",
+    "key",
+    "disk",
+    "damage",
+]
+"""What the service writes as `ControlEvent.event`; a log may hold other words, from a newer one."""
 
 MAX_DETAILS = 64
 """Entries of `ControlEvent.details`."""

@@ -134,15 +134,3 @@ def read_pieces(path: Path, exec_id: str) -> Iterator[Callable[[Sequence[str]], 
                 return rows.filter(pc.equal(rows.column("exec_id"), exec_id)).select(list(columns))
 
             yield read
-
-
-def read_rows(path: Path, exec_id: str, columns: Sequence[str]) -> pa.Table:
-    """Give some columns of an execution's rows, in order."""
-    table = pq.read_table(
-        path,
-        columns=[*columns, "exec_id"],
-        filters=pc.field("exec_id") == exec_id,
-        read_dictionary=[name for name in columns if pa.types.is_dictionary(SCHEMA.field(name).type)],
-        partitioning=None,
-    )
-    return table.select(list(columns))

@@ -27,6 +27,12 @@ class Patience:
 
     wait_ms: int
     _since: float | None = None  # when the disk refused first; None: it does not
+    _before_s: float = 0.0  # waited before that, when it refused and took something again
+
+    @property
+    def waited_s(self) -> float:
+        """How long it was waited so far, in all."""
+        return self._before_s + (0.0 if self._since is None else time.monotonic() - self._since)
 
     @property
     def is_waiting(self) -> bool:
@@ -44,7 +50,7 @@ class Patience:
 
     def taken(self) -> None:
         """Note that it does."""
-        self._since = None
+        self._before_s, self._since = self.waited_s, None
 
     def insist(self, act: Callable[[], _T]) -> _T:
         """Try until it works, or raise the disk's LogFullError when the time is over."""

@@ -80,12 +80,18 @@ class Runner:
         self._lock = threading.Lock()
         self._modules: dict[str, MonitorModules] = {}
         self._running: dict[ExecutionId, Order] = {}
+        self._waited_s = 0.0
         self._scratch.sweep()
 
     @property
     def running(self) -> tuple[ExecutionId, ...]:
         """The executions that go on now."""
         return tuple(self._running)
+
+    @property
+    def waited_s(self) -> float:
+        """How long runs that are over waited for a log that took nothing."""
+        return self._waited_s
 
     def cancel(self, exec_id: ExecutionId) -> bool:
         """End a run as `killed`, from any thread; says whether it was there to be ended."""
@@ -149,6 +155,12 @@ class Runner:
         except LogFullError:
             self._writer.give_up(order.exec_id, receipt)
             raise
+        finally:
+            self._count_wait(patience.waited_s)
+
+    def _count_wait(self, seconds: float) -> None:
+        with self._lock:
+            self._waited_s += seconds
 
     def _run(self, order: Order, started_ns: int) -> Execution:
         plan = order.plan
@@ -170,6 +182,7 @@ class Runner:
             if order.cancelled.is_set():
                 raise Cancelled
             played = self._stage.play(order, job, Code(modules, guest))
+            self._count_wait(played.waited_s)
         return self._end(order, started_ns, played, prepared)
 
     def _prepare(self, order: Order, admitted: Admitted, config: EngineConfig) -> Prepared:

@@ -62,6 +62,7 @@ class Played:
     stdout: Outlet
     stderr: Outlet
     failure: BaseException | None  # ours, to be raised once the end is on record
+    waited_s: float  # for a log that took nothing
 
     def pass_on(self, abandoned: threading.Event) -> None:
         """Wait until the last output is passed on; raises what failed, but not that a reader went away."""
@@ -145,6 +146,7 @@ class Stage:
             stdout=watch.streams[0][2],
             stderr=watch.streams[1][2],
             failure=failure,
+            waited_s=watch.patience.waited_s,
         )
 
     def _note_gap(self, ring: Ring, err: AuditError) -> None:

@@ -5,36 +5,28 @@ Records of host calls are shown by `audit query`. INVARIANT: what the events tel
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import click
 
 from api.record_options import audit_dir_option, filter_of, open_log, reading
 from api.tables import output_option, write_rows
+from audit.events import EventName
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-_KINDS = (
-    "audit-on",
-    "audit-off",
-    "policy",
-    "read",
-    "export",
-    "prune",
-    "hold",
-    "release",
-    "key",
-    "disk",
-    "damage",
-)
 _COLUMNS = ("at", "event", "actor", "tenant", "leaf", "what")
 
 
 @click.command(name="control", short_help="List control-plane events.")
 @audit_dir_option
 @click.option(
-    "--event", "kind", metavar="E", type=click.Choice(_KINDS), help="Of this kind, as `read` or `key`."
+    "--event",
+    "kind",
+    metavar="E",
+    type=click.Choice(get_args(EventName)),
+    help="Of this kind, as `read` or `key`.",
 )
 @click.option("--tenant", "tenants", metavar="T", multiple=True, help="About this tenant; again for more.")
 @click.option("--from", "from_", metavar="T", help="Not before: RFC 3339, or nanoseconds since 1970.")

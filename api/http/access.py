@@ -65,9 +65,11 @@ PERMISSIONS: dict[str, str] = {
     "post_prune": "retain",
     "list_control_events": "control",
 }
-"""The permission that each operation asks for; `executions` is given with `run` and with `read`."""
+"""The permission that each operation asks for; `executions` is given with `run` and with `read`, and
+`export` is for what the key may read as well."""
 
 _EITHER = {"executions": ("read", "run")}
+_ALSO = {"export": "read"}
 
 
 class AccessError(Exception):
@@ -135,6 +137,11 @@ def _reach(key: Key, access: Access, permission: str) -> Asker:
     wanted = _EITHER.get(permission, (permission,))
     found = [access.reach(key.roles, each) for each in wanted]
     reach = Reach.ALL if Reach.ALL in found else Reach.OWN if Reach.OWN in found else Reach.NONE
+    also = _ALSO.get(permission)
+    if also is not None and reach is not Reach.NONE:
+        # SECURITY: what may not be read may not be taken away either
+        within = access.reach(key.roles, also)
+        reach, permission = (within, also) if within is not Reach.ALL else (reach, permission)
     match reach:
         case Reach.ALL if not key.tenants:
             return Asker(key, access, None)

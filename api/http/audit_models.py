@@ -21,6 +21,7 @@ from api.http.models import (
     StatsQuery,
     TenantName,
 )
+from audit.events import EventName
 from audit.filters import DEFAULT_LIMIT
 
 MAX_TEXT = 4_096
@@ -115,13 +116,7 @@ class InclusionQuery(Edge):
 class ControlQuery(Edge):
     """Which control-plane events."""
 
-    event: (
-        Literal[
-            "audit-on", "audit-off", "policy", "read", "export", "prune", "hold", "release", "key", "disk",
-            "damage",
-        ]
-        | SkipJsonSchema[None]
-    ) = Field(default=None, description="Of this kind.")  # fmt: skip
+    event: EventName | SkipJsonSchema[None] = Field(default=None, description="Of this kind.")
     from_: Moment | SkipJsonSchema[None] = Field(
         default=None, alias="from", description="First time, RFC 3339 or nanoseconds since 1970."
     )

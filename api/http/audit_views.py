@@ -180,7 +180,9 @@ class StatusView(Edge):
     damaged_files: int
     dropped: int = Field(description="Events that were dropped: 0, always.")
     gaps: int = Field(description="Gaps on record.")
-    back_pressure_s: float = Field(description="Seconds that guests have waited for the log.")
+    back_pressure_s: float = Field(
+        description="Seconds that runs waited for a log that took nothing; counted when a run ends."
+    )
     running: int
     problems: tuple[str, ...] = Field(description="Why it is not sealed or not signed; empty if it is.")
     disk: DiskView

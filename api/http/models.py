@@ -181,15 +181,4 @@ class StatsQuery(Edge):
     to: Moment | SkipJsonSchema[None] = Field(default=None, description="Time that is not included any more.")
 
 
-class RecordsQuery(StatsQuery):
-    """Which records are wanted, how many, and in which order."""
-
-    limit: Limit = DEFAULT_LIMIT
-    cursor: Cursor | SkipJsonSchema[None] = None
-    order: Literal["asc", "desc"] | SkipJsonSchema[None] = Field(
-        default=None,
-        description="By time; without it, oldest first in one execution, otherwise newest first.",
-    )
-
-
 assert set(CODES) == set(get_args(Decision))

@@ -34,6 +34,7 @@ from audit.filters import RecordFilter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from starlette.types import Receive, Scope, Send
 
@@ -98,19 +99,8 @@ async def tail_events(
     except BaseException:
         _slots.release()
         raise
-    following = _Following(request, within, wanted, position, first, reading)
-
-    async def events() -> AsyncIterator[ServerSentEvent]:
-        async for event in following.events():
-            yield event
-        reading.is_complete = True
-
-    def over() -> None:
-        _slots.release()
-        with contextlib.suppress(AuditError):  # the service may have ended; the beginning is on record
-            going.__exit__(None, None, None)
-
-    return Following(events(), over)
+    following = _Following(request, within, wanted, position, first, going, reading)
+    return Following(following.events(), following.end)
 
 
 class Following(EventSourceResponse):
@@ -140,7 +130,14 @@ class _Following:
     wanted: RecordFilter
     position: str
     polled: Polled
+    going: AbstractContextManager[Reading]
     reading: Reading
+
+    def end(self) -> None:
+        """Make place for another, and put on record what was read."""
+        _slots.release()
+        with contextlib.suppress(AuditError):  # the service may have ended; the beginning is on record
+            self.going.__exit__(None, None, None)
 
     async def events(self) -> AsyncIterator[ServerSentEvent]:
         """Give events until the key is good for nothing any more, or the service ends."""
@@ -159,6 +156,7 @@ class _Following:
             if not self.polled.is_behind:
                 await asyncio.sleep(POLL_S)
             self.polled = await run_in_threadpool(follower.poll, self.position, self.wanted, limit=BATCH)
+        self.reading.is_complete = True
 
     def _may_go_on(self) -> bool:
         if self.within.runs.is_ending:

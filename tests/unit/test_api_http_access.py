@@ -35,7 +35,7 @@ MAY = {
     "operator": set(ROUTES),
     "auditor": {"read", "control", "proof", "entries", "verify", "hash", "status", "policies", "executions"},
     "tenant-auditor": {"read", "control", "proof", "verify", "hash", "executions"},
-    "exporter": {"export"},
+    "exporter": set[str](),  # takes away what it may read: nothing
     "runner": {"modules", "policies", "run", "output", "executions"},
     "nobody": set[str](),
 }
@@ -86,6 +86,15 @@ def test_roles_add_up_and_a_tenant_auditor_without_a_tenant_sees_nothing(api):
     both = api.caller("tenant-auditor", "exporter", tenants=("acme",))
     assert both.post("/v1/audit/exports", json=_EXPORT).status_code == 202
     assert both.get("/v1/audit/status").status_code == 403
+
+
+def test_an_exporter_takes_away_what_its_other_role_may_read_and_nothing_alone(api):
+    for tenants in ((), ("acme",)):
+        alone = api.caller("exporter", tenants=tenants)
+        answer = alone.post("/v1/audit/exports", json=_EXPORT)
+        assert (answer.status_code, "`read`" in answer.json()["detail"]) == (403, True)
+    assert api.caller("exporter", "runner").post("/v1/audit/exports", json=_EXPORT).status_code == 403
+    assert api.caller("exporter", "auditor").post("/v1/audit/exports", json=_EXPORT).status_code == 202
 
 
 def test_a_key_with_tenants_reaches_no_further_whatever_its_role(api):
@@ -187,7 +196,8 @@ def test_an_export_has_ones_own_and_is_for_the_key_that_asked(api, acme):
     assert content.status_code == 200
     assert b"acme" in content.content
     assert b"globex" not in content.content
-    for other in (api.client, api.caller("operator"), api.caller("exporter", tenants=("acme",))):
+    others = ("tenant-auditor", "exporter")
+    for other in (api.client, api.caller("operator"), api.caller(*others, tenants=("acme",))):
         assert other.get(f"/v1/audit/exports/{export}").status_code == 404
         assert other.get(f"/v1/audit/exports/{export}/file").status_code == 404
         assert export not in other.get("/v1/audit/exports").text
@@ -199,7 +209,7 @@ def test_a_key_that_takes_the_name_of_a_revoked_one_does_not_take_its_exports(ap
     assert wait_for(first, export).status_code == 200
     api.keys.revoke("carol")
     assert first.get("/v1/audit/exports").status_code == 401
-    second = api.caller("exporter", tenants=("acme",), name="carol")
+    second = api.caller("tenant-auditor", "exporter", tenants=("acme",), name="carol")
     assert second.get("/v1/audit/exports").json()["exports"] == []
     assert second.get(f"/v1/audit/exports/{export}/file").status_code == 404
 

@@ -10,11 +10,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from audit.columns import OPENED, SCHEMA, plain
-from audit.segment import Written, read_rows, segment_writer
+from audit.segment import Written, read_pieces, segment_writer
 from sandbox.monitor.decode import decode
 from tests.records import IN, STORY, call, frame, start
 
 OF = start()
+
+
+def targets_of(path, exec_id):
+    return [
+        target
+        for read in read_pieces(path, exec_id)
+        for target in plain(read(["target"]).column("target")).to_pylist()
+    ]
 
 
 def table(first=0):
@@ -105,8 +113,8 @@ def test_rows_of_one_execution_are_found(tmp_path):
     )
     with segment_writer(path, Written()) as writer:
         writer.add(rows)
-    assert plain(read_rows(path, OF.exec_id, ["target"]).column("target")).to_pylist() == ["/srv/in/a"] * 2
-    assert read_rows(path, start(number=1).exec_id, ["target"]).num_rows == 0
+    assert targets_of(path, OF.exec_id) == ["/srv/in/a"] * 2
+    assert targets_of(path, start(number=1).exec_id) == []
 
 
 def test_long_paths_make_small_row_groups(tmp_path, monkeypatch):
@@ -125,5 +133,5 @@ def test_long_paths_make_small_row_groups(tmp_path, monkeypatch):
     with pq.ParquetFile(path) as made:
         assert made.metadata.num_rows == 100
         assert made.num_row_groups > 5
-    whole = plain(read_rows(path, OF.exec_id, ["target"]).column("target")).to_pylist()
+    whole = targets_of(path, OF.exec_id)
     assert whole == [table.column("target")[0].as_py() for table in tables]
