@@ -10,6 +10,7 @@ from __future__ import annotations
 from enum import IntEnum, IntFlag
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 SCHEMA_ID = "wasmgate.record.v2"
 
@@ -127,8 +128,30 @@ SCHEMA: pa.Schema = pa.schema(
 DELTA_CODED = ("seq", "t_ns", "dur_ns", "opener_seq", "t_last_ns", "dur_max_ns")
 """Numbers that grow or vary with each row; all other columns repeat and are dictionary coded."""
 
+IN_FILES: pa.Schema = SCHEMA.set(
+    SCHEMA.get_field_index("t_last_ns"), pa.field("t_last_ns", pa.int64(), nullable=True)
+)
+"""The columns as a segment file has them: `t_last_ns` is null where it is `t_ns`, a sixth of a record."""
+
 OPENED: pa.Schema = pa.schema([("seq", pa.int64()), ("target", pa.string()), ("guest_target", pa.string())])
 """What later records of an execution need to know of the earlier calls that made a descriptor."""
+
+
+def into_file(rows: pa.Table) -> pa.Table:
+    """Give rows as a segment file has them."""
+    times = rows.column("t_last_ns")
+    repeated = pc.equal(times, rows.column("t_ns"))
+    at = rows.schema.get_field_index("t_last_ns")
+    return rows.set_column(at, IN_FILES.field(at), pc.if_else(repeated, None, times))
+
+
+def out_of_file(rows: pa.Table) -> pa.Table:
+    """Give rows of a segment file as they were: the other way; needs `t_ns` where there is `t_last_ns`."""
+    at = rows.schema.get_field_index("t_last_ns")
+    if at < 0:
+        return rows
+    whole = pc.coalesce(rows.column("t_last_ns"), rows.column("t_ns"))
+    return rows.set_column(at, SCHEMA.field("t_last_ns"), whole)
 
 
 def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:

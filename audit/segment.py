@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from audit.columns import DELTA_CODED, SCHEMA
+from audit.columns import DELTA_CODED, IN_FILES, SCHEMA, into_file, out_of_file
 from audit.errors import WriteError
 from audit.gather import BLOCK_RECORDS
 from audit.store import hidden_name, make_directory, publish_existing
@@ -65,7 +65,7 @@ class SegmentWriter:
         """Write what waits as one row group."""
         if self._waiting_rows:
             # one dictionary for all: the writer gives up dictionaries when a second one comes
-            whole = pa.concat_tables(self._waiting).unify_dictionaries()
+            whole = into_file(pa.concat_tables(self._waiting).unify_dictionaries())
             file = self._file or _parquet_writer(self._path, whole)
             self._file = file
             file.write_table(whole, row_group_size=BLOCK_RECORDS)
@@ -78,7 +78,7 @@ def _parquet_writer(path: Path, first: pa.Table) -> pq.ParquetWriter:
     targets = len(first.column("target").chunk(0).dictionary)
     return pq.ParquetWriter(
         path,
-        SCHEMA,
+        IN_FILES,
         compression="zstd",
         compression_level=_ZSTD_LEVEL,
         use_dictionary=[name for name in SCHEMA.names if name not in DELTA_CODED],
@@ -130,7 +130,9 @@ def read_pieces(path: Path, exec_id: str) -> Iterator[Callable[[Sequence[str]], 
         for group in range(file.num_row_groups):
 
             def read(columns: Sequence[str], group: int = group) -> pa.Table:
-                rows = file.read_row_group(group, columns=[*columns, "exec_id"])
-                return rows.filter(pc.equal(rows.column("exec_id"), exec_id)).select(list(columns))
+                needed = dict.fromkeys((*columns, "exec_id", "t_ns"))
+                rows = file.read_row_group(group, columns=list(needed))
+                found = rows.filter(pc.equal(rows.column("exec_id"), exec_id))
+                return out_of_file(found).select(list(columns))
 
             yield read

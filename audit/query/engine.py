@@ -22,6 +22,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def sealed(name: str) -> str:
+    """Give the source of a statement that has the rows of the segment files that the value `name` lists."""
+    files = f"read_parquet({name}, hive_partitioning = false)"
+    # as `columns.out_of_file`
+    return f"(SELECT * REPLACE (coalesce(t_last_ns, t_ns) AS t_last_ns) FROM {files})"  # noqa: S608  # nosec B608
+
+
 class Engine:
     """One engine; thread-safe, each question has a cursor of its own."""
 

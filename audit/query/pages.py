@@ -20,7 +20,7 @@ from audit.columns import SCHEMA
 from audit.cursors import Mark, Position, Snapshot
 from audit.errors import OutOfTimeError
 from audit.filters import RecordFilter
-from audit.query.engine import Engine
+from audit.query.engine import Engine, sealed
 from audit.query.planner import Kind, Plan, Step
 from audit.statement import Conditions
 from audit.tail import Look
@@ -113,7 +113,7 @@ class Scan:
         if following is not None:
             where = where.also(f"t_ns {far} $following", following=following)
         values = [*where.values, ("files", [str(step.path) for step in steps])]
-        statement = self._statement("read_parquet($files, hive_partitioning = false)", where)
+        statement = self._statement(sealed("$files"), where)
         return _plain(self.engine.ask(statement, values, tables={}, seconds=seconds))
 
     def _statement(self, source: str, where: Conditions) -> str:

@@ -22,7 +22,7 @@ from audit.errors import QueryError
 from audit.facts import Kept, grouping
 from audit.filters import MAX_LIMIT, RecordFilter
 from audit.gather import Decoder, Reading
-from audit.query.engine import Engine
+from audit.query.engine import Engine, sealed
 from audit.query.executions import (
     BY_TARGET,
     OF_CONNECTIONS,
@@ -265,7 +265,7 @@ class AuditReader:
         # SECURITY: only column names of ours are put into the text; every value is bound
         parts = [f"SELECT {_COLUMNS} FROM tail"] if ranged else []  # noqa: S608  # nosec B608
         if files:
-            parts.append(f"SELECT {_COLUMNS} FROM read_parquet($files, hive_partitioning = false)")  # noqa: S608  # nosec B608
+            parts.append(f"SELECT {_COLUMNS} FROM {sealed('$files')}")  # noqa: S608  # nosec B608
             values.append(("files", files))
         if not parts:
             return ()
@@ -307,8 +307,7 @@ class AuditReader:
         source, values = f"SELECT {_COLUMNS} FROM tail", list(where.values)  # noqa: S608  # nosec B608
         if files := [*view.plan.of(Kind.RECORDS), *view.plan.of(Kind.REFUSALS)]:
             values.append(("files", files))
-            sealed = "read_parquet($files, hive_partitioning = false)"
-            source = f"SELECT {_COLUMNS} FROM {sealed} UNION ALL {source}"  # noqa: S608  # nosec B608
+            source = f"SELECT {_COLUMNS} FROM {sealed('$files')} UNION ALL {source}"  # noqa: S608  # nosec B608
         statement = around.format(f"SELECT {chosen} FROM ({source}) {where.text} {rest}")  # noqa: S608  # nosec B608
         return self._engine.ask(statement, values, tables={"tail": view.look.table})
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 from audit.columns import REFUSING, WORDS
 from audit.errors import FilterError
 from audit.filters import RecordFilter
-from audit.query.engine import Engine
+from audit.query.engine import Engine, sealed
 from audit.query.planner import MINUTE_NS, Asked, Kind, Plan
 from audit.statement import Conditions, Value, conditions
 from audit.tally import bare
@@ -191,7 +191,7 @@ class Counting:
                     continue
                 low, high = self.plan.window or (0, 0)
                 at = where.also(f"t_ns < {low:d} OR t_ns >= {high:d}") if is_edge and low < high else where
-                parts.append(_from(f"${name}", _OF_RECORDS, at))
+                parts.append(_from(sealed(f"${name}"), _OF_RECORDS, at))
                 values.append((name, list(files)))
         within = conditions(replace(wanted, from_ns=None, to_ns=None), module_ids=self.module_ids)
         for is_edge in (False, True):
@@ -199,7 +199,7 @@ class Counting:
             low, high = self.plan.window or (0, 0)
             at = within.also(f"minute >= {low:d} AND minute < {high:d}") if is_edge else within
             if files:
-                parts.append(_from(f"${name}", _OF_ROLLUPS, at))
+                parts.append(_from(f"read_parquet(${name}, hive_partitioning = false)", _OF_ROLLUPS, at))
                 values.append((name, list(files)))
         return parts, values
 
@@ -216,8 +216,8 @@ _OF_ROLLUPS = (
 )
 
 
-def _from(name: str, columns: str, where: Conditions) -> str:
-    return f"SELECT {columns} FROM read_parquet({name}, hive_partitioning = false) {where.text}"  # noqa: S608  # nosec B608
+def _from(source: str, columns: str, where: Conditions) -> str:
+    return f"SELECT {columns} FROM {source} {where.text}"  # noqa: S608  # nosec B608
 
 
 def _worded(row: dict[str, object]) -> dict[str, int | str | None]:

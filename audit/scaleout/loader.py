@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from audit import canonical
 from audit.catalogue import Catalogue, Segment
-from audit.columns import SCHEMA
+from audit.columns import SCHEMA, out_of_file
 from audit.leaves import LeafKind
 from audit.manifest import File, Manifest
 from audit.scaleout.clickhouse import ClickHouse
@@ -276,7 +276,7 @@ def _slices(content: bytes, segment: str) -> Iterator[pa.Table]:
 
 
 def _with_names(batches: list[pa.RecordBatch], segment: str, day: str) -> pa.Table:
-    table = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks()
+    table = out_of_file(pa.Table.from_batches(batches)).unify_dictionaries().combine_chunks()
     count = table.num_rows
     days = pa.array([day], pa.string()).cast(pa.date32()).take(pa.array([0] * count, pa.int32()))
     names = pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int32()), pa.array([segment]))

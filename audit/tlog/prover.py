@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from audit import canonical
 from audit.canonical import Document, Json
-from audit.columns import SCHEMA
+from audit.columns import SCHEMA, out_of_file
 from audit.identity import ExecutionId
 from audit.tlog.checkpoint import Checkpoint, parse_checkpoint_text
 from audit.tlog.errors import DamageError, UnprovableError
@@ -239,7 +239,7 @@ def _rows(segment: Path, exec_id: str) -> pa.Table:
             read_dictionary=[field.name for field in SCHEMA if pa.types.is_dictionary(field.type)],
             partitioning=None,
         )
-        return found.select(SCHEMA.names)
+        return out_of_file(found.select(SCHEMA.names))
     except FileNotFoundError:
         raise UnprovableError(f"{segment}: the file is gone; a retention may have removed it") from None
     except (pa.ArrowException, KeyError) as err:

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from audit.columns import OPENED, SCHEMA, plain
+from audit.columns import OPENED, SCHEMA, out_of_file, plain
+from audit.query.engine import sealed
 from audit.segment import Written, read_pieces, segment_writer
 from sandbox.monitor.decode import decode
 from tests.records import IN, STORY, call, frame, start
@@ -42,9 +43,25 @@ def test_rows_and_their_times_come_back(tmp_path):
     )
     found = pq.ParquetFile(path).read()
     assert found.column_names == SCHEMA.names
-    assert found.to_pylist() == table(len(STORY)).to_pylist() + table().to_pylist()
+    assert out_of_file(found).to_pylist() == table(len(STORY)).to_pylist() + table().to_pylist()
     times = found.column("t_ns").to_pylist()
     assert (made.t_min_ns, made.t_max_ns) == (min(times), max(times))
+
+
+def test_the_last_time_is_in_the_file_only_where_it_is_another_one(tmp_path):
+    rows = table()
+    last = [one + (at % 2) for at, one in enumerate(rows.column("t_ns").to_pylist())]
+    at = SCHEMA.get_field_index("t_last_ns")
+    rows = rows.set_column(at, SCHEMA.field(at), pa.array(last))
+    path = tmp_path / "x.parquet"
+    with segment_writer(path, Written()) as writer:
+        writer.add(rows)
+    kept = pq.ParquetFile(path).read(["t_last_ns"]).column(0).to_pylist()
+    assert kept == [one if at % 2 else None for at, one in enumerate(last)]
+    again = [read(["t_last_ns"]).column(0).to_pylist() for read in read_pieces(path, OF.exec_id)]
+    assert again == [last]
+    whole = duckdb.execute(f"SELECT t_last_ns FROM {sealed('$one')} ORDER BY seq", {"one": [str(path)]})
+    assert [row[0] for row in whole.fetchall()] == last
 
 
 def test_texts_are_plain_strings_to_other_readers(tmp_path):
