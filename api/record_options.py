@@ -88,6 +88,7 @@ def _added(command: C, options: tuple[Callable[[C], C], ...]) -> C:
 def open_log(audit_dir: Path | None) -> Iterator[AuditReader]:
     """Queries on the log in a folder, or in that of the settings; raises UsageError and ClickException."""
     from api.control import recorded
+    from api.priority import giving_way
     from api.sealing import open_reader, seal_left
     from api.settings import SettingsError, load_settings
     from audit.errors import AuditError, FilterError
@@ -98,6 +99,7 @@ def open_log(audit_dir: Path | None) -> Iterator[AuditReader]:
         with contextlib.suppress(AuditError, OSError):  # a log that can't be written can still be read
             seal_left(root, keys_dir=settings.audit_keys_dir)
         with (
+            giving_way(),
             open_reader(root, keys_dir=settings.audit_keys_dir, backend=settings.audit_backend) as reader,
             recorded(root, _question(), on_failure=_tell) as begun,
         ):

@@ -19,6 +19,7 @@ from typing import TypeVar
 from audit_log_of_record import COMMIT_RECORDS, fill
 from audit_shapes import Piece, Workload
 
+from api.priority import giving_way
 from api.sealing import Sealing, open_reader
 from audit.errors import QueryError
 from audit.filters import RecordFilter
@@ -99,7 +100,7 @@ def _written(root: Path, pieces: list[Piece], rate: float | None) -> float:
 def read(root: Path, pause: float) -> None:
     """Ask for the newest records, and for a page of refusals, until there is a line to read; say how many."""
     count = 0
-    with open_reader(root) as reader:
+    with giving_way(), open_reader(root) as reader:  # as `audit query` does
         while True:
             wanted = RecordFilter(limit=100) if count % 2 else RecordFilter(decision="deny", limit=100)
             with contextlib.suppress(QueryError):
