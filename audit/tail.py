@@ -2,8 +2,8 @@
 
 Sealed rows are read by the package `query`. Nothing is locked on disk: a live writer goes on writing while
 its file is read, and a frame that is not whole yet is not there yet. INVARIANT: each row is given here or
-found in a segment, because the log files are read before the catalogue is asked; a segment that was made of
-one of `Look.sources` is left out by whoever reads both.
+found in a segment, because the log files are read before the catalogue is asked; whoever reads both leaves
+out the segments that are not `Look.is_beside`.
 """
 
 from __future__ import annotations
@@ -75,6 +75,15 @@ class Look:
     table: pa.Table
     sources: frozenset[str]  # names of the files that were read
     live: tuple[tuple[str, int], ...]  # executions without an end, of those that were asked for: last `seq`
+    sealed: frozenset[str] | None  # files whose segments go with these rows; None: of any, none was read
+
+    def is_beside(self, source: str) -> bool:
+        """Say whether a segment that was made of a file belongs beside these rows.
+
+        INVARIANT: not one that was sealed since: what its executions did just before may be in a file of
+        which only the beginning was read.
+        """
+        return source not in self.sources and (self.sealed is None or source in self.sealed)
 
     @property
     def t_max_ns(self) -> int | None:
@@ -111,18 +120,18 @@ class TailReader:
         """Give the rows of the executions that `chosen` accepts; of others nothing is decoded."""
         with self._lock:
             present = self._refresh()
-            sealed = self._catalogue.sealed() if present else frozenset()
+            sealed = self._catalogue.sealed() if present else None
             self._asked += 1
             tables, live = [SCHEMA.empty_table()], []
             for run in list(self._runs.values()):
                 if run.start is None or not chosen(run.start):
                     continue
-                run.forget(sealed)
+                run.forget(sealed or frozenset())
                 tables += self._rows(run, run.start)
                 if run.receipt is None:
                     live.append((run.exec_id, max(run.next_seq - 1, *run.intents, -1)))
             self._trim()
-            return Look(pa.concat_tables(tables), present - sealed, tuple(live))
+            return Look(pa.concat_tables(tables), present - (sealed or frozenset()), tuple(live), sealed)
 
     def known(self) -> tuple[tuple[ExecutionStart, Receipt | None], ...]:
         """Give the executions in files that were not deleted yet, sealed or not."""

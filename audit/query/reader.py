@@ -290,7 +290,7 @@ class AuditReader:
         if mark is not None:
             asked = _behind(asked, mark)
         found = self._catalogue.segments(exec_id=wanted.execution, from_ns=wanted.from_ns, to_ns=wanted.to_ns)
-        sources = [source_of(one) for one in found if one.source_wal not in look.sources]
+        sources = [source_of(one) for one in found if look.is_beside(one.source_wal)]
         return _View(look, plan_of(asked, sources), digests, conditions(wanted, module_ids=digests))
 
     def _digests(self, module: str | None) -> tuple[str, ...]:

@@ -74,8 +74,10 @@ def look(root: Path, reader: AuditReader, *, is_ascending: bool) -> dict[str, in
         assert (row["call"], row["decision"], row["tenant_id"]) == (call, decision, "default")
         assert ending is None or str(row["guest_target"]).endswith(ending)
         assert call != "wasi_snapshot_preview1.fd_read" or row["bytes_in"] == moved
-    for seqs in counts.values():
-        assert seqs == (list(range(len(seqs))) if is_ascending else list(range(len(seqs)))[::-1])
+    for name, seqs in counts.items():
+        whole = list(range(len(seqs))) if is_ascending else list(range(len(seqs)))[::-1]
+        odd = [(at, one) for at, one in enumerate(seqs) if one != whole[at]]
+        assert not odd, f"{name}, {is_ascending=}: {len(odd)} of {len(seqs)} from (place, seq) {odd[0]} on"
     return {name: len(seqs) for name, seqs in counts.items()}
 
 

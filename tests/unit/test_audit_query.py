@@ -367,3 +367,38 @@ def test_executions_are_of_the_tenants_outcomes_and_times_that_are_asked_for(tmp
             writer.rotate()
             recover(tmp_path, decode)
     writer.close()
+
+
+@pytest.mark.parametrize("is_begun", [True, False])
+def test_what_is_sealed_between_two_looks_leaves_no_hole(tmp_path, monkeypatch, is_begun):
+    # the reader has seen the first records; two files with the rest are sealed before it asks for segments
+    writer, of = AuditWriter(tmp_path), start()
+    writer.begin(of)
+
+    def add(first):
+        made, arena = pack(STORY, first_seq=first, t0=of.started_at_ns)
+        made["opener"][made["opener"] >= 0] += first
+        made["aux"][[one.call == "path_rename" for one in STORY]] = -3
+        writer.append(of.exec_id, first_seq=first, records=made.tobytes(), arena=arena)
+        writer.commit()
+
+    if is_begun:
+        add(0)
+    ask, done = Catalogue.segments, []
+
+    def late(self, **about):
+        if not done:
+            done.append(1)
+            for number in (1, 2) if is_begun else (0, 1, 2):
+                add(number * len(STORY))
+                writer.rotate()
+            assert len(recover(tmp_path, decode)) >= 2
+        return ask(self, **about)
+
+    monkeypatch.setattr(Catalogue, "segments", late)
+    with AuditReader(tmp_path, decode) as reader:
+        for count in (len(STORY) if is_begun else 0, 3 * len(STORY)):
+            seqs = [row["seq"] for row in reader.stream(RecordFilter(ascending=True))]
+            assert seqs == list(range(len(seqs)))
+            assert len(seqs) >= count
+    writer.close()
