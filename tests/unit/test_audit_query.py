@@ -384,7 +384,8 @@ def test_what_is_sealed_between_two_looks_leaves_no_hole(tmp_path, monkeypatch, 
 
     if is_begun:
         add(0)
-    ask, done = Catalogue.segments, []
+    ask = Catalogue.segments
+    done: list[int] = []
 
     def late(self, **about):
         if not done:
