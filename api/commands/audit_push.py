@@ -1,7 +1,7 @@
 """`wasmgate audit push`: copies the signed log to S3-compatible storage.
 
-How that is done is `audit/scaleout/pushing.py`. INVARIANT: nothing of the log is changed, and nothing that is
-there is replaced but an older checkpoint.
+How that is done is `audit/scaleout/pushing.py`. INVARIANT: nothing of the log is changed, nothing there is
+replaced but an older checkpoint, and nothing is deleted there unless that is asked for.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ def opened(place: str, endpoint: str | None, region: str | None) -> Objects:
 @audit_dir_option
 @place_options("to")
 @click.option("--check", is_flag=True, help="Compare what is there already, byte for byte.")
+@click.option("--delete-pruned", is_flag=True, help="Delete there what was deleted here, on record.")
 @output_option("table", "json")
 def COMMAND(  # noqa: N802  # as in every command file
     *,
@@ -59,11 +60,13 @@ def COMMAND(  # noqa: N802  # as in every command file
     endpoint: str | None,
     region: str | None,
     check: bool,
+    delete_pruned: bool,
     output: str,
 ) -> None:
     """Copy segments, receipts and the transparency log to S3-compatible storage, as far as it is signed.
 
-    What is there already is not sent again. A bucket with a default retention (Object Lock) keeps each object
+    What is there already is not sent again. Records that retention deleted here stay in the copy, unless
+    --delete-pruned is given. A bucket with a default retention (Object Lock) keeps each object
     from deletion; this command sets none.
     """
     from api.settings import SettingsError, load_settings
@@ -77,13 +80,15 @@ def COMMAND(  # noqa: N802  # as in every command file
         raise click.UsageError(str(err)) from err
     objects = opened(place, endpoint, region)
     try:
-        done = Pusher(Store(root), objects).push(is_full=check)
+        pusher = Pusher(Store(root), objects)
+        done = pusher.push(is_full=check)
+        deleted = pusher.delete_pruned() if delete_pruned else 0
     except (AuditError, OSError) as err:
         raise click.ClickException(str(err)) from err
     if output == "json":
-        write_json({**asdict(done), "place": objects.place.shown})
+        write_json({**asdict(done), "deleted": deleted, "place": objects.place.shown})
         return
     click.echo(
         f"{objects.place.shown}: {done.leaves} leaves; {done.objects} objects sent, {done.size_bytes} bytes,"
-        f" {done.there} were there"
+        f" {done.there} were there" + (f", {deleted} deleted" if delete_pruned else "")
     )

@@ -15,6 +15,7 @@ from audit.errors import FormatError
 from audit.identity import execution_id
 from audit.leaves import LeafKind
 from audit.manifest import File, Manifest, manifest_path
+from audit.pruning import GOING
 
 MANIFEST_BYTES = 64 << 20
 RECEIPT_BYTES = 64 << 20
@@ -80,6 +81,14 @@ class PruneLeaf:
     """A leaf that says of which segments the records were deleted; manifest and hashes stay."""
 
     segments: tuple[str, ...]
+
+    def files(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Give each segment with the files that go with its records; what is no segment is left out."""
+        for segment in self.segments:
+            # SECURITY: a detail of an event is text that anybody may have written
+            if _SEGMENT.match(segment):
+                stem = segment.removesuffix(".parquet")
+                yield segment, tuple(f"{stem}{suffix}" for suffix in GOING)
 
 
 def holding(entry: bytes) -> SegmentLeaf | ReceiptLeaf | PruneLeaf | None:

@@ -140,6 +140,16 @@ class Objects:
             ) as err:
                 raise ConflictError(self.shown(name), "somebody else replaced it meanwhile") from err
 
+    def delete(self, name: str) -> bool:
+        """Delete an object; says whether there was one. StoreError where the storage keeps it."""
+        with self._telling(name):
+            try:
+                self._obstore.head(self._store, _checked(name))
+                self._obstore.delete(self._store, name)
+            except FileNotFoundError:
+                return False
+            return True
+
     def get(self, name: str, *, most: int) -> Held | None:
         """Read an object of at most so many bytes; None if there is none. ConflictError if it is larger."""
         with self._telling(name):

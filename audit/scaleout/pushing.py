@@ -2,7 +2,8 @@
 
 The other way is `pulling.py`. The checkpoint comes last, so a copy that has one is complete up to it, and the
 next push begins there; one that was broken off begins again and finds what is there already. INVARIANT: what
-is sent has the digest that its leaf names, and nothing that is there is replaced but an older checkpoint.
+is sent has the digest that its leaf names; nothing that is there is replaced but an older checkpoint, and
+nothing is deleted but, where that is asked for, what the signed log says was deleted here.
 """
 
 from __future__ import annotations
@@ -90,6 +91,21 @@ class Pusher:
         else:
             self._count.add(None)
         return Pushed(mine.size, self._count.objects, self._count.size_bytes, self._count.there)
+
+    def delete_pruned(self) -> int:
+        """Delete from the copy the records that were deleted here on record; give how many objects went.
+
+        What a hold keeps here stays there too. StoreError, also where the storage refuses (Object Lock).
+        """
+        _, mine = self._own()
+        self._check(mine, mine)
+        leaves = (holding(entry) for entry in self._log.entries(0, mine.size))
+        named = {name: files for one in leaves if isinstance(one, PruneLeaf) for name, files in one.files()}
+        gone = 0
+        for segment, files in sorted(named.items()):
+            if not (self._store.root / segment).exists():
+                gone += sum(self._objects.delete(name) for name in files)
+        return gone
 
     def _own(self) -> tuple[bytes, Checkpoint]:
         path = self._store.tlog / "checkpoint"

@@ -840,8 +840,11 @@ class Audit:
     def read_head(self) -> tuple[int, bytes]:
         """Size and root that the log itself goes by; they are not signed."""
         try:
-            head = loads(self.files.read("tlog/head", 1000).removesuffix(b"\n"))
+            content = self.files.read("tlog/head", 1000)
+            head = loads(content.removesuffix(b"\n"))
             size, root = number(head, "size"), bytes.fromhex(text(head, "root"))
+            if content != dumps({"root": root.hex(), "size": size}) + b"\n":
+                raise Problem("it is not as a log writes it")
         except (Problem, ValueError) as err:
             self.report.add("head", err, file="tlog/head")
             return 0, b""

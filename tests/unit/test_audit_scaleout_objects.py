@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import uuid
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from api.cli import wasmgate
 from audit import canonical
 from audit.canonical import Json
 from audit.errors import FormatError
+from audit.events import ControlEvent
 from audit.filters import RecordFilter
+from audit.pruning import GOING
 from audit.query import AuditReader
 from audit.recovery import recover
 from audit.scaleout.errors import BackendError, ConflictError, StoreError
@@ -252,6 +255,68 @@ def test_a_log_that_was_rolled_back_does_not_replace_a_longer_copy(original, log
         Pusher(Store(tmp_path / "old"), objects).push()
     Puller(Store(tmp_path / "old"), objects).pull()
     assert verified(tmp_path / "old", log) == 0
+
+
+def prune(log, *segments, held=()):
+    """Put it on record that segments are deleted, and delete those that no hold keeps."""
+    writer = AuditWriter(log.folder)
+    writer.record_event(
+        ControlEvent(
+            event_id=str(uuid.uuid4()),
+            at_ns=1_795_000_000_000_000_000,
+            event="prune",
+            actor="test",
+            details={"segments": "\n".join(segments)},
+        )
+    )
+    writer.close()
+    recover(log.folder, decode)
+    log.sign()
+    for path in (log.folder / one for one in segments if one not in held):
+        for suffix in GOING:
+            path.with_suffix(suffix).unlink(missing_ok=True)
+
+
+def test_what_was_deleted_here_is_deleted_there_when_asked_for(log, objects):
+    pusher = Pusher(Store(log.folder), objects)
+    pusher.push()
+    names = sorted(
+        str(path.relative_to(log.folder))
+        for path in log.folder.rglob("*.parquet")
+        if path.name.count(".") == 1
+    )
+    assert len(names) > 1
+    assert pusher.delete_pruned() == 0  # nothing says so
+    prune(log, *names[:2], held=names[1:2])
+    pusher.push()
+    assert any(key.endswith(names[0]) for key in keys())  # a copy keeps what it has
+    assert pusher.delete_pruned() in {2, 3}
+    stem = names[0].removesuffix(".parquet")
+    of_it = {key.rpartition(stem)[2] for key in keys() if stem in key}
+    assert of_it == {".manifest.json", ".chunks"}
+    assert any(key.endswith(names[1]) for key in keys())  # a hold keeps it
+    assert pusher.delete_pruned() == 0
+
+
+@pytest.mark.parametrize("name", ["tlog/checkpoint", "../../other/x.parquet", "exec/a.parquet", ""])
+def test_a_prune_event_deletes_nothing_but_records(log, objects, name):
+    pusher = Pusher(Store(log.folder), objects)
+    prune(log, name, held=[name])
+    pusher.push()
+    before = set(keys())
+    assert pusher.delete_pruned() == 0
+    assert set(keys()) == before
+
+
+def test_an_unsigned_deletion_is_not_followed(log, objects):
+    pusher = Pusher(Store(log.folder), objects)
+    pusher.push()
+    (name, *_) = sorted(str(path.relative_to(log.folder)) for path in log.folder.rglob("*.deny.parquet"))
+    signed = (log.folder / "tlog" / "checkpoint").read_bytes()
+    prune(log, name.replace(".deny.parquet", ".parquet"))
+    (log.folder / "tlog" / "checkpoint").write_bytes(signed)
+    assert pusher.delete_pruned() == 0
+    assert any(key.endswith(name) for key in keys())
 
 
 def test_a_copy_that_another_key_signed_is_refused(log, objects, tmp_path):

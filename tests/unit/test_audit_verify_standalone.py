@@ -452,6 +452,19 @@ def test_a_head_or_checkpoint_with_an_absurd_size_costs_nothing(tmp_path):
         assert verify(str(made.folder), [Key.parse(made.vkey)])[0].result == "FAILED"
 
 
+@pytest.mark.parametrize(
+    "change",
+    [bytes.upper, lambda head: head.removesuffix(b"\n"), lambda head: head + b"\n", lambda head: b" " + head],
+)
+def test_a_head_that_is_written_another_way_was_altered(tmp_path, change):
+    made = small_log(tmp_path)
+    path = made.folder / "tlog/head"
+    assert verify(str(made.folder), [Key.parse(made.vkey)])[0].status == 0
+    path.write_bytes(change(path.read_bytes()).replace(b"SIZE", b"size").replace(b"ROOT", b"root"))
+    report = verify(str(made.folder), [Key.parse(made.vkey)])[0]
+    assert (report.result, {one.file for one in report.findings}) == ("FAILED", {"tlog/head"})
+
+
 def test_text_of_the_log_cannot_drive_a_terminal():
     assert standalone.shown("a\x1b[31m\u202e\x00é") == "a\\x1b[31m\\u202e\\x00é"
 
