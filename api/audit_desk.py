@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, cast
 
-from api.checking_log import Checking
+from api.checking_log import Checks
 from api.exports import ExportJobs
 from api.followers import follower_statuses
 from api.log_status import LogFigures
@@ -94,6 +94,7 @@ class AuditDesk:
         self._figures = LogFigures(settings.audit_dir, settings.audit_disk_bytes)
         self._masks = FileMaskKeys(settings.audit_keys_dir / "mask")
         self._exports: ExportJobs | None = None
+        self.checks = Checks(settings.audit_dir, settings.audit_keys_dir / "signing.vkey")
 
     @property
     def exports(self) -> ExportJobs:
@@ -169,10 +170,6 @@ class AuditDesk:
             evidence=SealedEvidence(self._catalogue, self._settings.audit_dir),
             request=Request(made_by=actor, made_at_ns=time.time_ns()),
         )
-
-    def verify(self) -> Checking:
-        """Begin to verify the whole log; raises VerifierBusyError and UnprovableError."""
-        return Checking(self._settings.audit_dir, self._settings.audit_keys_dir / "signing.vkey")
 
     def candidate(self, tenant: str, value: str) -> str | None:
         """Give what a value is masked as for a tenant; None if nothing of it was ever masked by hash."""

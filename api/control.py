@@ -12,6 +12,7 @@ import hashlib
 import os
 import pwd
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -20,7 +21,7 @@ from audit.errors import AuditError
 from audit.identity import new_uuid
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from audit.canonical import Json
@@ -100,13 +101,14 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class ReadLog:
-    """Puts reads of the log on record."""
+    """Puts reads of the log on record; `hidden` takes out of a question what is not to be repeated."""
 
     record: Callable[[ControlEvent], None]
+    hidden: Callable[[Question], Question]
 
     def done(self, question: Question, *, rows: int, is_complete: bool = True) -> None:
         """Record a read whose answer is ready and has not been given; raises AuditError."""
-        self.record(question.event(rows=rows, complete=int(is_complete)))
+        self.record(self.hidden(question).event(rows=rows, complete=int(is_complete)))
 
     @contextlib.contextmanager
     def going(self, question: Question) -> Iterator[Reading]:
@@ -114,6 +116,7 @@ class ReadLog:
 
         Raises AuditError before anything is given.
         """
+        question = self.hidden(question)
         first = question.event(rows=None, complete=None)
         self.record(first)
         reading = Reading()
@@ -126,16 +129,19 @@ class ReadLog:
 
 @contextlib.contextmanager
 def recorded(
-    root: Path, question: Question, *, on_failure: Callable[[str], None] | None = None
+    root: Path, question: Question, *, keys_dir: Path, on_failure: Callable[[str], None] | None = None
 ) -> Iterator[Reading]:
     """Put a read of the log in `root` by this process on record, as `ReadLog.going`.
 
-    With `on_failure` a log that cannot be written, as a copy on a read-only disk, is read all the same, and
-    it hears why that is not on record. Raises AuditError.
+    `keys_dir` holds the keys of the log. With `on_failure` a log that cannot be written, as a copy on a
+    read-only disk, is read all the same, and it hears why that is not on record. Raises AuditError.
     """
+    from api.hidden_values import HiddenValues
+
     with contextlib.ExitStack() as stack:
         try:
-            reads = ReadLog(stack.enter_context(brief_record(root)))
+            hidden = HiddenValues(keys_dir / "mask").out_of
+            reads = ReadLog(stack.enter_context(brief_record(root)), hidden)
             reading = stack.enter_context(reads.going(question))
         except (AuditError, OSError) as err:
             if on_failure is None:
@@ -158,6 +164,9 @@ def brief_record(root: Path) -> Iterator[Callable[[ControlEvent], None]]:
 
 
 def _plain(value: object) -> Json:
+    if isinstance(value, Mapping):
+        inner = cast("Mapping[str, object]", value)
+        return {str(name): _plain(each) for name, each in inner.items() if each is not None}
     if isinstance(value, list | tuple):
         return [str(each) for each in cast("Sequence[object]", value)]
     # JSON of RFC 8785 has no larger numbers than a double is exact for; as text a time stays what it is

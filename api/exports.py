@@ -1,7 +1,8 @@
 """Exports of the audit log that are made in the background and fetched when they are ready.
 
 What an export is, and its manifest, is `audit/export`; who may have one is decided where it is asked for.
-INVARIANT: an export that is shown as done is whole and has its manifest; what a crash left is never shown.
+INVARIANT: an export that is shown as done is whole and has its manifest, what a crash left is never shown,
+and no key keeps another from having one made.
 """
 
 from __future__ import annotations
@@ -21,11 +22,17 @@ from audit.identity import execution_id, new_uuid
 from audit.store import make_directory, publish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 MAX_KEPT = 100
 """Exports that are kept, done or not; the oldest that is over makes room for a new one."""
+
+MAX_KEPT_OF_ONE = 25
+MAX_GOING_OF_ONE = 5
+"""Of one key: exports that are kept, and those of them that are not over."""
+
+_AT_ONCE = 2  # written at the same time, each for another key
 
 _LOG = logger("exports")
 _FILE, _MANIFEST, _JOB = "export.bin", "manifest.json", "job.json"
@@ -41,7 +48,7 @@ class ExportState(StrEnum):
 
 
 class TooManyExportsError(Exception):
-    """As many exports as are kept are going on."""
+    """As many exports are going on as may."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +74,13 @@ class Written:
     manifest: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class _Job:
+    wanted: Export
+    folder: Path
+    write: Callable[[IO[bytes]], Written]
+
+
 class ExportJobs:
     """The exports of one service; thread-safe."""
 
@@ -74,7 +88,10 @@ class ExportJobs:
         """Keep them in a private folder; what was not done when the service ended is removed."""
         self._folder = folder
         self._lock = threading.Lock()
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix="wasmgate-export")
+        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="wasmgate-export")
+        self._waiting: list[_Job] = []
+        self._writing_for: set[str] = set()  # owners
+        self._is_closed = False
         make_directory(folder)
         self._known: dict[str, Export] = {}
         for path in sorted(folder.iterdir()):
@@ -84,17 +101,26 @@ class ExportJobs:
             else:
                 self._known[found.export_id] = found
 
-    def start(self, wanted: Export, write: Callable[[IO[bytes]], Written]) -> Export:
-        """Begin one; `write` is called in a thread of its own, one after the other.
+    def start(
+        self,
+        wanted: Export,
+        write: Callable[[IO[bytes]], Written],
+        *,
+        before: Callable[[], None] = lambda: None,
+    ) -> Export:
+        """Begin one; `write` is called in another thread, for one key one after the other.
 
-        Raises TooManyExportsError and AuditError.
+        `before` is called when there is room for it, and nothing is begun if it fails. Raises
+        TooManyExportsError and AuditError.
         """
+        folder = self._folder / wanted.export_id
         with self._lock:
             self._make_room(wanted.owner)
+            before()
+            make_directory(folder)
             self._known[wanted.export_id] = wanted
-        folder = self._folder / wanted.export_id
-        make_directory(folder)
-        self._threads.submit(self._work, wanted, folder, write)
+            self._waiting.append(_Job(wanted, folder, write))
+            self._go_on()
         return wanted
 
     def get(self, export_id: str, *, owner: str) -> Export | None:
@@ -116,34 +142,64 @@ class ExportJobs:
         return (self._folder / export.export_id / _MANIFEST).read_bytes()
 
     def close(self) -> None:
-        """Begin no more, and wait for the one that is being written."""
+        """Begin no more, and wait for those that are being written."""
+        with self._lock:
+            self._is_closed = True
+            self._waiting.clear()
         self._threads.shutdown(wait=True, cancel_futures=True)
 
     def _make_room(self, owner: str) -> None:
-        if len(self._known) < MAX_KEPT:
-            return
-        over = [export for export in self._known.values() if export.state is not ExportState.RUNNING]
+        if self._is_closed:
+            raise TooManyExportsError("the service is ending")
+        own = [export for export in self._known.values() if export.owner == owner]
+        going = [export for export in own if export.state is ExportState.RUNNING]
+        if len(going) >= MAX_GOING_OF_ONE:
+            raise TooManyExportsError(f"this key has {len(going)} exports going on, and may have no more")
+        # those of who asks go first: nobody asks so often that the exports of others are gone
+        if len(own) >= MAX_KEPT_OF_ONE:
+            self._remove_oldest(own)
+        elif len(self._known) >= MAX_KEPT:
+            self._remove_oldest(own if len(own) > len(going) else tuple(self._known.values()))
+
+    def _remove_oldest(self, known: Sequence[Export]) -> None:
+        over = [export for export in known if export.state is not ExportState.RUNNING]
         if not over:
             raise TooManyExportsError(f"{MAX_KEPT} exports are going on")
-        # those of who asks go first: nobody asks so often that the exports of others are gone
-        own = [export for export in over if export.owner == owner]
-        oldest = min(own or over, key=lambda export: (export.asked_at_ns, export.export_id))
+        oldest = min(over, key=lambda export: (export.asked_at_ns, export.export_id))
         del self._known[oldest.export_id]
         shutil.rmtree(self._folder / oldest.export_id, ignore_errors=True)
 
-    def _work(self, wanted: Export, folder: Path, write: Callable[[IO[bytes]], Written]) -> None:
-        try:
-            with (folder / _FILE).open("xb") as out:
-                written = write(out)
-                size = out.tell()
-            publish(folder / _MANIFEST, written.manifest)
-            done = replace(wanted, state=ExportState.DONE, rows=written.rows, size_bytes=size)
-            publish(folder / _JOB, json.dumps(asdict(done)).encode())
-        except Exception as err:  # noqa: BLE001  # whatever it is, who waits for it hears that it is over
-            shutil.rmtree(folder, ignore_errors=True)
-            _LOG.error("export failed", export=wanted.export_id, exc_info=err)
-            done = replace(wanted, state=ExportState.FAILED, problem=type(err).__name__)
-        self._known[wanted.export_id] = done
+    def _go_on(self) -> None:
+        """Begin what may begin; the lock is held."""
+        for job in tuple(self._waiting):
+            owner = job.wanted.owner
+            if len(self._writing_for) < _AT_ONCE and owner not in self._writing_for:
+                self._waiting.remove(job)
+                self._writing_for.add(owner)
+                self._threads.submit(self._work, job)
+
+    def _work(self, job: _Job) -> None:
+        done = _written(job)
+        with self._lock:
+            self._known[done.export_id] = done
+            self._writing_for.discard(done.owner)
+            self._go_on()
+
+
+def _written(job: _Job) -> Export:
+    wanted, folder = job.wanted, job.folder
+    try:
+        with (folder / _FILE).open("xb") as out:
+            written = job.write(out)
+            size = out.tell()
+        publish(folder / _MANIFEST, written.manifest)
+        done = replace(wanted, state=ExportState.DONE, rows=written.rows, size_bytes=size)
+        publish(folder / _JOB, json.dumps(asdict(done)).encode())
+    except Exception as err:  # noqa: BLE001  # whatever it is, who waits for it hears that it is over
+        shutil.rmtree(folder, ignore_errors=True)
+        _LOG.error("export failed", export=wanted.export_id, exc_info=err)
+        return replace(wanted, state=ExportState.FAILED, problem=type(err).__name__)
+    return done
 
 
 def new_export(*, owner: str, form: str, media_type: str) -> Export:

@@ -1,18 +1,20 @@
 """What a policy is learned from, read from the log and from files.
 
 What is learned is decided in `policy/learn/`; here is only gathered. INVARIANT: an execution that the log
-does not know, that still runs, or that left no records is an error, never an empty lesson.
+does not know, that still runs, or that left no records is an error, never an empty lesson; and that the log
+is read is on record before anything is told of it, where the log can be written.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from api.control import Question, Reading, recorded
 from api.evidence import facts_of
 from api.loading import UnreadableError, load_bundle, read_policy
 from api.sealing import open_reader
@@ -43,17 +45,25 @@ class Lesson:
 
 
 @contextmanager
-def opened_log(audit_dir: Path | None) -> Iterator[AuditReader]:
-    """Open the log of the settings, or the one in `audit_dir`; raises QueryError and UnreadableError.
+def opened_log(
+    audit_dir: Path | None, question: Question, *, on_failure: Callable[[str], None]
+) -> Iterator[tuple[AuditReader, Reading]]:
+    """Open the log of the settings, or the one in `audit_dir`, for a read that is on record as `question`.
 
-    Nothing is sealed first: what is not sealed still says what was mounted where.
+    Nothing is sealed first: what is not sealed still says what was mounted where. `on_failure` hears why a
+    read is not on record. Raises QueryError and UnreadableError.
     """
     try:
-        root = load_settings(audit_dir=audit_dir).audit_dir
+        settings = load_settings(audit_dir=audit_dir)
     except SettingsError as err:
         raise UnreadableError("settings", ", ".join(err.faults), "not usable") from err
-    with open_reader(root) as reader:
-        yield reader
+    root, keys_dir = settings.audit_dir, settings.audit_keys_dir
+    with (
+        open_reader(root) as reader,
+        recorded(root, question, keys_dir=keys_dir, on_failure=on_failure) as reading,
+    ):
+        yield reader, reading
+        reading.is_complete = True
 
 
 def gather(lesson: Lesson, reader: AuditReader) -> Material:

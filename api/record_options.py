@@ -38,7 +38,7 @@ _TIMES = (
 )
 _SUBJECTS = (
     click.option("--tenant", metavar="T", help="Of this tenant."),
-    click.option("--policy", metavar="D", help="Of runs under the policy with this digest."),
+    click.option("--policy", metavar="P", help="Of runs under a policy, by digest or name."),
 )
 _CALLS = (
     click.option("--call", metavar="GLOB", help="Of these calls, as `path_*`."),
@@ -101,7 +101,9 @@ def open_log(audit_dir: Path | None) -> Iterator[AuditReader]:
         with (
             giving_way(),
             open_reader(root, keys_dir=settings.audit_keys_dir, backend=settings.audit_backend) as reader,
-            recorded(root, _question(), on_failure=_tell) as begun,
+            recorded(
+                root, question_here(), keys_dir=settings.audit_keys_dir, on_failure=not_recorded
+            ) as begun,
         ):
             click.get_current_context().meta[_READING] = begun
             yield reader
@@ -119,8 +121,8 @@ def reading() -> Reading:
     return cast("Reading", click.get_current_context().meta.get(_READING) or Uncounted())
 
 
-def _question() -> Question:
-    """What is asked, as the command line says it."""
+def question_here() -> Question:
+    """What the command that goes on asks, as the command line says it."""
     from api.control import Question, local_actor
 
     asked = click.get_current_context()
@@ -128,12 +130,14 @@ def _question() -> Question:
     return Question(local_actor(), asked.command_path, "*", dict(asked.params), word)
 
 
-def _tell(problem: str) -> None:
+def not_recorded(problem: str) -> None:
+    """Say on standard error why a read that is answered all the same is not on record."""
     click.echo(f"this read is not on record: {problem}", err=True)
 
 
 def filter_of(wanted: Mapping[str, object]) -> RecordFilter:
     """What the options say; raises FilterError."""
+    from api.periods import check_range
     from audit.filters import RecordFilter, time_filter
 
     given = {name: value for name, value in wanted.items() if value is not None}
@@ -143,4 +147,5 @@ def filter_of(wanted: Mapping[str, object]) -> RecordFilter:
     for name, field in (("class_", "class_uid"), ("min_duration", "min_duration_ns")):
         if name in given:
             given[field] = given.pop(name)
+    check_range(cast("int | None", given.get("from_ns")), cast("int | None", given.get("to_ns")))
     return RecordFilter(**given)  # type: ignore[arg-type]  # the options have the types of its fields

@@ -117,6 +117,8 @@ def stats(*, audit_dir: Path | None, output: str, **wanted: object) -> None:
 @click.argument("execution")
 def show(*, audit_dir: Path | None, output: str, execution: str) -> int:
     """Show one execution: its receipt, and a timeline of its calls by kind."""
+    from api.gone import gone_of
+    from api.settings import load_settings
     from api.showing import render_execution
     from api.terminal import Paint
     from api.timeline import MAX_ROWS, timeline
@@ -128,16 +130,27 @@ def show(*, audit_dir: Path | None, output: str, execution: str) -> int:
         if found is None:
             click.echo(f"no execution {execution} in this log", err=True)
             return _UNKNOWN
+        gone = gone_of(load_settings(audit_dir=audit_dir).audit_dir, execution)
         picture = timeline(reader.stream(wanted, limit=MAX_ROWS + 1))
         if output == "json":
             receipt = None if found.receipt is None else json.loads(found.receipt.to_json())
-            write_json({"execution_id": execution, "receipt": receipt, "timeline": picture.as_json()})
+            deleted = [each.as_json() for each in gone]
+            write_json(
+                {
+                    "execution_id": execution,
+                    "receipt": receipt,
+                    "timeline": picture.as_json(),
+                    "deleted": deleted,
+                }
+            )
         else:
             encoding = (sys.stdout.encoding or "").lower()
             text = render_execution(
                 found, picture, paint=Paint(sys.stdout), is_unicode=encoding.startswith("utf")
             )
             click.echo(text, nl=False)
+            for each in gone:
+                click.echo(each.sentence(), err=True)
     return 0
 
 

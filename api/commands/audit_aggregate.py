@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     "metrics",
     metavar="M",
     multiple=True,
-    help="Give this, as `p95`; else `count`.",
+    help="Give this, as `p95_duration`; else `count`.",
 )
 @click.option(
     "--limit", metavar="N", type=click.IntRange(1, 10_000), default=1_000, help="At most so many groups."

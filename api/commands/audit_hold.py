@@ -56,6 +56,10 @@ def add(
     from audit.holds import Scope
 
     with opened(audit_dir) as retaining:
+        named = [each for each in (tenant, execution, module) if each is not None]
+        if len(named) != 1:
+            found = "none of them" if not named else "more than one"
+            raise click.UsageError(f"expected one of --tenant, --exec and --module, found {found}")
         scope = Scope(
             tenant=tenant,
             execution=execution,

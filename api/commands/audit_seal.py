@@ -35,12 +35,15 @@ def COMMAND(*, audit_dir: Path | None, output: str) -> None:  # noqa: N802  # as
         if not (settings.audit_dir / "wal").is_dir():
             raise click.ClickException(f"{settings.audit_dir} holds no audit log")
         done = seal_left(settings.audit_dir, keys_dir=settings.audit_keys_dir)
-        signed = sign_once(settings)
     except SettingsError as err:
         raise click.UsageError(str(err)) from err
     except AuditError as err:
         raise click.ClickException(str(err)) from err
     rows = sum(one.rows for one in done)
+    try:
+        signed = sign_once(settings)
+    except AuditError as err:
+        raise click.ClickException(f"sealed {rows} rows; not signed: {err}") from err
     if signed.problem is not None:
         raise click.ClickException(f"sealed {rows} rows; not signed: {signed.problem}")
     if output == "json":

@@ -58,3 +58,7 @@ def COMMAND(*, audit_dir: Path | None, output: str) -> None:  # noqa: N802  # as
     click.echo(render_table(rows), nl=False)
     for problem in found.problems:
         click.echo(problem, err=True)
+    unsigned = found.tree_size - (found.checkpoint_size or 0)
+    if unsigned > 0:
+        says = f"{unsigned} leaves are not signed yet: commands that read the log put that on record as well"
+        click.echo(f"{says}; `wasmgate audit seal` signs them, and a running service by itself", err=True)

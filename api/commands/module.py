@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from api.library_options import library_options
+from api.record_options import not_recorded, question_here
 from api.tables import cell, output_option, render_table, write_json
 
 if TYPE_CHECKING:
@@ -136,8 +137,9 @@ class _Beside:
         from audit.errors import AuditError
 
         try:
-            with opened_log(self.audit_dir) as reader:
-                return unused_by_runs(self._studied(found), found.digest, reader)
+            with opened_log(self.audit_dir, question_here(), on_failure=not_recorded) as (reader, reading):
+                unused, reading.rows = unused_by_runs(self._studied(found), found.digest, reader)
+                return unused, reading.rows
         except (AuditError, UnreadableError) as err:
             raise click.ClickException(str(err)) from err
 

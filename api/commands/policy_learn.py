@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from api.library_options import library_options
+from api.record_options import not_recorded, question_here
 from api.tables import output_option, write_json
 
 if TYPE_CHECKING:
@@ -63,8 +64,9 @@ def COMMAND(  # noqa: N802  # the name that every command file gives its command
         executions=executions + more, start=policy, boundaries=boundary, library=library, tenant=tenant
     )
     try:
-        with opened_log(audit_dir) as reader:
+        with opened_log(audit_dir, question_here(), on_failure=not_recorded) as (reader, reading):
             material = gather(lesson, reader)
+            reading.rows = sum(len(run.facts) for run in material.runs)
         draft = learn(material)
         if target is not None:
             _write(target, draft.text)

@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from api.control import ReadLog
+from api.hidden_values import HiddenValues
 from api.http import (
     audit,
     audit_executions,
@@ -118,7 +119,8 @@ def build_app(
             "auto_configure": False,
         },
     )
-    app.state.gateway = Gateway(service, runs, access or load_access(), ReadLog(service.record_event), keys)
+    reads = ReadLog(service.record_event, HiddenValues(service.settings.audit_keys_dir / "mask").out_of)
+    app.state.gateway = Gateway(service, runs, access or load_access(), reads, keys)
     for router in _ROUTERS:
         app.include_router(router)
     upload = BodyLimit(service.settings.max_upload_bytes, UPLOAD_S)

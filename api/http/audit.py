@@ -16,16 +16,18 @@ from api.control import Question
 from api.http import audit_examples, examples
 from api.http.access import Asker, Asking
 from api.http.answers import JSON, NDJSON, answer, lines, plain_answer, plain_json
-from api.http.audit_models import AggregateRequest, EventFilter, EventsQuery, ExportFilter
+from api.http.audit_models import AggregateRequest, ControlQuery, EventFilter, EventsQuery, ExportFilter
 from api.http.audit_views import EventsView, GroupsView
 from api.http.bodies import read_model
 from api.http.gateway import Gateway, Within
 from api.http.models import StatsQuery
 from api.http.openapi import body, shown
-from api.http.problems import problems
+from api.http.problems import Fault, Problem, problems
 from api.http.streams import STREAMS, stream_of, streamed
 from api.http.views import StatsView
+from api.periods import check_range
 from api.rows import plain_row
+from audit.errors import FilterError
 from audit.filters import DEFAULT_LIMIT, RecordFilter, time_filter
 from audit.query import Aggregation
 from audit.tlog.log import TransparencyLog
@@ -65,7 +67,7 @@ _STREAMS = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in
     summary="Query events",
     response_model=EventsView,
     responses={
-        **problems("bad-filter"),
+        **problems("bad-filter", "too-many-pages", "too-many-streams"),
         200: {**EVENTS, "content": {**EVENTS["content"], **_STREAMS}},
     },
 )
@@ -90,7 +92,8 @@ def list_events(
     if form is not None:
         asking.need("export")
         return streamed(within, asking, wanted, form=form, asked=_given(query))
-    found = within.service.records(wanted)
+    with within.turns.pages.take(asking.key.mark):
+        found = within.service.records(wanted)
     within.reads.done(
         Question(asking.actor, "list_events", asking.scope_text, _given(query)),
         rows=len(found.rows),
@@ -104,11 +107,12 @@ def list_events(
     operation_id="get_stats",
     summary="Count events",
     response_model=StatsView,
-    responses={**problems("bad-filter"), 200: shown("Totals.", examples.STATS)},
+    responses={**problems("bad-filter", "too-many-questions"), 200: shown("Totals.", examples.STATS)},
 )
 def get_stats(within: Within, asking: Asking, query: Annotated[EventFilter, Query()]) -> Response:
     """Totals over the events that the filters name."""
-    found = within.service.stats(filter_of(query, asking))
+    with within.turns.questions.take(asking.key.mark):
+        found = within.service.stats(filter_of(query, asking))
     question = Question(asking.actor, "get_stats", asking.scope_text, _given(query))
     within.reads.done(question, rows=min(found.records, _MOST))
     return answer(
@@ -132,7 +136,7 @@ def get_stats(within: Within, asking: Asking, query: Annotated[EventFilter, Quer
     summary="Count events by groups",
     response_model=GroupsView,
     responses={
-        **problems("bad-filter", "unsupported-type"),
+        **problems("bad-filter", "unsupported-type", "too-many-questions"),
         200: shown("Groups, those with the largest first metric first.", audit_examples.AGGREGATE),
     },
     openapi_extra=body(
@@ -153,7 +157,8 @@ def _aggregate(within: Gateway, asking: Asker, wanted: AggregateRequest) -> Resp
         wanted=filter_of(wanted.filter, asking),
         limit=wanted.limit,
     )
-    found = within.service.audit.aggregate(of)
+    with within.turns.questions.take(asking.key.mark):
+        found = within.service.audit.aggregate(of)
     given = wanted.model_dump(by_alias=True, exclude_none=True)
     within.reads.done(
         Question(asking.actor, "aggregate_events", asking.scope_text, given), rows=len(found.rows)
@@ -170,7 +175,8 @@ def filter_of(
     is_ascending: bool | None = None,
     fields: tuple[str, ...] | None = None,
 ) -> RecordFilter:
-    """Give the filter that a query means, no further than the asker reaches; raises FilterError."""
+    """Give the filter that a query means, within the reach of the asker; raises FilterError and Problem."""
+    from_ns, to_ns = period(query)
     return RecordFilter(
         execution=query.execution,
         module=query.module,
@@ -186,8 +192,8 @@ def filter_of(
         path_glob=query.path_glob,
         addr=query.addr,
         port=query.port,
-        from_ns=None if query.from_ is None else time_filter("from", query.from_),
-        to_ns=None if query.to is None else time_filter("to", query.to),
+        from_ns=from_ns,
+        to_ns=to_ns,
         min_bytes=query.min_bytes,
         min_duration_ns=query.min_duration,
         q=query.q,
@@ -197,6 +203,18 @@ def filter_of(
         cursor=cursor,
         ascending=is_ascending,
     )
+
+
+def period(query: EventFilter | ExportFilter | ControlQuery) -> tuple[int | None, int | None]:
+    """Give from when to when a query is about, ns; raises FilterError, and Problem if `to` is before."""
+    from_ns = None if query.from_ is None else time_filter("from", query.from_)
+    to_ns = None if query.to is None else time_filter("to", query.to)
+    try:
+        check_range(from_ns, to_ns)
+    except FilterError as err:
+        fault = Fault(message=str(err), field=err.field, expected=err.expected, found=err.found)
+        raise Problem("invalid", errors=[fault]) from err
+    return from_ns, to_ns
 
 
 def page(request: Request, within: Gateway, found: Page) -> Response:

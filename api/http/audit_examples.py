@@ -111,6 +111,7 @@ VERIFY_LINES = [
     {"kind": "progress", "checked": {"entries": 8, "segments": 1}},
     {
         "kind": "result",
+        "checked_at": "2026-11-22T18:14:40.000000000Z",
         "result": "verified",
         "status": 0,
         "findings": [],

@@ -68,12 +68,16 @@ def list_audit_executions(
     operation_id="get_audit_execution",
     summary="Read the receipt and the totals of an execution",
     response_model=AuditExecutionTotalsView,
-    responses={**problems("not-found"), 200: shown("The execution.", examples.EXECUTION)},
+    responses={
+        **problems("not-found", "too-many-questions"),
+        200: shown("The execution.", examples.EXECUTION),
+    },
 )
 def get_audit_execution(execution_id: ExecutionId, within: Within, asking: Asking) -> Response:
     """The receipt once it is over, totals as they are counted in the log, and the receipt's leaf."""
     found = known_execution(within, asking, execution_id)
-    totals = within.service.stats(RecordFilter(execution=execution_id, tenants=asking.tenants))
+    with within.turns.questions.take(asking.key.mark):
+        totals = within.service.stats(RecordFilter(execution=execution_id, tenants=asking.tenants))
     view = AuditExecutionTotalsView(
         **dict(_view(within, found)),
         totals=TotalsView(
@@ -92,7 +96,7 @@ def get_audit_execution(execution_id: ExecutionId, within: Within, asking: Askin
     operation_id="list_execution_events",
     summary="Read the events of an execution",
     response_model=EventsView,
-    responses={**problems("not-found", "bad-filter"), 200: EVENTS},
+    responses={**problems("not-found", "bad-filter", "too-many-pages"), 200: EVENTS},
 )
 def list_execution_events(
     request: Request,
@@ -113,7 +117,8 @@ def list_execution_events(
         ascending=True,
         tenants=asking.tenants,
     )
-    found = within.service.records(wanted)
+    with within.turns.pages.take(asking.key.mark):
+        found = within.service.records(wanted)
     given = {"execution": execution_id, **query.model_dump(exclude_none=True)}
     question = Question(asking.actor, "list_execution_events", asking.scope_text, given)
     within.reads.done(question, rows=len(found.rows), is_complete=found.is_complete)
@@ -125,12 +130,16 @@ def list_execution_events(
     operation_id="list_execution_files",
     summary="List the files that an execution touched",
     response_model=TargetsView,
-    responses={**problems("not-found"), 200: shown("Files with counts.", examples.FILES)},
+    responses={
+        **problems("not-found", "too-many-questions"),
+        200: shown("Files with counts.", examples.FILES),
+    },
 )
 def list_execution_files(execution_id: ExecutionId, within: Within, asking: Asking) -> Response:
     """Distinct paths with counts by decision, bytes, and the first and last time."""
     known_execution(within, asking, execution_id)
-    rows = within.service.audit.files(execution_id)
+    with within.turns.questions.take(asking.key.mark):
+        rows = within.service.audit.files(execution_id)
     _record(within, asking, "list_execution_files", execution_id, rows=len(rows))
     return plain_answer({"rows": rows})
 
@@ -140,12 +149,16 @@ def list_execution_files(execution_id: ExecutionId, within: Within, asking: Aski
     operation_id="list_execution_connections",
     summary="List whom an execution talked to",
     response_model=TargetsView,
-    responses={**problems("not-found"), 200: shown("Addresses and names with counts.", examples.CONNECTIONS)},
+    responses={
+        **problems("not-found", "too-many-questions"),
+        200: shown("Addresses and names with counts.", examples.CONNECTIONS),
+    },
 )
 def list_execution_connections(execution_id: ExecutionId, within: Within, asking: Asking) -> Response:
     """Distinct addresses and names with counts by decision, bytes, and the first and last time."""
     known_execution(within, asking, execution_id)
-    rows = within.service.audit.connections(execution_id)
+    with within.turns.questions.take(asking.key.mark):
+        rows = within.service.audit.connections(execution_id)
     _record(within, asking, "list_execution_connections", execution_id, rows=len(rows))
     return plain_answer({"rows": rows})
 

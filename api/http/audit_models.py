@@ -183,8 +183,8 @@ class AggregateRequest(Edge):
     )
     metrics: Annotated[tuple[Word, ...], Field(min_length=1, max_length=10)] = Field(
         default=("count",),
-        description="`count`, `bytes_in`, `bytes_out`, `max`, `p50`, `p95` (nanoseconds), `executions`,"
-        " `targets`, `first`, `last`.",
+        description="`count`, `bytes_in`, `bytes_out`, `max_duration`, `p50_duration`, `p95_duration`"
+        " (nanoseconds), `executions`, `targets`, `first`, `last`.",
     )
     limit: Annotated[int, Field(ge=1, le=10_000, description="Groups in the answer.")] = 1_000
     filter: ExportFilter = ExportFilter()

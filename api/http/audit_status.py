@@ -14,6 +14,7 @@ from api.control import Question
 from api.http import audit_examples as examples
 from api.http.access import Asking
 from api.http.answers import answer
+from api.http.audit import period
 from api.http.audit_models import ControlQuery
 from api.http.audit_views import (
     CheckpointView,
@@ -26,7 +27,7 @@ from api.http.audit_views import (
 from api.http.gateway import Within
 from api.http.openapi import shown
 from api.http.problems import problems
-from audit.filters import RecordFilter, time_filter
+from audit.filters import RecordFilter
 from audit.times import to_rfc3339
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"])
@@ -73,21 +74,23 @@ def get_status(within: Within) -> Response:
     operation_id="list_control_events",
     summary="List control-plane events",
     response_model=ControlEventsView,
-    responses={**problems("bad-filter"), 200: shown("Events, newest first.", examples.CONTROL)},
+    responses={
+        **problems("bad-filter", "too-many-pages"),
+        200: shown("Events, newest first.", examples.CONTROL),
+    },
 )
 def list_control_events(within: Within, asking: Asking, query: Annotated[ControlQuery, Query()]) -> Response:
     """Who read the log, who changed policies and keys, and when recording began and ended; newest first."""
-    times = RecordFilter(  # which refuses times that no number of the log can hold
-        from_ns=None if query.from_ is None else time_filter("from", query.from_),
-        to_ns=None if query.to is None else time_filter("to", query.to),
-    )
-    found = within.service.desk.control_events(
-        kind=query.event,
-        tenants=asking.tenants,
-        from_ns=times.from_ns,
-        to_ns=times.to_ns,
-        limit=query.limit + 1,
-    )
+    from_ns, to_ns = period(query)
+    times = RecordFilter(from_ns=from_ns, to_ns=to_ns)  # refuses times that no number of the log can hold
+    with within.turns.pages.take(asking.key.mark):
+        found = within.service.desk.control_events(
+            kind=query.event,
+            tenants=asking.tenants,
+            from_ns=times.from_ns,
+            to_ns=times.to_ns,
+            limit=query.limit + 1,
+        )
     kept = found[: query.limit]
     given = query.model_dump(by_alias=True, exclude_none=True)
     within.reads.done(Question(asking.actor, "list_control_events", asking.scope_text, given), rows=len(kept))

@@ -119,18 +119,18 @@ def _start(within: Gateway, asking: Asker, request: ExportRequest) -> Export:
     export = new_export(owner=asking.key.mark, form=request.form, media_type=BYTES)
     given = request.filter.model_dump(by_alias=True, exclude_none=True)
     asked = {**given, "form": request.form, "export": export.export_id}
-    question = Question(asking.actor, "post_export", asking.scope_text, asked, "export")
+    question = within.reads.hidden(Question(asking.actor, "post_export", asking.scope_text, asked, "export"))
     first = question.event(rows=None, complete=None)
-    within.reads.record(first)
 
     def write(out: IO[bytes]) -> Written:
+        """Write it; that it is made is on record afterwards."""
         made = within.service.desk.export(wanted, form=request.form, out=out, actor=asking.actor)
         # on record before anybody can fetch it
         within.reads.record(question.event(of=first.event_id, **told(made)))
         return Written(made.rows, made.to_json())
 
     try:
-        return within.service.desk.exports.start(export, write)
+        return within.service.desk.exports.start(export, write, before=lambda: within.reads.record(first))
     except TooManyExportsError as err:
         raise Problem("too-many-exports", str(err), headers={"Retry-After": "60"}) from err
 

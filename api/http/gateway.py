@@ -1,6 +1,7 @@
 """What the routers work with, and how a route gets at it.
 
-It is made in `app.py`. INVARIANT: nothing here is kept between requests but what `service` and `runs` keep.
+It is made in `app.py`. INVARIANT: nothing here is kept between requests but what `service`, `runs` and
+`turns` keep.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from fastapi import Depends, Request
 from api.control import ReadLog
 from api.http.guard import Keys
 from api.http.runs import Runs
+from api.http.turns import AllTurns
 from api.service import Service
 from policy.access import Access
 
@@ -27,6 +29,7 @@ class Gateway:
     access: Access  # what roles may do
     reads: ReadLog
     keys: Keys
+    turns: AllTurns = field(default_factory=AllTurns)
     uploading: threading.Lock = field(default_factory=threading.Lock)  # one upload at a time is in memory
 
 

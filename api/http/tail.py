@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, cast
@@ -27,7 +26,7 @@ from api.http.audit_models import TailQuery
 from api.http.gateway import Gateway, Within
 from api.http.guard import KEY
 from api.http.keys import Key
-from api.http.problems import Problem, problems
+from api.http.problems import problems
 from api.rows import plain_row
 from audit.errors import AuditError
 from audit.filters import RecordFilter
@@ -39,12 +38,10 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from api.control import Reading
+    from api.http.turns import Turn
     from audit.query import Polled
 
 router = APIRouter(prefix="/v1/audit", tags=["audit"])
-
-MAX_TAILS = 16
-"""Callers who may follow at the same time: each asks the log again and again."""
 
 POLL_S = 0.03
 BATCH = 1_000
@@ -55,7 +52,6 @@ SEND_S = 30.0
 """How long a caller may take nothing before the connection is closed; `Last-Event-ID` goes on."""
 
 _EVENTS = "text/event-stream"
-_slots = threading.BoundedSemaphore(MAX_TAILS)
 
 
 @router.get(
@@ -85,21 +81,20 @@ async def tail_events(
         tenants=asking.tenants,
         limit=BATCH,
     )
-    follower, asked = within.service.follower, request.headers.get("last-event-id")
-    begin = follower.start if query.from_ == "start" else follower.now
-    position = str(asked or await run_in_threadpool(begin))
-    first = await run_in_threadpool(follower.poll, position, wanted, limit=BATCH)  # refuses a wrong position
-    if not _slots.acquire(blocking=False):
-        raise Problem("too-many-tails", f"{MAX_TAILS} callers follow", headers={"Retry-After": "10"})
-    going = within.reads.going(
-        Question(asking.actor, "tail_events", asking.scope_text, query.model_dump(by_alias=True))
-    )
+    turn = within.turns.tails.take(asking.key.mark)
     try:
+        follower, asked = within.service.follower, request.headers.get("last-event-id")
+        begin = follower.start if query.from_ == "start" else follower.now
+        position = str(asked or await run_in_threadpool(begin))
+        # refuses a wrong position
+        first = await run_in_threadpool(follower.poll, position, wanted, limit=BATCH)
+        question = Question(asking.actor, "tail_events", asking.scope_text, query.model_dump(by_alias=True))
+        going = within.reads.going(question)
         reading = await run_in_threadpool(going.__enter__)
     except BaseException:
-        _slots.release()
+        turn.end()
         raise
-    following = _Following(request, within, wanted, position, first, going, reading)
+    following = _Following(request, within, wanted, position, first, going, reading, turn)
     return Following(following.events(), following.end)
 
 
@@ -132,10 +127,11 @@ class _Following:
     polled: Polled
     going: AbstractContextManager[Reading]
     reading: Reading
+    turn: Turn
 
     def end(self) -> None:
         """Make place for another, and put on record what was read."""
-        _slots.release()
+        self.turn.end()
         with contextlib.suppress(AuditError):  # the service may have ended; the beginning is on record
             self.going.__exit__(None, None, None)
 

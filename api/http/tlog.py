@@ -102,7 +102,7 @@ def get_tile(level: TileLevel, name: TileName, within: Within) -> Response:
     summary="Prove that an event is in the log",
     response_model=RecordProofView,
     responses={
-        **problems("not-found", "unprovable"),
+        **problems("not-found", "unprovable", "too-many-pages"),
         200: shown("The proof, as `wasmgate audit prove` writes it.", examples.RECORD_PROOF),
     },
 )
@@ -110,9 +110,10 @@ def prove_inclusion(within: Within, asking: Asking, query: Annotated[InclusionQu
     """The event's chunk, the way from there to its execution's receipt, and a tlog-proof of that."""
     known_execution(within, asking, query.exec_)
     try:
-        proof = open_prover(within.service.settings.audit_dir).record(
-            ExecutionId(query.exec_), query.seq, canonical_records
-        )
+        with within.turns.pages.take(asking.key.mark):
+            proof = open_prover(within.service.settings.audit_dir).record(
+                ExecutionId(query.exec_), query.seq, canonical_records
+            )
     except UnprovableError as err:
         raise Problem("unprovable", inert(str(err))) from err
     question = Question(asking.actor, "prove_inclusion", asking.scope_text, query.model_dump(by_alias=True))

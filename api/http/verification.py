@@ -7,13 +7,13 @@ else.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
-from api.checking_log import VerifierBusyError
 from api.control import Question
 from api.http import audit_examples as examples
 from api.http.access import Asker, Asking
@@ -29,11 +29,14 @@ from audit.inert import inert
 from audit.tlog.errors import UnprovableError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import AsyncIterator
 
     from api.checking_log import Checking
 
 router = APIRouter(prefix="/v1/audit", tags=["integrity"])
+
+_LOOK_S = 0.05
+_LOOKS = 20  # between two lines of progress
 
 
 @router.post(
@@ -61,7 +64,7 @@ async def post_hash(request: Request, within: Within, asking: Asking) -> Respons
     summary="Verify the log here",
     response_class=Response,
     responses={
-        **problems("not-found", "unsupported-type", "unprovable"),
+        **problems("not-found", "unsupported-type", "unprovable", "too-many-checks"),
         200: {
             "description": "Lines: `progress` every second, then one `result`.",
             "content": {NDJSON: {"schema": {"type": "string"}, "example": examples.VERIFY_LINES}},
@@ -74,7 +77,9 @@ async def post_hash(request: Request, within: Within, asking: Asking) -> Respons
 async def post_verify(request: Request, within: Within, asking: Asking) -> Response:
     """All of it is checked: signatures, tree, files, order, completeness, counters.
 
-    With `execution`, only what was found about that one is told; a key with tenants may ask no more.
+    With `execution`, only findings about that one are told; a key with tenants may ask no more, and is given
+    no counts. `result` and `status` are those of the whole log. Asked again within 10 seconds, while nothing
+    more was signed, the same check is told of: `checked_at` is when it began.
     """
     wanted = await read_model(request, VerifyRequest)
     return await run_in_threadpool(_verify, within, asking, wanted)
@@ -85,24 +90,44 @@ def _verify(within: Gateway, asking: Asker, wanted: VerifyRequest) -> Response:
         known_execution(within, asking, wanted.execution)
     elif asking.tenants is not None:
         raise Problem("forbidden", "this key is for tenants only: name an `execution` of theirs")
-    try:
-        checking = within.service.desk.verify()
-    except VerifierBusyError as err:
-        raise Problem("busy", str(err), headers={"Retry-After": "10"}) from err
-    except UnprovableError as err:
-        raise Problem("unprovable", inert(str(err))) from err
     asked = wanted.model_dump(exclude_none=True)
     question = Question(asking.actor, "post_verify", asking.scope_text, asked)
-    within.reads.done(question, rows=0)
-    return StreamingResponse(_lines(checking, wanted.execution), 200, media_type=NDJSON)
+    checking = _checking(within, asking, question)
+    return StreamingResponse(_lines(checking, asking, wanted.execution), 200, media_type=NDJSON)
 
 
-def _lines(checking: Checking, execution: str | None) -> Generator[bytes]:
-    while not checking.is_over(within_s=1.0):
-        yield plain_json({"kind": "progress", "checked": checking.counts()}) + b"\n"
+def _checking(within: Gateway, asking: Asker, question: Question) -> Checking:
+    checks = within.service.desk.checks
+    recent = checks.recent()
+    if recent is not None:
+        within.reads.done(question, rows=0)
+        return recent
+    turn = within.turns.checks.take(asking.key.mark)
+    try:
+        within.reads.done(question, rows=0)
+        return checks.begin(turn.end)  # it goes on to its end, though nobody waits for it
+    except BaseException as err:
+        turn.end()
+        if isinstance(err, UnprovableError):
+            raise Problem("unprovable", inert(str(err))) from err
+        raise
+
+
+async def _lines(checking: Checking, asking: Asker, execution: str | None) -> AsyncIterator[bytes]:
+    # SECURITY: counts are of all tenants, findings that are not listed as well
+    is_confined = asking.tenants is not None
+    looks = 0
+    while not checking.is_over(within_s=0):
+        looks += 1
+        if looks % _LOOKS == 0:
+            counts = {} if is_confined else checking.counts()
+            yield plain_json({"kind": "progress", "checked": counts}) + b"\n"
+        await asyncio.sleep(_LOOK_S)
     found = checking.result()
     if execution is not None:
         found["findings"] = [each for each in found["findings"] if each["execution"] == execution]
+    if is_confined:
+        found |= {"checked": {}, "not_listed": None}
     yield plain_json({"kind": "result", **found}) + b"\n"
 
 

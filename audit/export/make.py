@@ -108,7 +108,7 @@ def export_rows(
         sha256=hashed.digest(),
         tree_size=tree_size,
         checkpoint=checkpoint,
-        unsealed=proving.missing if is_asked else -1,
+        unsealed=proving.missing if is_asked else None,
         tenants=tuple(sorted(seen.tenants)),
         t_min_ns=seen.t_min_ns,
         t_max_ns=seen.t_max_ns,

@@ -33,7 +33,7 @@ class ExportManifest:
     sha256: str
     tree_size: int | None
     checkpoint: str | None
-    unsealed: int  # rows that no checkpoint covers yet; -1: not asked
+    unsealed: int | None  # rows that no checkpoint covers yet; None: not asked
     tenants: tuple[str, ...]
     t_min_ns: int | None
     t_max_ns: int | None

@@ -112,6 +112,42 @@ def test_inspect_lays_a_module_beside_a_policy_an_older_version_and_its_runs(ran
     assert "sock_send" in [each["import"] for each in found["lacking"]]
 
 
+def reads(shell):
+    """The reads that the log has on record, oldest first."""
+    asked = ("audit", "control", "--event", "read", "--audit-dir", shell.log, "--output", "ndjson")
+    return [each["details"] for each in reversed(shell.ask(*asked).lines)]
+
+
+def test_learning_from_the_log_and_laying_a_module_beside_it_are_on_record_as_reads(ran):
+    shell, run = ran
+    learned = shell.ask("policy", "learn", "--from", run, "--policy", "policy.yaml", "--audit-dir", shell.log)
+    inspected = shell.ask(
+        "module", "inspect", "guest.wasm", "--policy", "policy.yaml", "--records", "--audit-dir", shell.log
+    )
+    assert (learned.status, inspected.status) == (0, 0)
+    begun, ended, looked, seen = reads(shell)[:4]
+    assert [each["what"] for each in (begun, ended, looked, seen)] == ["wasmgate policy learn"] * 2 + [
+        "wasmgate module inspect"
+    ] * 2
+    assert run in begun["filter"]
+    assert (ended["complete"], seen["complete"], seen["rows"]) == (1, 1, 1)
+    assert ended["rows"] > 0
+
+
+def test_inspecting_a_module_without_its_records_reads_no_log(ran):
+    shell, _ = ran
+    assert shell.ask("module", "inspect", "guest.wasm", "--audit-dir", shell.log).status == 0
+    assert [each["what"] for each in reads(shell) if each["what"] == "wasmgate module inspect"] == []
+
+
+def test_a_failed_lesson_is_on_record_as_a_read_that_is_not_complete(ran):
+    shell, _ = ran
+    lost = "01a20535-050c-72b9-a47f-5d097cdad7de"
+    assert shell.ask("policy", "learn", "--from", lost, "--audit-dir", shell.log).status == 1
+    begun, ended = reads(shell)[:2]
+    assert (begun["what"], ended["complete"]) == ("wasmgate policy learn", 0)
+
+
 def test_records_need_a_policy(shell):
     (shell.folder / "guest.wasm").write_bytes(exiting(0))
     done = shell.ask("module", "inspect", "guest.wasm", "--records")

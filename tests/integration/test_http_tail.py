@@ -119,6 +119,20 @@ def test_filters_hold_and_a_key_of_one_tenant_is_sent_its_own(service):
     assert {row["tenant_id"] for row in opens} == {"acme", "globex"}
 
 
+def test_one_key_follows_so_often_and_no_more_and_another_follows_as_well(service):
+    file = KeyFile(service.home / "key.json")
+    greedy, other = (file.make(name, roles=("auditor",)) for name in ("greedy", "other"))
+    with contextlib.ExitStack() as stack:
+        streams = [stack.enter_context(following(service, key=greedy)) for _ in range(5)]
+        assert [stream.answer.status for stream in streams] == [200, 200, 200, 200, 429]
+        assert streams[-1].answer.getheader("retry-after") == "10"
+        assert stack.enter_context(following(service, key=other)).answer.status == 200
+        file.revoke("greedy")
+        assert list(streams[0].events()) == []
+        again = file.make("greedy", roles=("auditor",))
+        assert stack.enter_context(following(service, key=again)).answer.status == 200
+
+
 def test_a_revoked_key_ends_the_stream_and_another_goes_on(service):
     file = KeyFile(service.home / "key.json")
     key = file.make("bob", roles=("auditor",))

@@ -2,11 +2,21 @@ from __future__ import annotations
 
 import stat
 import threading
-from dataclasses import replace
+import time
 
 import pytest
 
-from api.exports import MAX_KEPT, Export, ExportJobs, ExportState, TooManyExportsError, Written, new_export
+from api.exports import (
+    MAX_GOING_OF_ONE,
+    MAX_KEPT,
+    MAX_KEPT_OF_ONE,
+    Export,
+    ExportJobs,
+    ExportState,
+    TooManyExportsError,
+    Written,
+    new_export,
+)
 from audit.errors import QueryError
 
 
@@ -79,33 +89,100 @@ def test_what_a_crash_left_is_removed_and_never_shown(tmp_path):
     jobs.close()
 
 
-def test_the_oldest_that_is_over_makes_room_and_one_that_goes_on_does_not(tmp_path):
-    jobs = ExportJobs(tmp_path)
-    go = threading.Event()
+def waited(jobs, *exports):
+    """Wait until they are over; gives them as they are then."""
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        found = [jobs.get(each.export_id, owner=each.owner) for each in exports]
+        if all(each is None or each.state is not ExportState.RUNNING for each in found):
+            return found
+    raise TimeoutError
 
+
+def blocking(go):
     def wait(out):
-        go.wait(10)
+        go.wait(30)
         return writing()(out)
 
-    first = jobs.start(wanted(), wait)
-    for _ in range(MAX_KEPT - 1):
+    return wait
+
+
+def test_one_key_has_so_many_going_on_and_another_still_gets_its_own(tmp_path):
+    jobs, go = ExportJobs(tmp_path), threading.Event()
+    mine = [jobs.start(wanted(), blocking(go)) for _ in range(MAX_GOING_OF_ONE)]
+    with pytest.raises(TooManyExportsError, match="this key"):
         jobs.start(wanted(), writing())
-    with pytest.raises(TooManyExportsError):
+    theirs = jobs.start(wanted("other:0"), writing())
+    assert [each.state for each in waited(jobs, theirs)] == [ExportState.DONE]  # it did not wait for mine
+    assert {each.state for each in jobs.list(owner="ann:1")} == {ExportState.RUNNING}
+    go.set()
+    assert {each.state for each in waited(jobs, *mine)} == {ExportState.DONE}
+    jobs.start(wanted(), writing())
+    jobs.close()
+
+
+def test_no_more_are_written_at_once_than_may_and_each_gets_its_turn(tmp_path):
+    jobs, go, begun = ExportJobs(tmp_path), threading.Event(), []
+
+    def write(owner):
+        def wait(out):
+            begun.append(owner)
+            return blocking(go)(out)
+
+        return wait
+
+    started = [jobs.start(wanted(owner), write(owner)) for owner in ("a:0", "a:0", "b:0", "c:0", "b:0")]
+    until = time.monotonic() + 10
+    while len(begun) < 2 and time.monotonic() < until:
+        pass
+    assert sorted(begun) == ["a:0", "b:0"]
+    go.set()
+    assert {each.state for each in waited(jobs, *started)} == {ExportState.DONE}
+    assert sorted(begun) == ["a:0", "a:0", "b:0", "b:0", "c:0"]
+    jobs.close()
+
+
+def test_as_many_as_are_kept_going_on_leave_no_room_and_one_that_is_over_makes_it(tmp_path):
+    jobs, go = ExportJobs(tmp_path), threading.Event()
+    each_key = [wanted(f"key:{n // MAX_GOING_OF_ONE}") for n in range(MAX_KEPT)]
+    started = [jobs.start(each, blocking(go)) for each in each_key]
+    with pytest.raises(TooManyExportsError, match="100 exports"):
         jobs.start(wanted(), writing())
     go.set()
-    jobs._threads.submit(lambda: None).result(10)  # one after the other, so all are done
+    waited(jobs, *started)
     newest = jobs.start(wanted(), writing())
-    assert jobs.get(first.export_id, owner=first.owner) is None
+    assert jobs.get(started[0].export_id, owner=started[0].owner) is None
     assert jobs.get(newest.export_id, owner=newest.owner) is not None
     jobs.close()
 
 
 def test_who_asks_often_loses_their_own_exports_and_not_those_of_others(tmp_path):
     jobs = ExportJobs(tmp_path)
-    theirs = jobs.start(replace(wanted(), owner="other:0"), writing())
-    mine = [jobs.start(wanted(), writing()) for _ in range(MAX_KEPT - 1)]
-    jobs._threads.submit(lambda: None).result(30)
+    theirs = jobs.start(wanted("other:0"), writing())
+    mine = [waited(jobs, jobs.start(wanted(), writing()))[0] for _ in range(MAX_KEPT_OF_ONE)]
+    waited(jobs, theirs)
     jobs.start(wanted(), writing())
     assert jobs.get(theirs.export_id, owner=theirs.owner) is not None
-    assert sum(jobs.get(one.export_id, owner=one.owner) is None for one in mine) == 1
+    assert [jobs.get(one.export_id, owner=one.owner) is None for one in mine] == [True] + [False] * (
+        len(mine) - 1
+    )
     jobs.close()
+
+
+def test_what_waits_when_the_service_ends_is_not_begun(tmp_path):
+    jobs, go, begun = ExportJobs(tmp_path), threading.Event(), []
+
+    def write(out):
+        begun.append(1)
+        return blocking(go)(out)
+
+    for _ in range(3):
+        jobs.start(wanted(), write)
+    closing = threading.Thread(target=jobs.close)
+    closing.start()
+    go.set()
+    closing.join(10)
+    assert not closing.is_alive()
+    assert begun == [1]
+    with pytest.raises(TooManyExportsError, match="ending"):
+        jobs.start(wanted(), write)

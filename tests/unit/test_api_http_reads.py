@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 
 import pytest
 from structlog.testing import capture_logs
 
+from api.exports import MAX_GOING_OF_ONE, Written, new_export
 from audit.errors import WriteError
 from tests.http_service import hostile_guest, open_api
 
@@ -86,6 +89,41 @@ def test_a_stream_is_on_record_when_it_begins_and_when_it_ends(api, recorded):
     assert len(ended.details["sha256"]) == 64
 
 
+def test_a_stream_whose_caller_left_before_the_first_byte_is_on_record_as_over_and_keeps_no_place(
+    api, recorded
+):
+    head = [
+        (b"host", b"localhost"),
+        (b"accept", b"text/csv"),
+        (b"authorization", f"Bearer {api.key}".encode()),
+    ]
+    about = {"http_version": "1.1", "scheme": "http", "root_path": "", "query_string": b"", "client": None}
+    scope = {"type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "method": "GET", **about}
+    scope |= {"path": "/v1/audit/events", "raw_path": b"/v1/audit/events", "headers": head, "server": None}
+
+    async def leave():
+        said = [{"type": "http.request", "body": b"", "more_body": False}]
+
+        async def receive():
+            return said.pop() if said else {"type": "http.disconnect"}
+
+        async def send(_message):
+            await asyncio.sleep(0)
+
+        await api.app(scope, receive, send)
+
+    for _ in range(5):  # more than one key may have
+        asyncio.run(leave())
+        begun, ended = recorded
+        assert (ended.details["of"], ended.details["complete"], ended.details["rows"]) == (
+            begun.event_id,
+            0,
+            0,
+        )
+        recorded.clear()
+    assert len(api.app.state.gateway.turns.streams) == 0
+
+
 def test_an_export_is_on_record_when_it_is_asked_for_made_and_fetched(api, recorded):
     export = api.client.post("/v1/audit/exports", json={"form": "csv", "filter": {}}).json()["export_id"]
     while api.client.get(f"/v1/audit/exports/{export}").json()["state"] == "running":
@@ -96,6 +134,25 @@ def test_an_export_is_on_record_when_it_is_asked_for_made_and_fetched(api, recor
     assert made.details["of"] == asked.event_id
     assert made.details["rows"] == fetched.details["rows"] == 3
     assert json.loads(fetched.details["filter"])["export"] == export
+
+
+def test_an_export_that_is_refused_is_not_on_record_as_one(api, recorded):
+    client, go = api.caller("auditor", "exporter", name="greedy"), threading.Event()
+    (mark,) = [each.mark for each in api.keys.known() if each.name == "greedy"]
+
+    def write(_out):
+        go.wait(30)
+        return Written(0, b"{}")
+
+    try:
+        for _ in range(MAX_GOING_OF_ONE):
+            api.service.desk.exports.start(new_export(owner=mark, form="csv", media_type="text/csv"), write)
+        answer = client.post("/v1/audit/exports", json={"form": "csv", "filter": {}})
+    finally:
+        go.set()
+    assert (answer.status_code, answer.json()["type"]) == (429, "urn:wasmgate:problem:too-many-exports")
+    assert answer.headers["retry-after"] == "60"
+    assert recorded == []
 
 
 def test_a_value_whose_hash_is_asked_for_is_not_recorded(api, recorded):

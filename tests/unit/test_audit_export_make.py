@@ -128,8 +128,8 @@ def test_the_manifest_is_canonical_and_holds_the_checkpoint_and_the_filter():
 def test_rows_that_are_not_sealed_are_counted():
     rows = [row(seq=seq) for seq in (0, 5, 127, 128, 300)]
     assert made(rows, Form.OCSF, evidence=Sealed())[0].unsealed == 2
-    assert made(rows, Form.OCSF)[0].unsealed == -1
-    assert made(rows, Form.CSV, evidence=Sealed())[0].unsealed == -1
+    assert made(rows, Form.OCSF)[0].unsealed is None
+    assert made(rows, Form.CSV, evidence=Sealed())[0].unsealed is None
 
 
 def test_the_log_is_told_the_digests():

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import threading
 
 import pytest
 
 from audit.mask_keys import FileMaskKeys, MaskKeyError, file_name
+from audit.tlog.key_files import KeyFolder
 
 
 def test_a_key_is_made_once_and_kept(tmp_path):
@@ -22,6 +24,17 @@ def test_a_key_is_for_its_owner_alone(tmp_path):
     assert stat.S_IMODE((tmp_path / "mask" / "acme.key").stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "mask").stat().st_mode) == 0o700
     assert [path.name for path in (tmp_path / "mask").iterdir()] == ["acme.key"]
+
+
+def test_a_key_that_is_made_before_there_is_any_other_makes_a_folder_for_its_owner_alone(tmp_path):
+    keys = tmp_path / "home/audit-keys"
+    before = os.umask(0)
+    try:
+        FileMaskKeys(keys / "mask").key("acme")
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(each.stat().st_mode) for each in (keys, keys / "mask", keys.parent)] == [0o700] * 3
+    KeyFolder(keys).create("log.example")  # which takes no folder that others may open
 
 
 def test_two_who_make_a_key_at_once_get_the_same_one(tmp_path):
