@@ -8,6 +8,7 @@ log, and all segments of a log file are added in one transaction; adding the sam
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -131,14 +132,31 @@ class Catalogue:
             found = db.execute(sql, values).fetchall()
         return tuple(segment_of(self._store.root, row) for row in found)
 
+    def executions_in(self, segments: Iterable[str], *, exec_id: str | None = None) -> frozenset[str]:
+        """Give the executions with rows in some segments, by their paths below the root: one, or all."""
+        sql = (
+            "SELECT DISTINCT exec_id FROM exec_segments"
+            " WHERE path IN (SELECT value FROM json_each(:paths)) AND (:exec IS NULL OR exec_id = :exec)"
+        )
+        values = {"paths": json.dumps(list(segments)), "exec": exec_id}
+        with self._connection() as db:
+            return frozenset(row[0] for row in db.execute(sql, values))
+
     def parts(self, exec_id: str) -> tuple[Part, ...]:
         """Give what each segment holds of an execution, in the order of its calls."""
+        return tuple(self.parts_of([exec_id]).get(exec_id, ()))
+
+    def parts_of(self, exec_ids: Iterable[str]) -> dict[str, list[Part]]:
+        """Give the same of many executions; those that no segment has are left out."""
         sql = (
-            "SELECT path, first_seq, last_seq, first_chunk, chunks, gaps FROM exec_segments"
-            " WHERE exec_id = ? ORDER BY first_seq, path"
+            "SELECT exec_id, path, first_seq, last_seq, first_chunk, chunks, gaps FROM exec_segments"
+            " WHERE exec_id IN (SELECT value FROM json_each(?)) ORDER BY first_seq, path"
         )
+        found: dict[str, list[Part]] = {}
         with self._connection() as db:
-            return tuple(part_of(row) for row in db.execute(sql, (exec_id,)).fetchall())
+            for name, *row in db.execute(sql, (json.dumps(list(exec_ids)),)):
+                found.setdefault(str(name), []).append(part_of(row))
+        return found
 
     def ranges(self, exec_id: str) -> tuple[tuple[int, int], ...]:
         """Give the sequence numbers (first, last) of an execution in each of its segments, ascending."""
@@ -190,6 +208,12 @@ class Catalogue:
         """Give the digests of the modules that ran under a name."""
         with self._connection() as db:
             found = db.execute("SELECT DISTINCT module_digest FROM executions WHERE module_name = ?", (name,))
+            return tuple(row[0] for row in found)
+
+    def policies_named(self, name: str) -> tuple[str, ...]:
+        """Give the digests of the policies that runs under a name had."""
+        with self._connection() as db:
+            found = db.execute("SELECT DISTINCT policy_digest FROM executions WHERE policy_name = ?", (name,))
             return tuple(row[0] for row in found)
 
     # --- entries of the transparency log --------------------------------------------------------

@@ -37,7 +37,7 @@ class RecordFilter:
     execution: str | None = None
     tenant: str | None = None
     module: str | None = None  # `sha256:…`, or a name that a module was run under
-    policy: str | None = None  # `sha256:…`
+    policy: str | None = None  # `sha256:…`, or a name that a run's policy had
     call: str | None = None  # glob (`*`, `?`, `[…]`) over the call's name, with or without its prefix
     class_uid: int | None = None  # OCSF class
     decision: str | None = None  # a word of `columns.WORDS`

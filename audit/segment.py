@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from audit.columns import DELTA_CODED, IN_FILES, SCHEMA, into_file, out_of_file
 from audit.errors import WriteError
+from audit.folders import KEY, Collected
 from audit.gather import BLOCK_RECORDS
 from audit.store import hidden_name, make_directory, publish_existing
 
@@ -39,6 +40,7 @@ class SegmentWriter:
     _waiting: list[pa.Table] = field(default_factory=list)
     _waiting_rows: int = 0
     _waiting_bytes: int = 0
+    _folders: Collected = field(default_factory=Collected)
 
     def add(self, table: pa.Table) -> None:
         """Append rows; small tables share a row group."""
@@ -59,6 +61,7 @@ class SegmentWriter:
         """Write what waits, and end the file."""
         self._flush()
         if self._file is not None:
+            self._file.add_key_value_metadata({KEY: self._folders.text()})
             self._file.close()
 
     def _flush(self) -> None:
@@ -69,6 +72,7 @@ class SegmentWriter:
             file = self._file or _parquet_writer(self._path, whole)
             self._file = file
             file.write_table(whole, row_group_size=BLOCK_RECORDS)
+            self._folders.add(whole)
         self._waiting, self._waiting_rows, self._waiting_bytes = [], 0, 0
 
 

@@ -60,8 +60,13 @@ class Conditions:
         )
 
 
-def conditions(wanted: RecordFilter, *, module_ids: tuple[str, ...]) -> Conditions:
-    """Give the conditions of a filter; `module_ids` are the digests that its module stands for."""
+def conditions(
+    wanted: RecordFilter, *, module_ids: tuple[str, ...], policy_ids: tuple[str, ...] | None = None
+) -> Conditions:
+    """Give the conditions of a filter.
+
+    `module_ids` are the digests that its module stands for, `policy_ids` those of its policy; None: one.
+    """
     found = Conditions()
     if wanted.execution is not None:
         found = found.also("exec_id = $exec_id", exec_id=wanted.execution)
@@ -77,7 +82,8 @@ def conditions(wanted: RecordFilter, *, module_ids: tuple[str, ...]) -> Conditio
     if wanted.rule is not None:
         found = found.also("rule_id = $rule", rule=wanted.rule)
     if wanted.policy is not None:
-        found = found.also("policy_id = $policy", policy=wanted.policy)
+        policies = [wanted.policy] if policy_ids is None else list(policy_ids)
+        found = found.also("list_contains($policies, policy_id)", policies=policies)
     found = _numbers(_paths(found, wanted), wanted)
     expression = wanted.expression
     if expression is None:

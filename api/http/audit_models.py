@@ -36,7 +36,7 @@ class EventFilter(StatsQuery):
     """Which events are wanted; all that is given must hold."""
 
     tenant: TenantName | SkipJsonSchema[None] = Field(default=None, description="Of this tenant.")
-    policy: FilterText | SkipJsonSchema[None] = Field(default=None, description="Digest of a policy.")
+    policy: FilterText | SkipJsonSchema[None] = Field(default=None, description="Name or digest of a policy.")
     rule: FilterText | SkipJsonSchema[None] = Field(default=None, description="Decided by this rule.")
     class_: Annotated[int, Field(strict=False, ge=0, le=99_999)] | SkipJsonSchema[None] = Field(
         default=None, alias="class", description="OCSF class, as 1001."

@@ -57,12 +57,17 @@ class Scan:
     mark: Mark | None
     seconds: float | None
     clock: Callable[[], float] = time.monotonic
+    fitting: Callable[[Sequence[Step]], Sequence[Step]] = tuple
+    """Gives those of some files that can hold what is wanted."""
+    least: int = 0
+    """Rows of the first piece, at least: many, where few of them will be wanted."""
 
     def page(self) -> Found:
         """Make it; raises QueryError."""
         pieces = Pieces.of(self.plan.steps, is_ascending=self.wanted.is_ascending, mark=self.mark)
         best = self._best(self._nothing(), self._unsealed())
-        begun, size, edge = self.clock(), _MARGIN * (self.wanted.limit + 1), pieces.begin
+        begun, edge = self.clock(), pieces.begin
+        size = max(_MARGIN * (self.wanted.limit + 1), self.least)
         while edge is not None and not self._is_full(best, edge):
             is_first, since = edge == pieces.begin, self.clock()
             left = self._left(since - begun, is_first=is_first)
@@ -70,12 +75,12 @@ class Scan:
                 return self._cut(best, edge)
             following = pieces.after(edge, size)
             try:
-                found = self._ask(pieces.reaching(edge, following), edge, following, seconds=left)
+                if steps := self.fitting(pieces.reaching(edge, following)):
+                    best = self._best(best, self._ask(steps, edge, following, seconds=left))
             except OutOfTimeError:
                 if is_first:
                     raise
                 return self._cut(best, edge)
-            best = self._best(best, found)
             size = self._next(size, self.clock() - since, self._left(self.clock() - begun, is_first=False))
             edge = following
         return self._whole(best)
@@ -106,8 +111,6 @@ class Scan:
     def _ask(
         self, steps: Sequence[Step], edge: int, following: int | None, *, seconds: float | None
     ) -> pa.Table:
-        if not steps:
-            return self._nothing()
         near, far = (">=", "<") if self.wanted.is_ascending else ("<=", ">")
         where = self.where.also(f"t_ns {near} $edge", edge=edge)
         if following is not None:

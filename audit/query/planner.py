@@ -85,6 +85,7 @@ class Asked:
 
     wanted: RecordFilter
     module_ids: tuple[str, ...] = ()  # the digests that the filter's module stands for
+    policy_ids: tuple[str, ...] | None = None  # likewise of its policy; None: it is one
     purpose: Purpose = "rows"
     columns: frozenset[str] = frozenset()  # what totals are grouped by and made of, beside the filter
     before_ns: int | None = None  # no row that is later than this, as by a cursor
@@ -103,6 +104,10 @@ _SAID_BY_ROLLUPS = {
     "tenant", "tenants", "module", "call", "decision", "rule", "from_ns", "to_ns", "q", "fields", "limit",
     "cursor", "ascending",
 }  # fmt: skip
+_SAID_BY_SEGMENTS = {
+    "tenant", "tenants", "module", "policy", "from_ns", "to_ns", "execution", "fields", "limit", "cursor",
+    "ascending",
+}  # fmt: skip
 
 
 def plan_of(asked: Asked, sources: Sequence[Source]) -> Plan:
@@ -117,6 +122,39 @@ def plan_of(asked: Asked, sources: Sequence[Source]) -> Plan:
             continue
         steps += _steps(asked, source, window)
     return Plan(tuple(steps), left_out, window)
+
+
+def is_whole(asked: Asked, source: Source) -> bool:
+    """Say whether every row of a segment is wanted, but for the execution that it is of."""
+    wanted, scope = asked.wanted, asked.wanted.scope
+    if _given(wanted) - _SAID_BY_SEGMENTS:
+        return False
+    return (
+        (scope is None or source.tenant in scope)
+        and (wanted.module is None or _only(source.modules, asked.module_ids))
+        and (wanted.policy is None or _only(source.policies, _policies(asked)))
+        and _is_inside(wanted, source)
+    )
+
+
+def _policies(asked: Asked) -> tuple[str, ...]:
+    if asked.policy_ids is not None:
+        return asked.policy_ids
+    return () if asked.wanted.policy is None else (asked.wanted.policy,)
+
+
+def _only(held: tuple[str, ...] | None, wanted: tuple[str, ...]) -> bool:
+    return bool(held) and set(held or ()) <= set(wanted)
+
+
+def _is_inside(wanted: RecordFilter, source: Source) -> bool:
+    return (wanted.from_ns is None or source.t_min_ns >= wanted.from_ns) and (
+        wanted.to_ns is None or source.t_max_ns < wanted.to_ns
+    )
+
+
+def _given(wanted: RecordFilter) -> set[str]:
+    return {name for name in wanted.__dataclass_fields__ if getattr(wanted, name) is not None}
 
 
 def _why_not(asked: Asked, source: Source) -> str | None:
@@ -140,7 +178,11 @@ def _why_not(asked: Asked, source: Source) -> str | None:
         and not set(asked.module_ids) & set(source.modules)
     ):
         return "module"
-    if wanted.policy is not None and source.policies is not None and wanted.policy not in source.policies:
+    if (
+        wanted.policy is not None
+        and source.policies is not None
+        and not set(_policies(asked)) & set(source.policies)
+    ):
         return "policy"
     if wanted.wants_refusals_only and source.refusals == 0:
         return "no refusals"
@@ -151,10 +193,7 @@ def _steps(asked: Asked, source: Source, window: tuple[int, int] | None) -> list
     if window is None or source.rollup_path is None:
         return [_scanned(asked, source)]
     wanted, (low, high) = asked.wanted, window
-    is_inside = (wanted.from_ns is None or source.t_min_ns >= wanted.from_ns) and (
-        wanted.to_ns is None or source.t_max_ns < wanted.to_ns
-    )
-    if is_inside:
+    if _is_inside(wanted, source):
         return [Step(Kind.ROLLUP, source.rollup_path, source, "all its minutes")]
     found = []
     if low < high and source.t_min_ns < high and source.t_max_ns >= low:
@@ -175,11 +214,7 @@ def _scanned(asked: Asked, source: Source) -> Step:
 
 def _fits_rollups(asked: Asked) -> bool:
     wanted = asked.wanted
-    given = {
-        name
-        for name in wanted.__dataclass_fields__
-        if getattr(wanted, name) is not None and name not in _SAID_BY_ROLLUPS
-    }
+    given = _given(wanted) - _SAID_BY_ROLLUPS
     looked_at = columns_in(wanted.expression) if wanted.expression is not None else frozenset()
     is_fitting = asked.purpose == "totals" and asked.is_rollup_allowed
     return is_fitting and not given and asked.columns <= IN_ROLLUPS and looked_at <= _KEYS

@@ -21,7 +21,7 @@ from audit.cursors import Cursors, Mark
 from audit.errors import QueryError
 from audit.facts import Kept, grouping
 from audit.filters import MAX_LIMIT, RecordFilter
-from audit.gather import Decoder, Reading
+from audit.gather import BLOCK_RECORDS, Decoder, Reading
 from audit.query.engine import Engine, sealed
 from audit.query.executions import (
     BY_TARGET,
@@ -37,7 +37,9 @@ from audit.query.executions import (
 )
 from audit.query.follow import Follower, Span
 from audit.query.pages import Found, Scan, snapshot_of
-from audit.query.planner import Asked, Kind, Plan, Source, plan_of
+from audit.query.places import Places, places_of
+from audit.query.planner import Asked, Kind, Plan, Source, Step, is_whole, plan_of
+from audit.query.skipping import FolderLists
 from audit.query.totals import STATS, STATS_BY, AggregateResult, Aggregation, Counting, Stats, stats_of
 from audit.receipt import REFUSALS_KEPT, OutcomeKind, Refusal
 from audit.start import ExecutionStart
@@ -49,6 +51,7 @@ from audit.tally import Tally
 Row: TypeAlias = "dict[str, int | str | bytes | None]"
 
 _COLUMNS = ", ".join(f'"{name}"' for name in SCHEMA.names)
+_FEW = 1_000  # files of which the lists are read before a page; of more, piece by piece until it is full
 PAGE_SECONDS = 5.0
 TOTALS_SECONDS = 60.0
 
@@ -72,7 +75,9 @@ class _View:
 
     look: Look
     plan: Plan
+    places: Places
     module_ids: tuple[str, ...]
+    policy_ids: tuple[str, ...]
     where: Conditions
 
 
@@ -101,6 +106,7 @@ class AuditReader:
         self._catalogue = Catalogue(self._store)
         self._tail = TailReader(self._store, self._catalogue, reading)
         self._cursors = Cursors(cursor_key)
+        self._folders = FolderLists()
         self._page_seconds, self._totals_seconds = page_seconds, totals_seconds
         self._engine = Engine(self._store.segments, memory_mb=memory_mb, threads=threads)
 
@@ -150,16 +156,28 @@ class AuditReader:
                 return
 
     def plan_of(self, wanted: RecordFilter) -> Plan:
-        """Say which files the first page of a filter would come from; nothing is read."""
-        return self._view(wanted).plan
+        """Say which files the first page of a filter would come from; no record is read."""
+        return self._narrowed(wanted).plan
 
     def _page(self, wanted: RecordFilter, *, seconds: float | None) -> tuple[Found, str | None, int]:
         mark = self._cursors.read(wanted)
         tree_size = self._catalogue.entries_read() if mark is None else mark.snapshot.tree_size
         view = self._view(wanted, mark)
+        if len(view.plan.steps) <= _FEW:
+            view = replace(view, plan=self._folders.narrowed(view.plan, view.places))
         where = view.where.after(None if mark is None else mark.position, is_ascending=wanted.is_ascending)
         where = where.within(None if mark is None else mark.snapshot)
-        found = Scan(self._engine, wanted, view.look.table, where, view.plan, mark, seconds).page()
+        found = Scan(
+            engine=self._engine,
+            wanted=wanted,
+            tail=view.look.table,
+            where=where,
+            plan=view.plan,
+            fitting=lambda steps: self._folders.fitting(steps, view.places),
+            least=BLOCK_RECORDS if view.places else 0,
+            mark=mark,
+            seconds=seconds,
+        ).page()
         if found.following is None:
             return found, None, tree_size
         snapshot = snapshot_of(view.plan.steps, view.look, tree_size) if mark is None else mark.snapshot
@@ -174,12 +192,27 @@ class AuditReader:
     def stats(self, wanted: RecordFilter) -> Stats:
         """Give totals; the filter's limit and cursor are ignored."""
         found = self._counted(Aggregation(by=STATS_BY, metrics=STATS, wanted=wanted), is_all=True)
-        counted = self._counted(Aggregation(metrics=("executions",), wanted=wanted))
-        return stats_of(found, int(counted.rows[0]["executions"] or 0))
+        return stats_of(found, self._executions(wanted))
+
+    def _executions(self, wanted: RecordFilter) -> int:
+        """Count the executions with records: of segments that are wanted whole, from the catalogue."""
+        of = Aggregation(metrics=("executions",), wanted=wanted)
+        view = self._narrowed(wanted, of=of)
+        asked = of.asked(view.module_ids, view.policy_ids)
+        whole: list[Step] = []
+        others: list[Step] = []
+        for step in view.plan.steps:
+            (whole if is_whole(asked, step.source) else others).append(step)
+        if not whole:
+            return int(self._counting(view).groups(of).rows[0]["executions"] or 0)
+        paths = (str(step.source.path.relative_to(self._store.root)) for step in whole)
+        held = self._catalogue.executions_in(paths, exec_id=wanted.execution)
+        rest = replace(view, plan=replace(view.plan, steps=tuple(others)))
+        return len(held | self._counting(rest).executions(wanted))
 
     def explain(self, of: Aggregation) -> Plan:
-        """Say which files an aggregation would come from; nothing is read."""
-        return self._view(of.wanted, of=of).plan
+        """Say which files an aggregation would come from; no record is read."""
+        return self._narrowed(of.wanted, of=of).plan
 
     def facts(self, wanted: RecordFilter, *, keep: tuple[Kept, ...] = ()) -> pa.Table:
         """Give records counted by all that decides them (see `audit.facts`), the earliest first.
@@ -188,12 +221,15 @@ class AuditReader:
         limit and cursor are ignored.
         """
         chosen, rest, around = grouping(keep)
-        return self._ask(self._view(wanted), chosen, rest, around=around)
+        return self._ask(self._narrowed(wanted), chosen, rest, around=around)
 
     def _counted(self, of: Aggregation, *, is_all: bool = False) -> AggregateResult:
-        view = self._view(of.wanted, of=of)
-        counting = Counting(self._engine, view.look.table, view.plan, view.module_ids, self._totals_seconds)
-        return counting.groups(of, is_all=is_all)
+        return self._counting(self._narrowed(of.wanted, of=of)).groups(of, is_all=is_all)
+
+    def _counting(self, view: _View) -> Counting:
+        return Counting(
+            self._engine, view.look.table, view.plan, view.module_ids, self._totals_seconds, view.policy_ids
+        )
 
     # --- executions ---------------------------------------------------------------------------
 
@@ -258,7 +294,9 @@ class AuditReader:
         look = self._tail.look(lambda start: _is_about(wanted, start))
         found = self._catalogue.segments()
         files = [str(one.path) for one in found if one.source_wal in span.sources - look.sources]
-        where = conditions(wanted, module_ids=self._digests(wanted.module))
+        where = conditions(
+            wanted, module_ids=self._digests(wanted.module), policy_ids=self._policies(wanted.policy)
+        )
         values, ranged = list(where.values), span.whole is None
         joined = "JOIN ranges ON exec_id = of_exec AND seq BETWEEN low AND high" if ranged else ""
         order = "number, seq" if ranged else "exec_id, seq"
@@ -286,18 +324,32 @@ class AuditReader:
         # INVARIANT: this comes first; what is sealed after it is left out below, by its source
         look = self._tail.look(lambda start: _is_about(wanted, start))
         digests = self._digests(wanted.module)
-        asked = Asked(wanted=wanted, module_ids=digests) if of is None else of.asked(digests)
+        policies = self._policies(wanted.policy)
+        asked = Asked(wanted=wanted, module_ids=digests, policy_ids=policies)
+        if of is not None:
+            asked = of.asked(digests, policies)
         if mark is not None:
             asked = _behind(asked, mark)
         found = self._catalogue.segments(exec_id=wanted.execution, from_ns=wanted.from_ns, to_ns=wanted.to_ns)
         sources = [source_of(one) for one in found if look.is_beside(one.source_wal)]
-        return _View(look, plan_of(asked, sources), digests, conditions(wanted, module_ids=digests))
+        where = conditions(wanted, module_ids=digests, policy_ids=policies)
+        return _View(look, plan_of(asked, sources), places_of(wanted), digests, policies, where)
+
+    def _narrowed(self, wanted: RecordFilter, *, of: Aggregation | None = None) -> _View:
+        view = self._view(wanted, of=of)
+        return replace(view, plan=self._folders.narrowed(view.plan, view.places))
 
     def _digests(self, module: str | None) -> tuple[str, ...]:
         if module is None:
             return ()
         running = {start.module_digest for start, _ in self._tail.known() if start.module_name == module}
         return (module, *sorted(running | set(self._catalogue.digests_named(module))))
+
+    def _policies(self, policy: str | None) -> tuple[str, ...]:
+        if policy is None:
+            return ()
+        running = {start.policy_digest for start, _ in self._tail.known() if start.policy_name == policy}
+        return (policy, *sorted(running | set(self._catalogue.policies_named(policy))))
 
     def _ask(
         self, view: _View, chosen: str, rest: str, *, around: str = "{}", also: str | None = None
@@ -344,8 +396,9 @@ def _is_about(wanted: RecordFilter, start: ExecutionStart) -> bool:
     if wanted.module is not None and wanted.module not in {start.module_digest, start.module_name}:
         # a name stands for the digests that ran under it, and one of them may run under another name now
         return not wanted.module.startswith("sha256:")
-    if wanted.policy is not None and start.policy_digest != wanted.policy:
-        return False
+    if wanted.policy is not None and wanted.policy not in {start.policy_digest, start.policy_name}:
+        # likewise of a policy
+        return not wanted.policy.startswith("sha256:")
     return wanted.to_ns is None or start.started_at_ns < wanted.to_ns
 
 

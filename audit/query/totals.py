@@ -92,13 +92,20 @@ class Aggregation:
         if not 1 <= self.limit <= _MAX_GROUPS:
             raise FilterError("limit", f"1 to {_MAX_GROUPS}", self.limit)
 
-    def asked(self, module_ids: tuple[str, ...], *, is_rollup_allowed: bool = True) -> Asked:
+    def asked(
+        self,
+        module_ids: tuple[str, ...],
+        policy_ids: tuple[str, ...] | None = None,
+        *,
+        is_rollup_allowed: bool = True,
+    ) -> Asked:
         """Give it as the planner takes it."""
         needed = {name for metric in self.metrics for name in _METRICS[metric][0]}
         needed |= {_key(key).needs for key in self.by}
         return Asked(
             wanted=self.wanted,
             module_ids=module_ids,
+            policy_ids=policy_ids,
             purpose="totals",
             columns=frozenset(needed),
             is_rollup_allowed=is_rollup_allowed,
@@ -151,6 +158,7 @@ class Counting:
     plan: Plan
     module_ids: tuple[str, ...]
     seconds: float | None
+    policy_ids: tuple[str, ...] | None = None
 
     @property
     def source(self) -> SourceWord:
@@ -175,6 +183,11 @@ class Counting:
         is_exact = not _NEAR.intersection(of.metrics)
         return AggregateResult(tuple(rows[:most]), self.source, len(rows) > most, is_exact)
 
+    def executions(self, wanted: RecordFilter) -> frozenset[str]:
+        """Give the executions that the records are of; raises QueryError."""
+        found = self._asked(wanted, "DISTINCT exec_id", "")
+        return frozenset(cast("list[str]", found.column("exec_id").to_pylist()))
+
     def _asked(self, wanted: RecordFilter, chosen: str, rest: str) -> pa.Table:
         parts, values = self._parts(wanted)
         # SECURITY: only column names and numbers of ours are put into the text; every value is bound
@@ -182,7 +195,7 @@ class Counting:
         return self.engine.ask(statement, values, tables={"tail": self.tail}, seconds=self.seconds)
 
     def _parts(self, wanted: RecordFilter) -> tuple[list[str], list[tuple[str, Value]]]:
-        where = conditions(wanted, module_ids=self.module_ids)
+        where = conditions(wanted, module_ids=self.module_ids, policy_ids=self.policy_ids)
         values, parts = list(where.values), [f"SELECT {_OF_RECORDS} FROM tail {where.text}"]  # noqa: S608  # nosec B608
         for kind in (Kind.RECORDS, Kind.REFUSALS):
             for is_edge in (False, True):
@@ -193,7 +206,8 @@ class Counting:
                 at = where.also(f"t_ns < {low:d} OR t_ns >= {high:d}") if is_edge and low < high else where
                 parts.append(_from(sealed(f"${name}"), _OF_RECORDS, at))
                 values.append((name, list(files)))
-        within = conditions(replace(wanted, from_ns=None, to_ns=None), module_ids=self.module_ids)
+        whole = replace(wanted, from_ns=None, to_ns=None)
+        within = conditions(whole, module_ids=self.module_ids, policy_ids=self.policy_ids)
         for is_edge in (False, True):
             files, name = self.plan.of(Kind.ROLLUP, is_edge=is_edge), f"rollups_{is_edge:d}"
             low, high = self.plan.window or (0, 0)

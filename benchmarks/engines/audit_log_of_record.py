@@ -128,7 +128,7 @@ def questions(made: Filled) -> list[Question]:
     """What people ask, about this log."""
     span = made.last_ns - BEGIN_NS
     low, high, module = BEGIN_NS + span * 45 // 100, BEGIN_NS + span * 55 // 100, module_digest(2)
-    common, rare = "/srv/acme/in/2026-11/set-010/", f"/srv/acme/in/2026-11/set-{RARE:03d}/"
+    common, rare = "/srv/acme/in/2026-11/set-010/", f"/srv/initech/in/2026-11/set-{RARE:03d}/"
     page = "ORDER BY t_ns DESC, exec_id DESC, seq DESC LIMIT 100"
     under = "target >= '{0}' AND target < '{0}~'"  # what an index can help with
     groups = "SELECT call, decision, sum(n) FROM records GROUP BY call, decision"

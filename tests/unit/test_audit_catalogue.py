@@ -93,6 +93,23 @@ def test_modules_have_names(catalogue):
     assert catalogue.receipt("nobody") is None
 
 
+def test_policies_have_names(catalogue):
+    catalogue.add([], [receipt(ONE), receipt(TWO)])
+    assert catalogue.policies_named(ONE.policy_name) == (ONE.policy_digest,)
+    assert catalogue.policies_named("nobody") == ()
+
+
+def test_executions_of_some_segments_are_each_given_once(catalogue):
+    made = [manifest("a", ONE), manifest("b", ONE), manifest("c", TWO)]
+    catalogue.add(made, [])
+    both, other = [one.segment for one in made[:2]], made[2].segment
+    always = f"{ONE.exec_id[:-1]}f"  # is in each of them
+    assert catalogue.executions_in(both) == {ONE.exec_id, always}
+    assert catalogue.executions_in([*both, other]) == {ONE.exec_id, TWO.exec_id, always}
+    assert catalogue.executions_in([*both, other], exec_id=TWO.exec_id) == {TWO.exec_id}
+    assert catalogue.executions_in([]) == frozenset()
+
+
 def all_of(catalogue):
     return (
         catalogue.segments(),

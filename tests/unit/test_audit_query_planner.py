@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.filters import RecordFilter
-from audit.query.planner import MINUTE_NS, Asked, Kind, Source, plan_of
+from audit.query.planner import MINUTE_NS, Asked, Kind, Source, is_whole, plan_of
 
 
 def source(
@@ -110,6 +111,40 @@ def test_minutes_that_the_time_cuts_are_scanned():
         MINUTE_NS,
         3 * MINUTE_NS,
     )
+
+
+def test_a_segment_is_wanted_whole_when_the_filter_says_nothing_of_its_rows():
+    def whole(one: Source | None = None, **asked):
+        module_ids = asked.pop("module_ids", ())
+        policy_ids = asked.pop("policy_ids", None)
+        wanted = RecordFilter(**asked)
+        return is_whole(
+            Asked(wanted=wanted, module_ids=module_ids, policy_ids=policy_ids), one or source(at=(10, 20))
+        )
+
+    assert whole(from_ns=10, to_ns=21, tenants=("t",), limit=5)
+    assert not whole(from_ns=11)
+    assert not whole(to_ns=20)
+    assert not whole(tenants=("u",))
+    assert whole(module="name", module_ids=("name", "m1"))
+    assert not whole(module="name", module_ids=("name", "m2"))
+    assert not whole(replace(source(), modules=("m1", "m2")), module="m1", module_ids=("m1",))
+    assert not whole(replace(source(), modules=None), module="m1", module_ids=("m1",))
+    assert not whole(replace(source(), modules=()), module="m1", module_ids=("m1",))
+    assert whole(policy="p1")
+    assert not whole(policy="p2")
+    assert whole(policy="name", policy_ids=("name", "p1"))
+    assert not whole(replace(source(), tenant=None), tenants=("t",))
+    for more in ({"call": "fd_read"}, {"decision": "deny"}, {"path_prefix": "/"}, {"q": "seq > 1"},
+                 {"after_seq": 1}, {"min_bytes": 1}, {"errno": 0}, {"rule": "in"}, {"class_uid": 1}):  # fmt: skip
+        assert not whole(**more)
+
+
+def test_a_policy_may_be_named():
+    named = RecordFilter(policy="name")
+    found = plan_of(Asked(wanted=named, policy_ids=("name", "p1")), (source(),))
+    assert len(found.steps) == 1
+    assert plan_of(Asked(wanted=named, policy_ids=("name",)), (source(),)).left_out == {"policy": 1}
 
 
 def test_a_plan_can_be_read():

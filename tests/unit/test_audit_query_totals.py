@@ -95,6 +95,39 @@ def test_roll_ups_and_scans_agree_whatever_the_time_cuts(log, everything, wanted
     assert stats.records == sum(expected.values())
 
 
+OTHER = "sha256:" + "99" * 32
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.builds(
+        RecordFilter,
+        from_ns=st.none() | TIMES,
+        to_ns=st.none() | TIMES,
+        tenants=st.sampled_from([None, ("default",), ("acme",), ("acme", "default"), ()]),
+        tenant=st.sampled_from([None, None, "acme"]),
+        module=st.sampled_from([None, None, "sample", start().module_digest, OTHER]),
+        policy=st.sampled_from([None, None, "test", start().policy_digest, OTHER]),
+        execution=st.sampled_from([None, None, *(start(number=number).exec_id for number in (0, 3, 9, 77))]),
+        errno=st.sampled_from([None, None, 76]),
+    )
+)
+def test_executions_are_those_of_a_scan(log, everything, wanted):
+    low, high = wanted.from_ns, wanted.to_ns
+    found = {
+        row["exec_id"]
+        for row in everything
+        if (low is None or row["t_ns"] >= low)
+        and (high is None or row["t_ns"] < high)
+        and (wanted.scope is None or row["tenant_id"] in wanted.scope)
+        and wanted.module in {None, "sample", row["module_id"]}
+        and wanted.policy in {None, "test", row["policy_id"]}
+        and wanted.execution in {None, row["exec_id"]}
+        and wanted.errno in {None, row["errno"]}
+    }
+    assert log.stats(wanted).executions == len(found)
+
+
 def test_it_says_where_the_numbers_come_from(log):
     old = RecordFilter(to_ns=(T0 // MINUTE_NS + 30) * MINUTE_NS)
     assert counted(log, wanted=old)[1].source == "rollup"
