@@ -98,7 +98,7 @@ def naive(rows, wanted, digests):
             and (wanted.after_seq is None or row["seq"] > wanted.after_seq)
             and wanted.errno in {None, row["errno"]}
             and wanted.class_uid in {None, row["class_uid"]}
-            and wanted.policy in {None, row["policy_id"]}
+            and wanted.policy in {None, "test", row["policy_id"]}
             and wanted.tenant in {None, row["tenant_id"]}
             and (wanted.tenants is None or row["tenant_id"] in wanted.tenants)
             and (wanted.path is None or wanted.path in paths)
@@ -127,7 +127,7 @@ FILTERS = st.builds(
     RecordFilter,
     tenant=st.sampled_from([None, None, None, "default", "other"]),
     tenants=st.sampled_from([None, None, None, ("default", "other"), ("other",), ()]),
-    policy=st.sampled_from([None, None, FIRST.policy_digest, "nothing"]),
+    policy=st.sampled_from([None, None, FIRST.policy_digest, "test", "nothing"]),
     errno=st.sampled_from([None, None, None, 0, 76]),
     class_uid=st.sampled_from([None, None, None, 1001, 1003]),
     path=st.sampled_from([None, None, None, "/srv/in/a.csv", "/in/a.csv", "/"]),
