@@ -22,7 +22,7 @@ from api.control import Question
 from audit.errors import AuditError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
     from typing import BinaryIO
 
     from fastapi import Request
@@ -92,7 +92,7 @@ class Streamed(StreamingResponse):
 
     def __init__(
         self,
-        content: AsyncIterator[bytes],
+        content: AsyncGenerator[bytes],
         ends: Callable[[], None],
         *,
         media_type: str,
@@ -130,7 +130,7 @@ class Writing:
         self._is_begun = self._is_writing = self._is_left = False
         self._failed: list[BaseException] = []
 
-    async def pieces(self) -> AsyncIterator[bytes]:
+    async def pieces(self) -> AsyncGenerator[bytes]:
         """Give what is written, once; an error of the writer ends it in the middle.
 
         A reader of a half answer notices: the last chunk of the transfer is missing.

@@ -95,7 +95,7 @@ def waited(jobs, *exports):
     while time.monotonic() < until:
         found = [jobs.get(each.export_id, owner=each.owner) for each in exports]
         if all(each is None or each.state is not ExportState.RUNNING for each in found):
-            return found
+            return [each for each in found if each is not None]
     raise TimeoutError
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from api.control import Question, ReadLog, recorded
 from api.hidden_values import NOT_KEPT, SEARCHED, HiddenValues
+from audit.events import ControlEvent
 from audit.filters import RecordFilter
 from audit.mask_keys import FileMaskKeys
 from audit.masks import candidate
@@ -24,7 +25,7 @@ def keys(tmp_path):
 
 def filter_of(keys, wanted, *, scope="*"):
     """What the event of a read says was asked."""
-    found = []
+    found: list[ControlEvent] = []
     reads = ReadLog(found.append, HiddenValues(keys.directory).out_of)
     reads.done(Question("key:ann", "list_events", scope, wanted), rows=0)
     with reads.going(Question("key:ann", "list_events", scope, wanted)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -99,7 +100,12 @@ def test_a_stream_whose_caller_left_before_the_first_byte_is_on_record_as_over_a
     ]
     about = {"http_version": "1.1", "scheme": "http", "root_path": "", "query_string": b"", "client": None}
     scope = {"type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "method": "GET", **about}
-    scope |= {"path": "/v1/audit/events", "raw_path": b"/v1/audit/events", "headers": head, "server": None}
+    asked: dict[str, Any] = scope | {
+        "path": "/v1/audit/events",
+        "raw_path": b"/v1/audit/events",
+        "headers": head,
+        "server": None,
+    }
 
     async def leave():
         said = [{"type": "http.request", "body": b"", "more_body": False}]
@@ -110,7 +116,7 @@ def test_a_stream_whose_caller_left_before_the_first_byte_is_on_record_as_over_a
         async def send(_message):
             await asyncio.sleep(0)
 
-        await api.app(scope, receive, send)
+        await api.app(asked, receive, send)
 
     for _ in range(5):  # more than one key may have
         asyncio.run(leave())

@@ -31,7 +31,8 @@ def test_what_is_written_comes_out_in_order_and_to_the_end():
         for at in range(0, len(content), 1_000):
             out.write(content[at : at + 1_000])
 
-    found, nothing = [], []
+    found: list[bytes] = []
+    nothing: list[bytes] = []
     read(write, found)
     read(lambda _out: None, nothing)
     assert (b"".join(found), nothing) == (content, [])
@@ -43,7 +44,7 @@ def test_an_error_of_the_writer_ends_the_answer_after_what_was_written():
         out.flush()
         raise ValueError("in the middle")
 
-    found = []
+    found: list[bytes] = []
     with pytest.raises(ValueError, match="middle"):
         read(write, found)
     assert found == [b"first"]

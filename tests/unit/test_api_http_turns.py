@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.http.problems import Problem
-from api.http.turns import AllTurns, Turns
+from api.http.turns import AllTurns, Turn, Turns
 from api.signing import sign_once
 from tests.http_service import hostile_guest, open_api
 
@@ -88,7 +88,9 @@ def test_turns_of_which_one_key_could_have_all_are_not_made():
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=60))
 def test_whatever_is_taken_and_ended_in_any_order_the_limits_hold(steps):
-    of, held, naive = turns(), [], Counter()
+    of = turns()
+    held: list[tuple[str, Turn]] = []
+    naive: Counter[str] = Counter()
     for mark, is_begun in steps:
         if not is_begun:
             if held:

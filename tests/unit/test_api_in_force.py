@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -11,11 +13,13 @@ from api.audit_desk import KnownEvent
 from api.in_force import PoliciesInForce
 from audit.errors import WriteError
 
+if TYPE_CHECKING:
+    from sandbox.order import Order
+
 
 def order(*, name="stored", digest="sha256:1", tenant="acme"):
-    return SimpleNamespace(
-        tenant=tenant, plan=SimpleNamespace(name=name, policy_digest=digest, plan_digest="sha256:plan")
-    )
+    plan = SimpleNamespace(name=name, policy_digest=digest, plan_digest="sha256:plan")
+    return cast("Order", SimpleNamespace(tenant=tenant, plan=plan))
 
 
 def known(*, at_ns, digest, name="stored", tenant="acme"):
@@ -81,7 +85,7 @@ def test_what_could_not_be_put_on_record_stops_the_run_and_is_tried_again_with_t
 
     def record(event):
         if is_full[0]:
-            raise WriteError("log", "the disk is full")
+            raise WriteError(Path("log"), "the disk is full")
         found.append(event)
 
     of = PoliciesInForce(tuple, record)
@@ -97,7 +101,7 @@ def test_what_is_on_record_is_asked_for_once_and_again_after_it_could_not_be_rea
     def events():
         asked.append(1)
         if len(asked) == 1:
-            raise WriteError("log", "it cannot be read")
+            raise WriteError(Path("log"), "it cannot be read")
         return (known(at_ns=1, digest="sha256:1"),)
 
     of = PoliciesInForce(events, found.append)

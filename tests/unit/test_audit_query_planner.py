@@ -137,7 +137,7 @@ def test_a_segment_is_wanted_whole_when_the_filter_says_nothing_of_its_rows():
     assert not whole(replace(source(), tenant=None), tenants=("t",))
     for more in ({"call": "fd_read"}, {"decision": "deny"}, {"path_prefix": "/"}, {"q": "seq > 1"},
                  {"after_seq": 1}, {"min_bytes": 1}, {"errno": 0}, {"rule": "in"}, {"class_uid": 1}):  # fmt: skip
-        assert not whole(**more)
+        assert not whole(None, **more)
 
 
 def test_a_policy_may_be_named():
