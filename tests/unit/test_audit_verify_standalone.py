@@ -173,6 +173,7 @@ def test_counting_with_numpy_and_without_agree(calls):
     for name in ("rows", "calls", "first", "last", "last_ns", "counts", "moved", "refused", "is_condensed"):
         assert getattr(slow, name) == getattr(fast, name), name
     assert {seq for seq, _ in slow.wrong} == {seq for seq, _ in fast.wrong}
+    assert slow.back == fast.back
     assert slow.is_condensed or slow.holes == fast.holes
 
 
@@ -523,3 +524,24 @@ def test_frames_that_are_not_sealed_are_checked(tmp_path):
         assert (wrong != "", good <= at) == (True, True)
     assert standalone.read_frames(content[:-1])[1].startswith("torn")
     assert frame(STORY).n_records == len(STORY)
+
+
+def test_times_that_a_hostile_cell_wrote_do_not_make_the_log_fail_for_good(tmp_path):
+    made = SealedLog.create(tmp_path)
+    of = start()
+    rows = rows_of(of, STORY)
+    times = rows.column("t_ns").to_pylist()
+    for name in ("t_ns", "t_last_ns"):
+        at = SCHEMA.get_field_index(name)
+        rows = rows.set_column(
+            at, SCHEMA.field(name), pa.array([times[0] - n * 5 for n in range(len(times))])
+        )
+    made.seal([(of, rows)])
+    made.finish(of)
+    made.sign()
+    report = verify(str(made.folder), [Key.parse(made.vkey)])[0]
+    notes = [
+        (one.what, one.severity, one.execution, one.seq) for one in report.findings if one.what == "time"
+    ]
+    assert notes == [("time", "note", of.exec_id, 1)]
+    assert report.status == 0
