@@ -22,7 +22,7 @@ from policy.calls import CALL_CODES
 from policy.facts import Fact
 from policy.plan import RIGHTS, Right
 from policy.simulate.columns import DECISIONS, NONE, REASONS, FactColumns
-from sandbox.monitor.targets import DIRECTORY_CHARS
+from sandbox.monitor.places import DIRECTORY_CHARS
 from sandbox.monitor.wants import Recorded, wants_of
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ process that dies is started again, not sooner than its back-off says, and one w
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import select
@@ -211,10 +212,20 @@ def _answer(root: Path, keys_dir: Path | None) -> dict[str, object]:
     return {"sealed": [asdict(SealedFile.of(one)) for one in sealed], "failure": None}
 
 
+def _get_ready() -> None:
+    """Import what sealing needs before it is asked for: the first file takes no longer than others."""
+    from audit.columns import OPENED
+
+    for name in ("audit.recovery", "sandbox.monitor.decode", "audit.masks"):
+        importlib.import_module(name)
+    OPENED.empty_table()  # the library under it imports more when it is used for the first time
+
+
 def main(arguments: list[str]) -> int:
     """Seal at each line, until the parent is gone; gives the exit status."""
     root, *keys = arguments
     parent = os.getppid()
+    _get_ready()
     # a fork of the parent may hold the pipe open longer than the parent lives
     while os.read(0, 4096) and os.getppid() == parent:
         line = json.dumps(_answer(Path(root), Path(keys[0]) if keys else None))

@@ -30,7 +30,8 @@ NO_DURATION = -(1 << 63)
 """What stands for a null `dur_ns`."""
 
 _DIGEST_BYTES = 16
-_HEAD = Struct("<16sQI32s")
+_HEAD = Struct("<QI32s")
+_BYTES_KEPT = 1 << 22  # of texts whose digests are kept
 _AT_ONCE = 4096  # rows whose records are put together while they are in the processor's cache
 _WIDEST = 1 << 62  # of a number that several columns were mixed into
 
@@ -48,10 +49,38 @@ _DIGESTS = ("words", *_TEXTS, "payload")
 _RECORD = np.dtype([*_NUMBERS.items(), *((name, f"V{_DIGEST_BYTES}") for name in _DIGESTS), ("zero", "V2")])
 
 
-def canonical_records(rows: pa.Table) -> npt.NDArray[np.uint8]:
-    """Give the records of rows (`columns.SCHEMA`), one in each line of the array."""
+@dataclass(slots=True)
+class TextDigests:
+    """Digests of texts, which many blocks of rows share; forgotten when they are too many."""
+
+    _known: dict[bytes, bytes] = field(default_factory=dict)  # of the whole 32 bytes
+    _size: int = 0  # of the texts
+
+    def of(self, texts: pa.StringArray) -> npt.NDArray[np.void]:
+        """Give the digest of each text, and behind them what a null has."""
+        raw = texts.cast(pa.binary()).to_pylist()
+        new = [text for text in raw if text not in self._known]
+        self._size += sum(map(len, new))
+        if self._size > _BYTES_KEPT:
+            # a guest chooses how many texts there are, and how long: no more is kept of earlier ones
+            self._known, new = {}, raw
+            self._size = sum(map(len, new))
+        self._known |= {text: sha256(text).digest() for text in new}
+        whole = b"".join([self._known[text] for text in raw])
+        found = np.zeros((len(raw) + 1, _DIGEST_BYTES), np.uint8)
+        found[:-1] = np.frombuffer(whole, np.uint8).reshape(-1, 2 * _DIGEST_BYTES)[:, :_DIGEST_BYTES]
+        return found.view(f"V{_DIGEST_BYTES}").ravel()
+
+
+def canonical_records(rows: pa.Table, known: TextDigests | None = None) -> npt.NDArray[np.uint8]:
+    """Give the records of rows (`columns.SCHEMA`), one in each line of the array.
+
+    Digests of texts are taken from `known`, and put there.
+    """
+    known = TextDigests() if known is None else known
     numbers = {name: _numbers(rows, name) for name in _NUMBERS}
-    digests = [_words(rows, numbers["n"]), *(_texts(rows.column(name)) for name in _TEXTS), _payloads(rows)]
+    texts = (_texts(rows.column(name), known) for name in _TEXTS)
+    digests = [_words(rows, numbers["n"]), *texts, _payloads(rows)]
     made = np.zeros(rows.num_rows, _RECORD)
     for at in range(0, rows.num_rows, _AT_ONCE):
         part = slice(at, at + _AT_ONCE)
@@ -74,46 +103,44 @@ def context_of(exec_id: str, tenant: str, module: str, policy: str) -> bytes:
 def chunk_leaves(rows: pa.Table, exec_id: str, context: bytes) -> tuple[bytes, ...]:
     """Give the leaf hashes of the chunks of all rows that one segment has of an execution."""
     chunker = Chunker(exec_id, context)
-    chunker.add(rows)
+    chunker.add(canonical_records(rows))
     return chunker.finish()
 
 
 @dataclass(slots=True)
 class Chunker:
-    """Hashes the rows of one execution as they come; how they are cut into tables changes nothing."""
+    """Hashes the records of one execution as they come; how they are cut into arrays changes nothing."""
 
     exec_id: str
     context: bytes
     _leaves: list[bytes] = field(default_factory=list)
     _rest: npt.NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, RECORD_BYTES), np.uint8))
 
-    def add(self, rows: pa.Table) -> None:
-        """Take in rows that follow those before."""
-        records = canonical_records(rows)
+    def add(self, records: npt.NDArray[np.uint8]) -> None:
+        """Take in canonical records that follow those before."""
         if len(self._rest):
             records = np.concatenate([self._rest, records])
         full = len(records) - len(records) % CHUNK_ROWS
-        for at in range(0, full, CHUNK_ROWS):
-            self._leaves.append(self._leaf(records[at : at + CHUNK_ROWS]))
+        self._hash(records[:full])
         self._rest = records[full:].copy()
 
     def finish(self) -> tuple[bytes, ...]:
         """Give the hashes of all chunks, the last one however many rows it has."""
-        if len(self._rest):
-            self._leaves.append(self._leaf(self._rest))
-            self._rest = self._rest[:0]
+        self._hash(self._rest)
+        self._rest = self._rest[:0]
         return tuple(self._leaves)
 
-    def _leaf(self, records: npt.NDArray[np.uint8]) -> bytes:
+    def _hash(self, records: npt.NDArray[np.uint8]) -> None:
         # SPEC: RFC 6962, 2.1: the hash of a leaf begins with a zero byte
-        head = _HEAD.pack(UUID(self.exec_id).bytes, _first_seq(records), len(records), self.context)
-        made = sha256(b"\x00" + head)
-        made.update(records.data)
-        return made.digest()
-
-
-def _first_seq(records: npt.NDArray[np.uint8]) -> int:
-    return int.from_bytes(records[0, :8].tobytes(), "little")
+        begin = b"\x00" + UUID(self.exec_id).bytes
+        firsts = records[::CHUNK_ROWS, :8].copy().view("<u8").ravel().tolist()
+        content = records.reshape(-1).data
+        for place, first_seq in enumerate(firsts):
+            start = place * CHUNK_ROWS
+            count = min(CHUNK_ROWS, len(records) - start)
+            made = sha256(begin + _HEAD.pack(first_seq, count, self.context))
+            made.update(content[start * RECORD_BYTES : (start + count) * RECORD_BYTES])
+            self._leaves.append(made.digest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +165,9 @@ def coded(column: pa.ChunkedArray) -> tuple[Ints, pa.Array]:
     """
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
-    whole = column.unify_dictionaries().combine_chunks()
-    if isinstance(whole, pa.ChunkedArray):  # no chunk at all
+    if not column.num_chunks:
         return np.empty(0, np.int64), pa.array([], column.type.value_type)
+    whole = column.chunk(0) if column.num_chunks == 1 else column.unify_dictionaries().combine_chunks()
     indices = whole.indices
     if indices.null_count:
         indices = pc.fill_null(indices, -1)
@@ -162,6 +189,18 @@ def mixed(columns: Sequence[tuple[Ints, int]]) -> tuple[Ints, Ints]:
     return _numbered(mix)
 
 
+def ranged(values: Ints) -> tuple[Ints, int]:
+    """Give numbers as `mixed` takes them: counted from the least one."""
+    if not len(values):
+        return values, 0
+    least = int(values.min())
+    return values - least, int(values.max()) - least + 1
+
+
+def _ints(column: pa.ChunkedArray) -> Ints:
+    return np.asarray(column.to_numpy()).astype(np.int64, copy=False)
+
+
 def _numbered(values: Ints) -> tuple[Ints, Ints]:
     found = pa.array(values).dictionary_encode()
     codes = np.asarray(found.indices).astype(np.int64)
@@ -170,23 +209,23 @@ def _numbered(values: Ints) -> tuple[Ints, Ints]:
     return codes, first
 
 
-def _texts(column: pa.ChunkedArray) -> _Digests | None:
+def _texts(column: pa.ChunkedArray, known: TextDigests) -> _Digests | None:
     if column.null_count == len(column):
         return None
     codes, distinct = coded(column)
-    made = [sha256(text.encode()).digest()[:_DIGEST_BYTES] for text in distinct.to_pylist()]
-    return _Digests(_table(made), np.where(codes < 0, len(made), codes))
+    return _Digests(known.of(distinct), np.where(codes < 0, len(distinct), codes))
 
 
 def _words(rows: pa.Table, n: npt.NDArray[np.generic]) -> _Digests | None:
-    texts = {name: coded(rows.column(name)) for name in _WORDS}
-    codes = {name: coded(rows.column(name).cast(pa.int32())) for name in _CODES}
-    columns = [(values, len(distinct)) for values, distinct in (texts | codes).values()]
-    which, firsts = mixed(columns)
-    lists = [[*distinct.to_pylist(), None] for _, distinct in (texts | codes).values()]  # -1 is the last
+    texts = [coded(rows.column(name)) for name in _WORDS]
+    codes = [_ints(rows.column(name)) for name in _CODES]
+    which, firsts = mixed(
+        [*((values, len(distinct)) for values, distinct in texts), *(ranged(values) for values in codes)]
+    )
+    lists = [(values, [*distinct.to_pylist(), None]) for values, distinct in texts]  # -1 is the last
 
     def of(row: int) -> tuple[Json, ...]:
-        return tuple(words[values[row]] for words, (values, _) in zip(lists, columns, strict=True))
+        return (*(words[values[row]] for values, words in lists), *(int(values[row]) for values in codes))
 
     made = [_words_digest((*of(row), None, None)) for row in firsts.tolist()]
     several = np.flatnonzero(np.asarray(n, np.int64) > 1)

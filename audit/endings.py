@@ -8,8 +8,8 @@ sealed, and its tree is over exactly the chunks that the segments' own entries v
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import InitVar, dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -53,19 +53,25 @@ class Endings:
     catalogue: Catalogue
     log: TransparencyLog
     made: Sequence[MadeSegment]
+    names: InitVar[Iterable[ExecutionId]]  # all executions in the log file
     spans: dict[ExecutionId, tuple[str, Span]] = field(default_factory=dict)  # with the segment's path
+    _known: dict[str, list[Part]] = field(default_factory=dict)  # in the catalogue, of other log files too
+    _told: frozenset[str] = frozenset()  # executions of which the receipt has an entry
 
-    def __post_init__(self) -> None:
-        """Sort what was made by execution."""
+    def __post_init__(self, names: Iterable[ExecutionId]) -> None:
+        """Sort what was made by execution, and ask the catalogue once for all of them."""
         self.spans = {
             span.exec_id: (one.manifest.segment, span) for one in self.made for span in one.manifest.spans
         }
+        wanted = list(names)
+        self._known = self.catalogue.parts_of(wanted)
+        self._told = frozenset(self.catalogue.leaf_keys(LeafKind.RECEIPT, wanted))
 
     def parts(self, exec_id: ExecutionId) -> list[Part]:
         """Give what each segment holds of an execution, those of this log file included, in order."""
         ours = {one.manifest.segment for one in self.made}
         # those of this file are in the catalogue already if a crash came after that
-        found = [part for part in self.catalogue.parts(exec_id) if part.segment not in ours]
+        found = [part for part in self._known.get(exec_id, ()) if part.segment not in ours]
         if exec_id in self.spans:
             path, span = self.spans[exec_id]
             found.append(Part(path, span.first_seq, span.last_seq, 0, span.chunks, span.gaps))
@@ -84,22 +90,20 @@ class Endings:
         """Give the end of an execution, its receipt written as it now is; None if it is not over."""
         exec_id = item.start.exec_id
         path = self.store.receipt(exec_id)
-        written = _read(path)
-        if self.catalogue.leaf(LeafKind.RECEIPT, exec_id) is not None and path.exists():
+        there = _content(path)
+        if exec_id in self._told and there is not None:
             # one that was changed since is a matter for whoever verifies
-            return None if written is None else Ending(written, path.read_bytes())
-        if item.receipt is not None:
-            receipt = item.receipt
-        elif written is not None:
-            # its end was in a part of the log file that can't be read, or a crash came before its entry
-            receipt = written
-        elif is_killed:
+            written = _read(there)
+            return None if written is None else Ending(written, there)
+        # without one its end was in a part of the file that can't be read, or a crash came before its entry
+        receipt = item.receipt or _read(there)
+        if receipt is None and is_killed:
             receipt = self._counted(item.start)
-        else:
+        if receipt is None:
             return None
         receipt = replace(receipt, gaps=self.missing(exec_id, records=receipt.records))
         content = receipt.to_json() + b"\n"
-        if not path.exists() or path.read_bytes() != content:
+        if there != content:
             write_receipt(receipt, path)
         return Ending(receipt, content)
 
@@ -152,10 +156,17 @@ class Endings:
         return content
 
 
-def _read(path: Path) -> Receipt | None:
+def _content(path: Path) -> bytes | None:
     try:
-        return Receipt.from_json(path.read_bytes())
-    except (FileNotFoundError, FormatError):
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def _read(content: bytes | None) -> Receipt | None:
+    try:
+        return None if content is None else Receipt.from_json(content)
+    except FormatError:
         return None
 
 

@@ -99,6 +99,8 @@ class Unrolled:
     frames: Sequence[RecordFrame]
     known: pa.Table = field(default_factory=OPENED.empty_table)
     """What earlier frames opened (`columns.OPENED`); these here add to it while the tables are taken."""
+    is_continued: bool = True
+    """Whether `open_after` is asked for."""
     _gone: list[npt.NDArray[np.int64]] = field(default_factory=list)
 
     def tables(self, reading: Reading) -> Iterator[pa.Table]:
@@ -115,10 +117,13 @@ class Unrolled:
             raise FormatError("decoded rows", f"{records} calls", calls)
 
     def _masked(self, reading: Reading) -> Iterator[pa.Table]:
+        left = sum(frame.n_records for frame in self.frames)
         for block in blocks(self.frames, max_records=AT_ONCE):
             table = reading.decoder(self.start, block, self.known)
-            self.known = pa.concat_tables([self.known, opened(table)])
-            self._gone.append(closed(table))
+            left -= sum(frame.n_records for frame in block)
+            if left or self.is_continued:
+                self.known = pa.concat_tables([self.known, opened(table)])
+                self._gone.append(closed(table))
             yield reading.refine(table, self.start)
 
     def open_after(self) -> pa.Table:

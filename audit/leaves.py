@@ -121,9 +121,15 @@ def receipt_leaf(receipt: Receipt, content: bytes, tree: ExecutionTree, *, at_ns
     return made if _fits(made) else _leaf(LeafKind.RECEIPT, at_ns, fields | {"segments": None})
 
 
+_TOLD = [
+    *("exec_id", "seq", "tenant_id", "module_id", "policy_id", "call", "decision", "rule_id", "reason"),
+    *("right", "target", "guest_target", "target2", "errno", "t_ns"),
+]
+
+
 def refusal_leaves(rows: pa.Table) -> Iterable[Leaf]:
     """Give the entries of refused rows (`columns.SCHEMA`)."""
-    for row in rows.to_pylist():
+    for row in rows.select(_TOLD).to_pylist():
         fields: dict[str, Json] = {
             "exec_id": row["exec_id"],
             "seq": row["seq"],

@@ -268,7 +268,9 @@ def _worded(codes: Ints, words: Sequence[str]) -> pa.DictionaryArray:
     kept = np.full(len(codes), -1, np.int32)
     kept[codes >= 0] = places
     dictionary = pa.array([words[code] for code in used.tolist()], pa.string())
-    return pa.DictionaryArray.from_arrays(pa.array(kept, pa.int32(), mask=kept < 0), dictionary)
+    # what lies under a null is looked up as well when dictionaries are put together
+    places_ = pa.array(np.maximum(kept, 0), pa.int32(), mask=kept < 0)
+    return pa.DictionaryArray.from_arrays(places_, dictionary)
 
 
 def _constants(start: ExecutionStart, count: int) -> dict[str, pa.Array]:

@@ -140,7 +140,9 @@ class _Texts:
             codes[index] = -1 if after is None else words.setdefault(after, len(words))
         rows = codes[members].astype(np.int32)
         coded = pa.DictionaryArray.from_arrays(
-            pa.array(rows, pa.int32(), mask=rows < 0), pa.array(list(words), pa.string())
+            # what lies under a null is looked up as well when dictionaries are put together
+            pa.array(np.maximum(rows, 0), pa.int32(), mask=rows < 0),
+            pa.array(list(words), pa.string()),
         )
         return pa.chunked_array([coded], SCHEMA.field("target").type), changes[members]
 

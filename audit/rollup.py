@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from audit.chunks import coded, mixed
+from audit.chunks import coded, mixed, ranged
 from audit.columns import NEVER_RETURNED
 
 Ints = npt.NDArray[np.int64]
@@ -76,21 +76,21 @@ class Rollup:
 
     _lines: dict[Key, _Totals] = field(default_factory=dict)
 
-    def add(self, rows: pa.Table, tenant: str, module: str) -> None:
-        """Count rows of one execution."""
+    def add(self, rows: pa.Table, tenant: str) -> None:
+        """Count rows of executions of one tenant."""
         if not rows.num_rows:
             return
         t_ns, errno = _ints(rows, "t_ns"), _ints(rows, "errno")
         minute, decision = t_ns // MINUTE_NS, _ints(rows, "decision")
         kind = np.where(errno == 0, 0, np.where(errno == NEVER_RETURNED, 2, 1))
-        call, rule, reason = (coded(rows.column(name)) for name in ("call", "rule_id", "reason"))
-        words = [(values, len(distinct)) for values, distinct in (call, rule, reason)]
-        which, firsts = mixed([_ranged(minute), _ranged(decision), (kind, len(CLASSES)), *words])
+        columns = [coded(rows.column(name)) for name in ("module_id", "call", "rule_id", "reason")]
+        words = [(values, len(distinct)) for values, distinct in columns]
+        which, firsts = mixed([ranged(minute), ranged(decision), (kind, len(CLASSES)), *words])
         totals = _totals(rows, which, firsts, t_ns)
         for place, row in enumerate(firsts.tolist()):
-            texts = [_text(distinct, int(values[row])) for values, distinct in (call, rule, reason)]
-            of = (int(minute[row]), tenant, module, texts[0] or "", int(decision[row]))
-            key = (*of, CLASSES[kind[row]], texts[1], texts[2])
+            texts = [_text(distinct, int(values[row])) for values, distinct in columns]
+            of = (int(minute[row]), tenant, texts[0] or "", texts[1] or "", int(decision[row]))
+            key = (*of, CLASSES[kind[row]], texts[2], texts[3])
             known = self._lines.setdefault(key, totals[place])
             if known is not totals[place]:
                 known.add(totals[place])
@@ -152,11 +152,6 @@ def _summed(values: Ints, which: Ints, count: int) -> list[int]:
     low = np.bincount(which, values & _LOW_BITS, count).tolist()
     high = np.bincount(which, values >> 32, count).tolist()
     return [(int(above) << 32) + int(below) for above, below in zip(high, low, strict=True)]
-
-
-def _ranged(values: Ints) -> tuple[Ints, int]:
-    least = int(values.min())
-    return values - least, int(values.max()) - least + 1
 
 
 def _ints(rows: pa.Table, name: str) -> Ints:

@@ -25,7 +25,7 @@ from audit.leaves import Leaf, damage_leaf, event_leaf, gap_leaf, refusal_leaves
 from audit.manifest import Source
 from audit.openers import state_before, write_state
 from audit.receipt import Receipt
-from audit.segment_files import MadeSegment, make_segment
+from audit.segment_files import MadeSegment, make_segments
 from audit.store import Store, sync_directory
 from audit.tlog.log import TransparencyLog
 from audit.wal import Frame, Kind, Problem, Scan, read_frames, read_live
@@ -71,7 +71,7 @@ class Sealer:
         going_on = {name: part.open_after() for name, part in parts.items() if name in later}
         if going_on:
             write_state(path, going_on)
-        endings = Endings(self.store, self.catalogue, self.log, made)
+        endings = Endings(self.store, self.catalogue, self.log, made, found)
         ends = [
             end
             for name, item in found.items()
@@ -117,7 +117,10 @@ class Sealer:
             before = {}
         return {
             name: Unrolled(
-                item.start, item.frames(is_continued=name in later), before.get(name, OPENED.empty_table())
+                item.start,
+                item.frames(is_continued=name in later),
+                before.get(name, OPENED.empty_table()),
+                is_continued=name in later,
             )
             for name, item in found.items()
         }
@@ -135,8 +138,7 @@ class Sealer:
         tenants: dict[str, list[Unrolled]] = defaultdict(list)
         for part in parts.values():
             tenants[part.start.tenant].append(part)
-        made = (make_segment(self.store, tenants[name], self.reading, named) for name in sorted(tenants))
-        return tuple(one for one in made if one is not None)
+        return make_segments(self.store, [tenants[name] for name in sorted(tenants)], self.reading, named)
 
     def _leaves(
         self,

@@ -8,22 +8,32 @@ durable; the same frames give the same files, byte for byte.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TypeVar, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from audit.gather import Reading, Unrolled, gaps
+from audit.gather import AT_ONCE, Reading, Unrolled, gaps
 from audit.identity import ExecutionId
 from audit.manifest import File, Files, Manifest, Source, Span
 from audit.segment import Written, segment_writer
 from audit.sidecars import Sidecars
+from audit.start import ExecutionStart
 from audit.store import Store, publish
 from audit.times import day_of
 from audit.tlog.merkle import root_of
+
+T = TypeVar("T")
+
+_BYTES_AHEAD = 32 << 20
+"""Of rows that are decoded and not written yet; one table has more where a guest made it so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,19 +46,26 @@ class MadeSegment:
     chunks: dict[ExecutionId, tuple[bytes, ...]]  # hashes, by execution
 
 
-def make_segment(
-    store: Store, parts: Sequence[Unrolled], reading: Reading, source: Source
-) -> MadeSegment | None:
-    """Write the rows of some executions of one tenant; None, and no file, if there are none.
+def make_segments(
+    store: Store, tenants: Iterable[Sequence[Unrolled]], reading: Reading, source: Source
+) -> tuple[MadeSegment, ...]:
+    """Write the rows of executions, those of one tenant together; none for a tenant that has no rows.
 
+    One thread decodes and hashes, another one writes, so that a segment is finished while the next is made.
     Raises FormatError if the decoder does not give a row a record, and WriteError.
     """
-    start = parts[0].start
-    day = day_of(min(part.start.started_at_ns for part in parts))
-    path = store.segment(start.tenant, day, Path(source.wal).stem)
-    made = _Making(store, path, source)
-    made.write(parts, reading)
-    return made.finish(parts) if made.records.rows else None
+    finished: list[Future[MadeSegment | None]] = []
+    # files that are not finished when an error comes are removed when nobody writes them any more
+    with ExitStack() as files, ThreadPoolExecutor(1, "wasmgate-writing") as writing:
+        ahead = _Ahead(writing)
+        for parts in tenants:
+            start = parts[0].start
+            day = day_of(min(part.start.started_at_ns for part in parts))
+            path = store.segment(start.tenant, day, Path(source.wal).stem)
+            making = _Making(store, path, source, files.enter_context(ExitStack()))
+            making.read(parts, reading, ahead)
+            finished.append(ahead.submit(0, partial(making.finish, parts)))
+        return tuple(made for one in finished if (made := one.result()) is not None)
 
 
 @dataclass(slots=True)
@@ -58,46 +75,39 @@ class _Making:
     store: Store
     path: Path
     source: Source
+    files: ExitStack  # of those that are being written
     records: Written = field(default_factory=Written)
     refusals: Written = field(default_factory=Written)
     spans: list[Span] = field(default_factory=list)
     chunks: dict[ExecutionId, tuple[bytes, ...]] = field(default_factory=dict)
     sides: Sidecars | None = None
 
-    def write(self, parts: Sequence[Unrolled], reading: Reading) -> None:
-        """Write records and refusals; one thread decodes, one writes, one makes the sidecars."""
-        # INVARIANT: the records get their name before the refusals do: the inner block ends first
-        with (
-            segment_writer(self._beside(".deny.parquet"), self.refusals) as refusals,
-            segment_writer(self.path, self.records) as records,
-            ThreadPoolExecutor(1, "wasmgate-writing") as writing,
-            ThreadPoolExecutor(1, "wasmgate-hashing") as hashing,
-        ):
-            sides = self.sides = Sidecars(refusals)
-            for part in parts:
-                sides.begin(part.start)
-                waiting: list[Future[None]] = []
-                for table in part.tables(reading):
-                    _wait(waiting)  # so that at most two tables are in memory
-                    waiting = [
-                        writing.submit(records.add, table),
-                        hashing.submit(sides.add, table, part.start),
-                    ]
-                _wait(waiting)
-                self._end(part, sides)
+    def read(self, parts: Sequence[Unrolled], reading: Reading, ahead: _Ahead) -> None:
+        """Decode and hash all rows, and have them written."""
+        # INVARIANT: the records get their name before the refusals do: what was opened last is closed first
+        refusals = self.files.enter_context(segment_writer(self._beside(".deny.parquet"), self.refusals))
+        records = self.files.enter_context(segment_writer(self.path, self.records))
+        sides = self.sides = Sidecars(refusals)
+        for rows, pieces in _together(parts, reading):
+            ahead.submit(rows.nbytes, partial(records.add, rows))
+            sides.add(rows, pieces)
 
-    def finish(self, parts: Sequence[Unrolled]) -> MadeSegment:
-        """Write the rest, the manifest last."""
+    def finish(self, parts: Sequence[Unrolled]) -> MadeSegment | None:
+        """Write the rest, the manifest last; None, and no file, if there were no rows."""
+        self.files.close()
         sides = self.sides
-        if sides is None:
-            raise RuntimeError("nothing was written")
+        if sides is None or not self.records.rows:
+            return None
+        for part in parts:
+            self._end(part, sides)
+        hashes = [leaf for leaves in self.chunks.values() for leaf in leaves]
         rollup = pa.BufferOutputStream()
         pq.write_table(sides.rollup.table(), rollup, compression="zstd")
         files = Files(
             records=self._file(self.path, self.records),
             refusals=self._file(self._beside(".deny.parquet"), self.refusals) if self.refusals.rows else None,
             rollup=_published(self._beside(".rollup.parquet"), rollup.getvalue().to_pybytes()),
-            chunks=_published(self._beside(".chunks"), b"".join(sides.chunks)),
+            chunks=_published(self._beside(".chunks"), b"".join(hashes)),
         )
         written = [part.start for part in parts if part.start.exec_id in self.chunks]
         manifest = Manifest(
@@ -109,8 +119,8 @@ class _Making:
             refusals=self.refusals.rows,
             t_min_ns=self.records.t_min_ns,
             t_max_ns=self.records.t_max_ns,
-            root=root_of(sides.chunks).hex(),
-            chunks=len(sides.chunks),
+            root=root_of(hashes).hex(),
+            chunks=len(hashes),
             modules=tuple(sorted({start.module_digest for start in written})),
             policies=tuple(sorted({start.policy_digest for start in written})),
             spans=tuple(self.spans),
@@ -121,14 +131,15 @@ class _Making:
         return MadeSegment(manifest, content, tuple(sides.leaved), self.chunks)
 
     def _end(self, part: Unrolled, sides: Sidecars) -> None:
-        rows, calls = sides.rows, sides.calls
-        leaves = sides.end()
-        if rows:
+        made = sides.parts.get(part.start.exec_id)
+        if made is not None:
             ranges = [(frame.first_seq, frame.first_seq + frame.n_records - 1) for frame in part.frames]
             first, last, exec_id = ranges[0][0], ranges[-1][1], part.start.exec_id
             inner = gaps(ranges, first=first)
-            self.chunks[exec_id] = leaves
-            span = Span(exec_id, first, last, rows, calls, len(leaves), inner, part.start.retain_days)
+            leaves = self.chunks[exec_id] = made.chunker.finish()
+            span = Span(
+                exec_id, first, last, made.rows, made.calls, len(leaves), inner, part.start.retain_days
+            )
             self.spans.append(span)
 
     def _beside(self, suffix: str) -> Path:
@@ -139,9 +150,49 @@ class _Making:
         return File(path.name, written.file_bytes, written.sha256)
 
 
-def _wait(waiting: Sequence[Future[None]]) -> None:
-    for one in waiting:
-        one.result()
+def _together(
+    parts: Sequence[Unrolled], reading: Reading
+) -> Iterator[tuple[pa.Table, list[tuple[ExecutionStart, int]]]]:
+    """Give the rows of all executions, small tables put together, with how many there are of which one."""
+    tables: list[pa.Table] = []
+    pieces: list[tuple[ExecutionStart, int]] = []
+    for part in parts:
+        for table in part.tables(reading):
+            if tables and sum(count for _, count in pieces) + table.num_rows > AT_ONCE:
+                yield _one(tables), pieces
+                tables, pieces = [], []
+            if table.num_rows:
+                tables.append(table)
+                pieces.append((part.start, table.num_rows))
+    if tables:
+        yield _one(tables), pieces
+
+
+def _one(tables: Sequence[pa.Table]) -> pa.Table:
+    if len(tables) == 1:
+        return tables[0]
+    # Not `unify_dictionaries`: a second time, that looks up what the first time left under nulls.
+    return pa.concat_tables(tables).combine_chunks()
+
+
+@dataclass(slots=True)
+class _Ahead:
+    """What one thread is to do for another one, which waits when there is too much of it."""
+
+    writing: ThreadPoolExecutor
+    _size: int = 0
+    _waiting: deque[tuple[int, Future[object]]] = field(default_factory=deque)
+
+    def submit(self, size: int, work: Callable[[], T]) -> Future[T]:
+        """Have something done that needs so many bytes until then; raises what was raised by earlier work."""
+        while self._waiting and (self._size + size > _BYTES_AHEAD or self._waiting[0][1].done()):
+            done, one = self._waiting.popleft()
+            one.result()
+            self._size -= done
+        made = self.writing.submit(work)
+        self._size += size
+        self._waiting.append((size, cast("Future[object]", made)))
+        return made
 
 
 def _published(path: Path, content: bytes) -> File:

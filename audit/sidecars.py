@@ -7,61 +7,79 @@ refused, would have been, or never returned.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from audit.chunks import Chunker, context_of
+from audit.chunks import Chunker, TextDigests, canonical_records, context_of
 from audit.columns import REFUSING, Stage
+from audit.identity import ExecutionId
 from audit.leaves import REFUSALS_LEAVED
 from audit.rollup import Rollup
 from audit.segment import SegmentWriter
 from audit.start import ExecutionStart
 
-_REFUSED = pa.array([int(code) for code in REFUSING], pa.int8())
+_IS_REFUSING = np.isin(np.arange(256).astype(np.int8), REFUSING)  # by code; negative ones are at the end
+
+
+@dataclass(slots=True)
+class Part:
+    """What one execution has in the segment, as far as it came by now."""
+
+    chunker: Chunker
+    rows: int = 0
+    calls: int = 0  # that those stand for
+    leaved: int = 0  # refusals that get a leaf
 
 
 @dataclass(slots=True)
 class Sidecars:
-    """Takes the rows of a segment, execution by execution, each in order."""
+    """Takes the rows of a segment, some tables of one tenant's executions at a time, in their order."""
 
     refusals: SegmentWriter
     rollup: Rollup = field(default_factory=Rollup)
     leaved: list[pa.Table] = field(default_factory=list)
     """Refused rows that get leaves of their own."""
-    chunks: list[bytes] = field(default_factory=list)
-    rows: int = 0  # of the execution that was begun last
-    calls: int = 0  # that those stand for
-    _chunker: Chunker | None = None
-    _left: int = 0  # refusals of this execution that may still get a leaf
+    parts: dict[ExecutionId, Part] = field(default_factory=dict)
+    _known: TextDigests = field(default_factory=TextDigests)
 
-    def begin(self, start: ExecutionStart) -> None:
-        """Go on with another execution."""
-        context = context_of(start.exec_id, start.tenant, start.module_digest, start.policy_digest)
-        self._chunker = Chunker(start.exec_id, context)
-        self._left = REFUSALS_LEAVED
-        self.rows, self.calls = 0, 0
+    def add(self, rows: pa.Table, pieces: Sequence[tuple[ExecutionStart, int]]) -> None:
+        """Take in rows; `pieces` says of which executions they are, and how many of each, in order."""
+        records = canonical_records(rows, self._known)
+        calls, is_refused = rows.column("n").to_numpy(), _IS_REFUSING[rows.column("decision").to_numpy()]
+        leaved, first = [], 0
+        for start, count in pieces:
+            of, end = self._part(start), first + count
+            of.chunker.add(records[first:end])
+            of.rows, of.calls = of.rows + count, of.calls + int(calls[first:end].sum())
+            chosen = first + np.flatnonzero(is_refused[first:end])[: REFUSALS_LEAVED - of.leaved]
+            leaved.append(chosen)
+            of.leaved, first = of.leaved + len(chosen), end
+        self.rollup.add(rows, pieces[0][0].tenant)
+        kept = np.flatnonzero(is_refused | (rows.column("stage").to_numpy() == int(Stage.TRAP)))
+        if len(kept):
+            refusals = _taken(rows, kept)
+            self.refusals.add(refusals)
+            self.leaved.append(refusals.take(np.searchsorted(kept, np.concatenate(leaved))))
 
-    def add(self, rows: pa.Table, start: ExecutionStart) -> None:
-        """Take in rows of the execution that was begun last."""
-        if self._chunker is None or self._chunker.exec_id != start.exec_id:
-            raise RuntimeError("rows of an execution that was not begun")
-        self.rows += rows.num_rows
-        self.calls += pc.sum(rows.column("n"), min_count=0).as_py()
-        self._chunker.add(rows)
-        self.rollup.add(rows, start.tenant, start.module_digest)
-        is_refused = pc.is_in(rows.column("decision"), _REFUSED)
-        kept = rows.filter(pc.or_(is_refused, pc.equal(rows.column("stage"), int(Stage.TRAP))))
-        self.refusals.add(kept)
-        if self._left and kept.num_rows:
-            refused = kept.filter(pc.is_in(kept.column("decision"), _REFUSED)).slice(0, self._left)
-            self.leaved.append(refused)
-            self._left -= refused.num_rows
+    def _part(self, start: ExecutionStart) -> Part:
+        found = self.parts.get(start.exec_id)
+        if found is None:
+            context = context_of(start.exec_id, start.tenant, start.module_digest, start.policy_digest)
+            found = self.parts[start.exec_id] = Part(Chunker(start.exec_id, context))
+        return found
 
-    def end(self) -> tuple[bytes, ...]:
-        """Give the hashes of the execution's chunks."""
-        made = () if self._chunker is None else self._chunker.finish()
-        self._chunker = None
-        self.chunks += made
-        return made
+
+def _taken(rows: pa.Table, places: npt.NDArray[np.int64]) -> pa.Table:
+    """Give some rows, which bring no text that only others have."""
+    found = rows.take(places)
+    columns = [
+        column.cast(column.type.value_type).dictionary_encode()
+        if pa.types.is_dictionary(column.type)
+        else column
+        for column in found.columns
+    ]
+    return pa.table(columns, schema=rows.schema)

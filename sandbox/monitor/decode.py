@@ -22,11 +22,13 @@ from audit.start import ExecutionStart
 from audit.wal import RecordFrame
 from policy.calls import CALL_CODES, CALLS, MODULE
 from policy.plan import RIGHTS
+from sandbox.monitor.arena_strings import Strings
 from sandbox.monitor.layout import IN_FLIGHT, RECORD, UNTIMED, Decision, Reason
 from sandbox.monitor.payload_columns import payload_columns
-from sandbox.monitor.targets import Strings, Targets, resolve
+from sandbox.monitor.targets import Fields, Targets, dictionary, resolve
 
 Ints = npt.NDArray[np.int64]
+Table = npt.NDArray[np.integer]
 
 _DECISIONS = {
     Decision.ALLOW: (columns.Decision.ALLOW, Disposition.ALLOWED),
@@ -42,24 +44,27 @@ OPEN_CREATES = 1
 """Bit of the `flags` of a `path_open`: `oflags` has `creat`."""
 
 
-def _by_code(values: Iterable[tuple[int, int]], *, default: int = 0) -> Ints:
-    table = np.full(256, default, dtype=np.int64)
+def _by_code(values: Iterable[tuple[int, int]], *, default: int = 0, of: str = "n") -> Table:
+    """Make a table by code for a column, in the column's own type."""
+    table = np.full(256, default, dtype=SCHEMA.field(of).type.to_pandas_dtype())
     for code, value in values:
         table[code] = value
     return table
 
 
-def _by_call(value: Callable[[str], int], *, default: int = 0) -> Ints:
-    return _by_code(((code, value(call.name)) for code, call in enumerate(CALLS)), default=default)
+def _by_call(value: Callable[[str], int], *, default: int = 0, of: str = "n") -> Table:
+    return _by_code(((code, value(call.name)) for code, call in enumerate(CALLS)), default=default, of=of)
 
 
 _CALL_INDEX = _by_code(((code, code) for code in range(len(CALLS))), default=len(CALLS))
 _CALL_NAMES = (*(f"{MODULE}.{call.name}" for call in CALLS), f"{MODULE}.?")
-_DECISION = _by_code((ring, stored) for ring, (stored, _) in _DECISIONS.items())
-_DISPOSITION = _by_code((ring, stored) for ring, (_, stored) in _DECISIONS.items())
-_CLASS = _by_call(lambda name: activity(name).class_uid, default=UNKNOWN.class_uid)
-_ACTIVITY = _by_call(lambda name: activity(name).activity_id, default=UNKNOWN.activity_id)
-_REFUSED = _by_call(lambda name: activity(name, is_refused=True).activity_id, default=UNKNOWN.activity_id)
+_DECISION = _by_code(((ring, stored) for ring, (stored, _) in _DECISIONS.items()), of="decision")
+_DISPOSITION = _by_code(((ring, stored) for ring, (_, stored) in _DECISIONS.items()), of="disposition")
+_CLASS = _by_call(lambda name: activity(name).class_uid, default=UNKNOWN.class_uid, of="class_uid")
+_ACTIVITY = _by_call(lambda name: activity(name).activity_id, default=UNKNOWN.activity_id, of="activity_id")
+_REFUSED = _by_call(
+    lambda name: activity(name, is_refused=True).activity_id, default=UNKNOWN.activity_id, of="activity_id"
+)
 _IS_IN = _by_call(lambda name: name in _INWARDS)
 _IS_OUT = _by_call(lambda name: name in _OUTWARDS)
 _KIND = _by_code(
@@ -71,8 +76,11 @@ _KIND = _by_code(
 )
 _REASONS = tuple(reason.name.lower() for reason in Reason if reason)
 _RIGHTS = tuple(str(right.name).lower() for right in RIGHTS)
+_REASON = _by_code(((at + 1, at) for at in range(len(_REASONS))), default=-1)
+_RIGHT = _by_code(((at + 1, at) for at in range(len(_RIGHTS))), default=-1)
 _PATH_OPEN, _PROC_EXIT = CALL_CODES["path_open"], CALL_CODES["proc_exit"]
-_CREATE = activity("path_open", is_creating=True).activity_id
+_CREATE = np.int8(activity("path_open", is_creating=True).activity_id)
+_EXIT, _TRAP, _NEVER = np.int8(Stage.EXIT), np.int8(Stage.TRAP), np.int16(NEVER_RETURNED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +88,7 @@ class _Batch:
     """The records of some frames, one behind the other, and their strings."""
 
     seq: Ints
-    fields: npt.NDArray[np.void]
+    fields: Fields
     strings: Strings
 
 
@@ -89,9 +97,9 @@ def decode(start: ExecutionStart, frames: Sequence[RecordFrame], opened: pa.Tabl
 
     `opened` (`audit.columns.OPENED`) names the calls in earlier frames that made a descriptor.
     """
-    batch = _batch(frames)
-    if not len(batch.seq):
+    if not any(frame.n_records for frame in frames):
         return SCHEMA.empty_table()
+    batch = _batch(frames)
     targets = resolve(start.mounts, batch.seq, batch.fields, batch.strings, opened=opened)
     values = _numbers(batch.seq, batch.fields) | _words(start, batch.fields) | _targets(batch.fields, targets)
     values |= payload_columns(start, batch.fields, batch.strings)
@@ -103,13 +111,12 @@ def _batch(frames: Sequence[RecordFrame]) -> _Batch:
     ranges = [
         np.arange(frame.first_seq, frame.first_seq + frame.n_records, dtype=np.int64) for frame in frames
     ]
-    if not parts:
-        return _Batch(np.empty(0, np.int64), np.empty(0, RECORD), Strings.none())
-    fields = np.concatenate(parts)
-    return _Batch(np.concatenate(ranges), fields, Strings.of(frames, fields))
+    records = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    fields = {name: np.ascontiguousarray(records[name]) for name in RECORD.names or ()}
+    return _Batch(np.concatenate(ranges), fields, Strings.of(frames, records))
 
 
-def _numbers(seq: Ints, fields: npt.NDArray[np.void]) -> dict[str, pa.Array]:
+def _numbers(seq: Ints, fields: Fields) -> dict[str, pa.Array]:
     call, decision, errno, dur = fields["call"], fields["decision"], fields["errno"], fields["dur_ns"]
     returned = errno != IN_FLIGHT
     moved = np.where(errno == 0, np.maximum(fields["aux"], 0), 0)
@@ -120,25 +127,23 @@ def _numbers(seq: Ints, fields: npt.NDArray[np.void]) -> dict[str, pa.Array]:
     numbers: dict[str, npt.NDArray[np.generic]] = {
         "seq": seq,
         "t_ns": fields["t_ns"],
-        "stage": np.where(returned | (call == _PROC_EXIT), Stage.EXIT, Stage.TRAP),
+        "stage": np.where(returned | (call == _PROC_EXIT), _EXIT, _TRAP),
         "class_uid": _CLASS[call],
         "activity_id": np.where(creates, _CREATE, activities),
         "decision": decided,
         "disposition": _DISPOSITION[decision],
-        "errno": np.where(returned, errno, NEVER_RETURNED),
+        "errno": np.where(returned, errno, _NEVER),
         "fd": fields["fd"],
         "fd2": fields["fd2"],
         "flags": fields["flags"],
-        "bytes_in": np.where(_IS_IN[call] == 1, moved, 0),
-        "bytes_out": np.where(_IS_OUT[call] == 1, moved, 0),
+        "bytes_in": moved * _IS_IN[call],
+        "bytes_out": moved * _IS_OUT[call],
         "n": np.ones(len(seq), np.int64),
         "opener_seq": fields["opener"],
         "t_last_ns": fields["t_ns"],
     }
-    arrays = {
-        name: pa.array(np.ascontiguousarray(value), pa.int64()).cast(SCHEMA.field(name).type)
-        for name, value in numbers.items()
-    }
+    # each has the type of its column by now: nothing is copied
+    arrays = {name: pa.array(value, SCHEMA.field(name).type) for name, value in numbers.items()}
     lasted = np.where(dur == IN_FLIGHT, NEVER_RETURNED, dur)
     return arrays | {"dur_ns": pa.array(lasted, pa.int64(), mask=dur == UNTIMED)} | _empty(len(seq))
 
@@ -149,44 +154,45 @@ def _empty(count: int) -> dict[str, pa.Array]:
     return {name: pa.nulls(count, SCHEMA.field(name).type) for name in names}
 
 
-def _words(start: ExecutionStart, fields: npt.NDArray[np.void]) -> dict[str, pa.Array]:
-    count = len(fields)
-    rule, reason, right = (fields[name].astype(np.int64) for name in ("rule", "reason", "right"))
+def _words(start: ExecutionStart, fields: Fields) -> dict[str, pa.Array]:
+    count, rules = len(fields["call"]), start.rules
     # Rule 0 is the default deny: on a call that was allowed it means that no rule was asked.
-    rule = np.where((rule == 0) & (fields["decision"] == Decision.ALLOW), -1, rule)
+    unasked = (fields["rule"] == 0) & (fields["decision"] == Decision.ALLOW)
+    rule = np.where(unasked, len(rules), np.minimum(fields["rule"], len(rules)))
     return {
         "exec_id": _constant(start.exec_id, count),
         "tenant_id": _constant(start.tenant, count),
         "module_id": _constant(start.module_digest, count),
         "policy_id": _constant(start.policy_digest, count),
-        "rule_id": _coded(rule, start.rules),
-        "call": _coded(_CALL_INDEX[fields["call"]], _CALL_NAMES),
-        "reason": _coded(reason - 1, _REASONS),
-        "right": _coded(right - 1, _RIGHTS),
+        "rule_id": _coded(rule, np.append(np.arange(len(rules)), -1), rules),
+        "call": _coded(fields["call"], _CALL_INDEX, _CALL_NAMES),
+        "reason": _coded(fields["reason"], _REASON, _REASONS),
+        "right": _coded(fields["right"], _RIGHT, _RIGHTS),
     }
 
 
-def _targets(fields: npt.NDArray[np.void], found: Targets) -> dict[str, pa.Array]:
+def _targets(fields: Fields, found: Targets) -> dict[str, pa.Array]:
     kind = np.where(found.kind == TargetKind.NONE, _KIND[fields["call"]], found.kind)
     return {
-        "target_kind": pa.array(kind, pa.int64()).cast(pa.int8()),
-        "target": _coded(found.target, found.texts),
-        "guest_target": _coded(found.guest_target, found.texts),
-        "target2": _coded(found.target2, found.texts),
+        "target_kind": pa.array(kind.astype(np.int8)),
+        "target": found.target,
+        "guest_target": found.guest_target,
+        "target2": found.target2,
     }
 
 
 def _constant(text: str, count: int) -> pa.DictionaryArray:
-    return _coded(np.zeros(count, np.int64), (text,))
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([text], pa.string()))
 
 
-def _coded(indices: Ints, words: Sequence[str]) -> pa.DictionaryArray:
-    """Give text by index; an index that has no word gives null, a word that nobody uses is left out."""
-    missing = (indices < 0) | (indices >= len(words))
-    places = np.where(missing, 0, indices)
-    used = np.zeros(max(len(words), 1), np.bool_)
-    used[places[~missing]] = True
-    renumbered = (np.cumsum(used) - 1)[places].astype(np.int32)
-    kept = [words[place] for place in np.flatnonzero(used).tolist()]
-    codes = pa.array(renumbered, pa.int32(), mask=missing)
-    return pa.DictionaryArray.from_arrays(codes, pa.array(kept, pa.string()))
+def _coded(codes: npt.NDArray[np.integer], places: Table, words: Sequence[str]) -> pa.DictionaryArray:
+    """Give text by code: `places` says for each code which word it has, -1 for none.
+
+    A word that nobody uses is left out.
+    """
+    used = places[np.flatnonzero(np.bincount(codes, minlength=len(places)))]
+    kept = np.unique(used[used >= 0])
+    numbers = np.full(len(words) + 1, -1, np.int32)
+    numbers[kept] = np.arange(len(kept))
+    indices = numbers[places][codes]
+    return dictionary(indices, pa.array([words[place] for place in kept.tolist()], pa.string()))

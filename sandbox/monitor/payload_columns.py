@@ -1,6 +1,6 @@
 """Turns what records keep of the bytes that calls moved into columns, and says where less is kept than asked.
 
-How the bytes come into the ring is `payloads.py`, where they lie `targets.Strings`. INVARIANT: a row has no
+How the bytes come into the ring is `payloads.py`, where they lie `arena_strings.py`. INVARIANT: a row has no
 more than the terms of its execution say, whatever a cell wrote.
 """
 
@@ -14,8 +14,9 @@ from audit.columns import SCHEMA, Masked
 from audit.start import ExecutionStart
 from audit.terms import Kept
 from policy.calls import CALLS, MODULE
+from sandbox.monitor.arena_strings import Strings
 from sandbox.monitor.layout import DIGEST_BYTES, PAYLOAD_CALLS, Decision
-from sandbox.monitor.targets import Strings
+from sandbox.monitor.targets import Fields
 
 Ints = npt.NDArray[np.int64]
 
@@ -23,12 +24,13 @@ _FIRST_VERSION = 2
 _ALL = 1 << 62
 
 
-def payload_columns(
-    start: ExecutionStart, fields: npt.NDArray[np.void], strings: Strings
-) -> dict[str, pa.Array]:
+def payload_columns(start: ExecutionStart, fields: Fields, strings: Strings) -> dict[str, pa.Array]:
     """Give `payload`, `payload_sha256` and `masked` of records; `strings` says where they lie."""
-    call, count = fields["call"], len(fields)
-    wanted = _wanted(start)[call]
+    call, by_call = fields["call"], _wanted(start)
+    count = len(call)
+    if by_call.max() < 0:
+        return _nothing(count)
+    wanted = by_call[call]
     moved = np.where(fields["errno"] == 0, np.maximum(fields["aux"], 0), 0)
     # SECURITY: of a refused call nothing was moved, and a cell's word for more is not taken
     moved = np.where(np.isin(fields["decision"], (Decision.DENY, Decision.LIMIT)), 0, moved)
@@ -53,6 +55,12 @@ def payload_columns(
             SCHEMA.field("masked").type
         ),
     }
+
+
+def _nothing(count: int) -> dict[str, pa.Array]:
+    """What there is where nothing is to be kept."""
+    made = {name: pa.nulls(count, SCHEMA.field(name).type) for name in ("payload", "payload_sha256")}
+    return made | {"masked": pa.array(np.zeros(count, np.int8))}
 
 
 def _wanted(start: ExecutionStart) -> Ints:

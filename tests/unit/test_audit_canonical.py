@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
-from audit.canonical import dumps, loads
+from audit.canonical import Json, dumps, loads
 from audit.errors import FormatError
 
 SCALARS = st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | st.text(max_size=8)
@@ -17,6 +18,27 @@ def test_values_come_back_and_order_does_not_matter(value):
     text = dumps(value)
     assert dict(loads("x", text).fields) == value
     assert dumps(dict(reversed(value.items()))) == text
+
+
+VALUES = st.recursive(
+    SCALARS | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+)
+
+
+@given(VALUES)
+def test_the_faster_way_writes_what_the_other_one_does(value):
+    assert dumps(value) == rfc8785.dumps(value)
+
+
+def test_values_beyond_what_the_faster_way_takes_are_written_or_refused_as_ever():
+    deep: list[Json] = [1]
+    for _ in range(280):
+        deep = [deep]
+    assert dumps(deep) == rfc8785.dumps(deep)
+    assert dumps({"n": 2**53 - 1}) == b'{"n":9007199254740991}'
+    with pytest.raises(rfc8785.IntegerDomainError):
+        dumps({"n": 2**53})
 
 
 def test_text_that_is_no_unicode_is_stored_spelt_out():

@@ -263,6 +263,67 @@ def test_targets_agree_with_the_library_on_any_tree_of_directories(opens):
     assert [(one["target"], one["guest_target"]) for one in rows(*calls)] == list(places.values())
 
 
+GIVEN = (b"a", b"b/c", b"..", b"../x", b"/abs", b"", b"a//b", b"d/./e", b"\xc3\xa9", b"\xff", b"a\\b", b"x\n")
+FROM = st.sampled_from((IN, ROOT, ROOT - 1, *range(12)))  # also mounts and calls that are not there
+ASKED = st.tuples(
+    st.sampled_from(("path_open", "path_rename", "path_symlink", "fd_read")),
+    st.sampled_from(GIVEN),
+    st.sampled_from(GIVEN),
+    FROM,
+    FROM,
+)
+
+
+def naive_below(base, raw):
+    text = raw.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
+    target, guest = base
+    if text.startswith("/"):
+        return None, text
+    joined = None if target is None else posixpath.normpath(f"{target}/{text}")
+    return joined, None if guest is None else f"{guest.rstrip('/')}/{text}"
+
+
+def naive_targets(asked):
+    """Go through the calls one by one; a call that comes later is known to none before it."""
+    known: dict[int, tuple[str | None, str | None]] = {IN: ("/srv/in", "/in"), ROOT: ("/srv/root", "/")}
+    for seq, (name, path, path2, opener, opener2) in enumerate(asked):
+        if name == "fd_read":
+            yield *known.get(opener, (None, None)), None
+            continue
+        place = naive_below(known.get(opener, (None, None)), path)
+        second = path2.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
+        if name == "path_rename":
+            target, guest = naive_below(known.get(opener2, (None, None)), path2)
+            second = guest if target is None else target
+        yield *place, second if name != "path_open" else None
+        known[seq] = place
+
+
+@given(st.lists(ASKED, max_size=14), st.integers(0, 14))
+def test_targets_agree_with_going_through_the_calls_one_by_one(asked, cut):
+    # what refers to itself or to a later call is a matter of its own
+    asked = [
+        (name, path, path2, *(number if number < seq else IN for number in openers))
+        for seq, (name, path, path2, *openers) in enumerate(asked)
+    ]
+    calls = [
+        call(
+            name, path, b"" if name in {"path_open", "fd_read"} else path2, opener=opener, aux=opener2, fd2=4
+        )
+        if name != "fd_read"
+        else call(name, opener=opener)
+        for name, path, path2, opener, opener2 in asked
+    ]
+    early = decode(OF, [frame(calls[:cut])], NOTHING)
+    late = decode(OF, [frame(calls[cut:], first_seq=min(cut, len(calls)))], opened(early))
+    found = [
+        (one["target"], one["guest_target"], one["target2"])
+        for table in (early, late)
+        for one in table.to_pylist()
+    ]
+    assert found == list(naive_targets(asked))
+
+
 @given(st.binary(min_size=64, max_size=64 * 40), st.binary(max_size=300), st.integers(0, 2**32 - 1))
 def test_any_bytes_decode_to_one_row_a_record(content, arena, arena_start):
     count = len(content) // 64
