@@ -1,15 +1,14 @@
 """Blots out single values in payloads that are JSON.
 
 Which values these are is said by pointers (RFC 6901) in `terms.py`; `masks.py` applies this to rows.
-INVARIANT: a value that a pointer names is nowhere in what comes out, however it was spelt: what was changed
-is written anew from what was read, and what can be read in two ways gives nothing.
+INVARIANT: a value that a pointer names is nowhere in what comes out, however it was spelt: what is kept was
+read as one whole document that has such a value, and is written anew; anything else leaves nothing.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NoReturn, TypeAlias, cast
 
 BLOT = "***"
@@ -18,37 +17,20 @@ BLOT = "***"
 _Read: TypeAlias = "dict[str, object] | list[object]"
 
 
-@dataclass(frozen=True, slots=True)
-class Blotted:
-    """What is left of a payload."""
+def blot_out(raw: bytes, pointers: Sequence[str]) -> bytes | None:
+    """Give `raw`, one JSON document, without the values at `pointers`; None if nothing of it may be kept.
 
-    text: bytes | None  # None: nothing of it may be kept
-    is_changed: bool = False  # a value was blotted out, and the rest is here
-
-
-def blot_out(raw: bytes, pointers: Sequence[str]) -> Blotted:
-    """Give `raw` without the values at `pointers`: one JSON text, or one on each line."""
+    SECURITY: a guest may move a document in pieces, of which one can be JSON by itself. So a document in
+    which no pointer names anything counts as a piece of another; several documents count as none.
+    """
     steps = [_steps(pointer) for pointer in pointers]
     try:
-        whole = _read(raw)
-        if whole is not None:
-            return Blotted(_written(whole), is_changed=True) if _apply_all(whole, steps) else Blotted(raw)
-        return _lines(raw.split(b"\n"), steps, raw)
-    except (ValueError, RecursionError):  # neither is JSON that can be written again
-        return Blotted(None)
-
-
-def _lines(lines: Sequence[bytes], steps: Sequence[tuple[str, ...]], raw: bytes) -> Blotted:
-    written, is_changed = list(lines), False
-    for index, line in enumerate(lines):
-        if not line.strip():
-            continue
-        value = _read(line)
-        if value is None:
-            return Blotted(None)
-        if _apply_all(value, steps):
-            written[index], is_changed = _written(value), True
-    return Blotted(b"\n".join(written), is_changed=True) if is_changed else Blotted(raw)
+        value = _read(raw)
+        if value is None or not all(steps) or not _apply_all(value, steps):
+            return None
+        return _written(value)
+    except (ValueError, RecursionError):  # what is no JSON, or can't be written again
+        return None
 
 
 def _steps(pointer: str) -> tuple[str, ...]:
@@ -57,13 +39,10 @@ def _steps(pointer: str) -> tuple[str, ...]:
 
 
 def _read(raw: bytes) -> _Read | None:
-    try:
-        value = cast(
-            "object",
-            json.loads(raw.decode("utf-8"), object_pairs_hook=_members, parse_constant=_refuse),
-        )
-    except ValueError:
-        return None
+    value = cast(
+        "object",
+        json.loads(raw.decode("utf-8"), object_pairs_hook=_members, parse_constant=_refuse),
+    )
     # A text or a number alone may be a piece of something larger, so no pointer can be trusted on it.
     return value if isinstance(value, (dict, list)) else None
 

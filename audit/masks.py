@@ -218,12 +218,25 @@ def _payloads(
             lost |= concerned & np.asarray(pc.is_valid(digest))
             digest = pc.if_else(pa.array(~concerned), digest, pa.scalar(None, digest.type))
     pointers = [each.pointer for each in masks if each.veil is Veil.JSON]
-    if pointers and payload.null_count < len(payload):
-        left = [None if raw is None else blot_out(raw, pointers) for raw in payload.to_pylist()]
-        before = payload
-        payload = pa.array([None if one is None else one.text for one in left], payload.type)
-        # SECURITY: with all else at hand, the digest of the whole would give a short value away
-        is_blotted = np.array([one is not None and one.is_changed for one in left])
-        digest = pc.if_else(pa.array(~is_blotted), digest, pa.scalar(None, digest.type))
-        lost |= is_blotted | (np.asarray(pc.is_valid(before)) & np.asarray(pc.is_null(payload)))
+    if pointers:
+        payload, gone = _json(rows, payload, pointers)
+        # SECURITY: a digest gives a short value away, and one of a piece may be of the value alone
+        digest = pc.if_else(pa.array(~gone), digest, pa.scalar(None, digest.type))
+        lost |= gone
     return pa.chunked_array([payload]), pa.chunked_array([digest]), lost
+
+
+def _json(rows: pa.Table, payload: pa.Array, pointers: Sequence[str]) -> tuple[pa.Array, Bools]:
+    """Give payloads as documents without the values that pointers name, and the rows whose digest has to go.
+
+    A digest stays where it alone was asked for.
+    """
+    moved = rows.column("bytes_in").to_numpy() + rows.column("bytes_out").to_numpy()
+    left: list[bytes | None] = [None] * len(payload)
+    there = np.asarray(pc.is_valid(payload)).astype(np.bool_)
+    # the head of what was moved is no whole document, whatever it looks like
+    is_whole = there & (np.asarray(pc.fill_null(pc.binary_length(payload), -1)) == moved)
+    for index in np.flatnonzero(is_whole).tolist():
+        left[index] = blot_out(payload[index].as_py(), pointers)
+    is_less = (rows.column("masked").to_numpy() & int(Masked.PAYLOAD)) != 0
+    return pa.array(left, payload.type), there | is_less

@@ -7,6 +7,7 @@ What is asked and stored is said in the other modules of this package. This is t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, cast
 
@@ -14,6 +15,7 @@ import pyarrow as pa
 
 from audit.errors import OutOfTimeError, QueryError
 from audit.scaleout.errors import BackendError
+from audit.scaleout.signal_handlers import kept_handlers
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -53,8 +55,9 @@ class ClickHouse:
             raise BackendError(_MISSING) from err
         self._error: type[Exception] = Error
         try:
-            self._client: Client = self._opened(get_client)
-            self.command(f"CREATE DATABASE IF NOT EXISTS {backend.database}")
+            with kept_handlers() if backend.kind == "chdb" else nullcontext():
+                self._client: Client = self._opened(get_client)
+                self.command(f"CREATE DATABASE IF NOT EXISTS {backend.database}")
         except (Error, ImportError, OSError) as err:
             raise self._told(err) from None
         self.name = backend.database

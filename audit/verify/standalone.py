@@ -540,7 +540,9 @@ def records_fast(table: Table) -> bytes:
 
 
 def records(table: Table) -> bytes:
-    """Canonical records of rows."""
+    """Canonical records of rows; a last time that a file leaves out is the time."""
+    whole = pc.coalesce(table.column("t_last_ns"), table.column("t_ns"))
+    table = table.set_column(table.column_names.index("t_last_ns"), "t_last_ns", whole)
     return records_fast(table) if np else records_slowly(table)
 
 
