@@ -1,3 +1,5 @@
+"""Answers that are written while they are read: in order, to the end, and over when the caller is gone."""
+
 from __future__ import annotations
 
 import asyncio
@@ -7,6 +9,7 @@ import time
 import pytest
 
 from api.http.streams import Streamed, Writing
+from tests.callers import answered
 
 
 def read(write, taken, *, most=None):
@@ -66,37 +69,8 @@ def test_a_reader_that_goes_away_ends_the_writer_and_a_slow_one_makes_it_wait():
     assert len(wrote) < 40  # a few pieces, however long the writer could go on
 
 
-def scope():
-    return {"type": "http", "method": "GET", "asgi": {"version": "3.0", "spec_version": "2.3"}}
-
-
-def answered(content, ends, *, leaves_at=None, fails=False, hangs=False):
-    """Send an answer to a caller who leaves, fails or hangs after so many messages; gives what was sent."""
-    sent = []
-
-    async def ask():
-        left = asyncio.Event()
-        if leaves_at == 0:
-            left.set()
-
-        async def receive():
-            await left.wait()
-            return {"type": "http.disconnect"}
-
-        async def send(message):
-            if fails:
-                raise OSError
-            if hangs:
-                await asyncio.Event().wait()
-            sent.append(message)
-            if leaves_at is not None and len(sent) >= leaves_at:
-                left.set()
-            await asyncio.sleep(0)
-
-        await Streamed(content, ends, media_type="text/csv", send_s=0.1)(scope(), receive, send)
-
-    asyncio.run(ask())
-    return sent
+def streamed(writing, **how):
+    return answered(Streamed(writing.pieces(), writing.leave, media_type="text/csv", send_s=0.1), **how)
 
 
 @pytest.mark.parametrize("leaves_at", [0, 1, 5, None], ids=["before", "first", "midway", "never"])
@@ -111,7 +85,7 @@ def test_a_stream_is_over_once_however_early_its_caller_leaves(leaves_at):
             ended.set()
 
     writing = Writing(write, lambda: over.append(1))
-    answered(writing.pieces(), writing.leave, leaves_at=leaves_at)
+    streamed(writing, leaves_at=leaves_at)
     until = time.monotonic() + 5
     while not over and time.monotonic() < until:
         pass
@@ -129,7 +103,7 @@ def test_a_stream_to_a_caller_who_cannot_be_sent_to_or_takes_nothing_is_over(how
 
     writing = Writing(write, over.set)
     with pytest.raises(OSError):  # noqa: PT011  # a time limit is one as well; it has no text
-        answered(writing.pieces(), writing.leave, **{how: True})
+        streamed(writing, **{how: True})
     assert over.wait(5)
 
 
@@ -143,7 +117,7 @@ def test_a_stream_whose_writer_is_slow_ends_as_soon_as_its_caller_leaves():
 
     writing = Writing(write, over.set)
     began = time.monotonic()
-    answered(writing.pieces(), writing.leave, leaves_at=2)
+    streamed(writing, leaves_at=2)
     assert time.monotonic() - began < 5
     assert not over.is_set()  # the writer still holds what it holds
     go.set()
