@@ -6,10 +6,10 @@ transparency log names as pruned is told of as deleted on record.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from audit import canonical
 from audit.catalogue import Catalogue
 from audit.inert import inert
 from audit.store import Store
@@ -78,4 +78,4 @@ def _gone(log: TransparencyLog, leaf: int, segments: int, of: int) -> Gone:
 
 def _entry(log: TransparencyLog, leaf: int) -> dict[str, object]:
     (content,) = log.entries(leaf, 1)
-    return cast("dict[str, object]", json.loads(content))
+    return dict(canonical.loads("leaf", content).fields)

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from audit import canonical
 from audit.canonical import Json
+from audit.columns import numbered
 
 Ints = npt.NDArray[np.int64]
 
@@ -182,11 +183,11 @@ def mixed(columns: Sequence[tuple[Ints, int]]) -> tuple[Ints, Ints]:
     mix, span = np.zeros(len(columns[0][0]), np.int64), 1
     for values, count in columns:
         if span * (count + 1) > _WIDEST:
-            mix, _ = _numbered(mix)
+            mix, _ = numbered(mix)
             span = len(mix) + 1
         mix = mix * (count + 1) + (values + 1)
         span *= count + 1
-    return _numbered(mix)
+    return numbered(mix)
 
 
 def ranged(values: Ints) -> tuple[Ints, int]:
@@ -199,14 +200,6 @@ def ranged(values: Ints) -> tuple[Ints, int]:
 
 def _ints(column: pa.ChunkedArray) -> Ints:
     return np.asarray(column.to_numpy()).astype(np.int64, copy=False)
-
-
-def _numbered(values: Ints) -> tuple[Ints, Ints]:
-    found = pa.array(values).dictionary_encode()
-    codes = np.asarray(found.indices).astype(np.int64)
-    first = np.empty(len(found.dictionary), np.int64)
-    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
-    return codes, first
 
 
 def _texts(column: pa.ChunkedArray, known: TextDigests) -> _Digests | None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from enum import IntEnum, IntFlag
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -131,7 +133,7 @@ DELTA_CODED = ("seq", "t_ns", "dur_ns", "opener_seq", "t_last_ns", "dur_max_ns")
 IN_FILES: pa.Schema = SCHEMA.set(
     SCHEMA.get_field_index("t_last_ns"), pa.field("t_last_ns", pa.int64(), nullable=True)
 )
-"""The columns as a segment file has them: `t_last_ns` is null where it is `t_ns`, a sixth of a record."""
+"""The columns as a segment file has them: `t_last_ns` is null where it is `t_ns`."""
 
 OPENED: pa.Schema = pa.schema([("seq", pa.int64()), ("target", pa.string()), ("guest_target", pa.string())])
 """What later records of an execution need to know of the earlier calls that made a descriptor."""
@@ -152,6 +154,15 @@ def out_of_file(rows: pa.Table) -> pa.Table:
         return rows
     whole = pc.coalesce(rows.column("t_last_ns"), rows.column("t_ns"))
     return rows.set_column(at, SCHEMA.field("t_last_ns"), whole)
+
+
+def numbered(values: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Number the distinct values as they first occur: for each its number, and where each number is first."""
+    found = pa.array(values).dictionary_encode()
+    codes = np.asarray(found.indices).astype(np.int64)
+    first = np.empty(len(found.dictionary), np.int64)
+    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
+    return codes, first
 
 
 def plain(column: pa.ChunkedArray) -> pa.ChunkedArray:

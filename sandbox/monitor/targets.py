@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from audit.columns import TargetKind
+from audit.columns import TargetKind, numbered
 from audit.start import MountPoint
 from audit.text import to_text
 from policy.calls import CALL_CODES, CALLS
@@ -143,11 +143,11 @@ def _asked(fields: Fields, strings: Strings, rows: Ints) -> _Asked:
     at, length, length2 = strings.at[rows], strings.length[rows], strings.length2[rows]
     code, words = strings.distinct(at, length)
     code2, words2 = strings.distinct(at + length, length2)
-    members, first = code, _numbered(code)[1]
+    members, first = code, numbered(code)[1]
     for part in (opener, second, code2):
         if len(part) and bool((part != part[0]).any()):
-            dense, found = _numbered(part)
-            members, first = _numbered(members * len(found) + dense)
+            dense, found = numbered(part)
+            members, first = numbered(members * len(found) + dense)
     return _Asked(
         opener[first],
         second[first],
@@ -156,15 +156,6 @@ def _asked(fields: Fields, strings: Strings, rows: Ints) -> _Asked:
         _stored(words2).take(pa.array(code2[first])),
         members,
     )
-
-
-def _numbered(values: Integers) -> tuple[Ints, Ints]:
-    """Number the distinct values as they first occur: for each its number, and where each number is first."""
-    found = pa.array(values).dictionary_encode()
-    codes = np.asarray(found.indices).astype(np.int64)
-    first = np.empty(len(found.dictionary), np.int64)
-    first[codes[::-1]] = np.arange(len(codes) - 1, -1, -1)
-    return codes, first
 
 
 def _stored(words: pa.BinaryArray) -> pa.StringArray:
@@ -180,7 +171,7 @@ def _stored(words: pa.BinaryArray) -> pa.StringArray:
 
 def _joined(asked: _Asked, resolver: _Resolver) -> tuple[tuple[pa.Array, pa.Array], pa.Array]:
     """Give host and guest texts of the distinct paths, and host texts of their second paths."""
-    of, first = _numbered(asked.opener)
+    of, first = numbered(asked.opener)
     given = [
         resolver.directory(number) if resolver.is_given(number) else None
         for number in asked.opener[first].tolist()
@@ -246,7 +237,7 @@ def _assemble(
     by_descriptor = np.flatnonzero(~by_path & (opener != NO_OPENER))
     place_of[by_descriptor], others = _descriptors(opener[by_descriptor], resolver, len(second))
     streams = np.flatnonzero(~by_path & (opener == NO_OPENER) & (fd >= 0) & (fd < len(_STREAMS)))
-    which, first = _numbered(fd[streams])
+    which, first = numbered(fd[streams])
     place_of[streams] = len(second) + len(others) + which
     others += [Place(_STREAMS[number], None) for number in fd[streams[first]].tolist()]
     hosts = pa.concat_arrays([texts[0], pa.array([place.target for place in others], pa.string())])
@@ -284,6 +275,6 @@ def _descriptors(numbers: Integers, resolver: _Resolver, count: int) -> tuple[In
         rows = np.clip(numbers, seq[0], seq[-1]) - seq[0]
     places = np.where(seq[rows] == numbers, resolver.path_of[rows], _NONE)
     rest = np.flatnonzero(places < 0)
-    which, first = _numbered(numbers[rest])
+    which, first = numbered(numbers[rest])
     places[rest] = count + which
     return places, [resolver.place(number) for number in numbers[rest[first]].tolist()]
