@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from audit import canonical
 from audit.chunks import canonical_records, chunk_leaves, context_of
-from audit.columns import SCHEMA
+from audit.columns import SCHEMA, into_file
 from audit.identity import ExecutionId
 from audit.recovery import recover
 from audit.times import to_rfc3339
@@ -524,6 +524,19 @@ def test_frames_that_are_not_sealed_are_checked(tmp_path):
         assert (wrong != "", good <= at) == (True, True)
     assert standalone.read_frames(content[:-1])[1].startswith("torn")
     assert frame(STORY).n_records == len(STORY)
+
+
+def test_calls_of_one_row_within_one_tick_of_the_clock_are_what_was_logged():
+    # a segment file leaves out a last time that is the first one
+    rows = rows_of(start(), STORY[:1])
+    for name, value in (("n", 2), ("stage", 3), ("errnos", "0:2")):
+        at = SCHEMA.get_field_index(name)
+        rows = rows.set_column(at, SCHEMA.field(name), pa.array([value]).cast(SCHEMA.field(name).type))
+    logged = canonical_records(rows).tobytes()
+    assert standalone.records(rows) == logged
+    assert standalone.records(into_file(rows)) == logged
+    for each in (standalone.records_fast, standalone.records_slowly):
+        assert each(rows) == logged
 
 
 def test_times_that_a_hostile_cell_wrote_do_not_make_the_log_fail_for_good(tmp_path):
