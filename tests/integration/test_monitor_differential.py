@@ -90,7 +90,9 @@ def masked(seen: Seen) -> Seen:
 def tree(top: Path) -> dict[str, tuple[object, ...]]:
     """Names, types, contents and the times that were set."""
     found: dict[str, tuple[object, ...]] = {}
-    for path in sorted(top.rglob("*")):
+    # not `rglob`: in older Pythons it fails at a link whose text is longer than a path may be
+    walked = (Path(folder, name) for folder, *inner in os.walk(top) for names in inner for name in names)
+    for path in sorted(walked):
         status = path.lstat()
         modified = 0 if abs(status.st_mtime_ns - time.time_ns()) < DAY_NS else status.st_mtime_ns
         content = path.read_bytes() if stat.S_ISREG(status.st_mode) else b""
