@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from audit.columns import SCHEMA, Masked, TargetKind
 from audit.json_mask import blot_out
+from audit.mask_links import Links, normal
 from audit.start import ExecutionStart, MountPoint
 from audit.terms import Mask, Veil
 
@@ -83,7 +84,7 @@ def mask(rows: pa.Table, start: ExecutionStart, keys: MaskKeys) -> pa.Table:
         return rows
     texts = {name: _Texts.of(rows.column(name)) for name in _PATHS}
     is_path = rows.column("target_kind").to_numpy() == int(TargetKind.PATH)
-    found = _Found(texts, is_path, start.mounts)
+    found = _Found(texts, is_path, start.mounts, Links.of(rows))
     values = {name: rows.column(name) for name in rows.column_names}
     bits = rows.column("masked").to_numpy().astype(np.int64)
     choice = found.first([each for each in masks if each.column == "path"])
@@ -118,7 +119,7 @@ class _Texts:
         """
         known = pa.array(self.distinct, pa.string())
         care = np.asarray(pc.match_substring_regex(known, _NEEDS_CARE)).astype(np.bool_)
-        plain = [_normal(text) if needs else text for text, needs in zip(self.distinct, care, strict=True)]
+        plain = [normal(text) if needs else text for text, needs in zip(self.distinct, care, strict=True)]
         found = np.zeros(len(plain) + 1, np.bool_)
         for names in (plain, *(_as_guest(plain, mount) for mount in mounts)):
             fits = pc.match_substring_regex(pa.array(names, pa.string()), pattern)
@@ -154,17 +155,27 @@ class _Found:
     texts: dict[str, _Texts]
     is_path: Bools
     mounts: Sequence[MountPoint]
+    links: Links
 
     def by(self, wanted: Mask) -> Bools:
-        """Rows that one mask is for: of a path, any of the texts fits.
+        """Rows that one mask is for: of a path, any of the texts fits, or another name that a link gave it.
 
         What was moved from or to nobody knows where may be what a mask of payloads is for.
         """
         if not wanted.pattern:
             return self.is_path if wanted.column == "path" else np.ones(len(self.is_path), np.bool_)
         rows = np.zeros(len(self.is_path), np.bool_)
-        for column in self.texts.values():
-            rows |= column.matching(wanted.pattern, self.mounts)[column.codes]
+        columns = self.texts | {name: _Texts.of(column) for name, column in self.links.contents.items()}
+        hits = {
+            name: column.matching(wanted.pattern, self.mounts)[column.codes]
+            for name, column in columns.items()
+        }
+        if self.links.rows.any():
+            self.links.follow(
+                hits, {name: (column.codes, column.distinct) for name, column in columns.items()}
+            )
+        for each in hits.values():
+            rows |= each
         rows &= self.is_path
         if wanted.column == "payload":
             rows |= (self.texts["target"].codes < 0) & (self.texts["guest_target"].codes < 0)
@@ -182,17 +193,6 @@ def _veil(text: str, by: Mask, key: bytes | None) -> str | None:
     if by.veil is Veil.PREFIX:
         return shortened(text, by.names)
     return hashed(key, text) if by.veil is Veil.HMAC and key is not None else None
-
-
-def _normal(text: str) -> str:
-    """Give a path without empty names, `.` and `..`, by text alone."""
-    names: list[str] = []
-    for name in text.split("/"):
-        if name == "..":
-            names = names[:-1]
-        elif name not in {"", "."}:
-            names.append(name)
-    return "/" + "/".join(names)
 
 
 def _as_guest(paths: Sequence[str], mount: MountPoint) -> list[str | None]:

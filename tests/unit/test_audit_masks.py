@@ -323,3 +323,63 @@ def test_bytes_of_a_descriptor_that_nobody_knows_are_masked_by_every_glob(veil):
     assert [row["payload"] for row in rows] == [None, b"bob", b"bob"]
     assert [row["payload_sha256"] is None for row in rows] == [veil is Veil.DROP, False, False]
     assert [bool(row["masked"] & Masked.PAYLOAD) for row in rows] == [True, False, False]
+
+
+SECRET = r"\A/in/secret(?:/[^/]+)*\z"
+
+
+def linked(*calls: Any, column: str = "path") -> list[dict[str, Any]]:
+    wanted = Mask(column=column, veil=Veil.DROP, glob="/in/secret/**", pattern=SECRET)
+    if column == "path":
+        return masked(list(calls), wanted)
+    digests = [hashlib.sha256(b"k").digest()] * len(calls)
+    return masked(list(calls), wanted, payload=[b"k"] * len(calls), payload_sha256=digests)
+
+
+OPEN_LINK = call("path_open", b"public/x", opener=IN, fd=3, fd2=5)
+READ_LINK = call("fd_read", opener=1, fd=5, aux=1)
+
+
+@pytest.mark.parametrize("content", [b"../secret/y", b"/in/secret/y", b"./../secret//y", b"../a/../secret"])
+def test_what_a_link_points_to_is_masked_wherever_it_is_seen_from(content):
+    made = call("path_symlink", b"public/x", content, opener=IN, fd=3)
+    (row,) = linked(made)
+    assert (row["target"], row["guest_target"], row["target2"]) == (None, None, None)
+    (row,) = linked(call("path_symlink", b"public/x", b"../open/y", opener=IN, fd=3))
+    assert (row["target"], row["target2"]) == ("/srv/in/public/x", "../open/y")
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        call("path_symlink", b"public/x", b"../secret/y", opener=IN, fd=3),
+        call("path_symlink", b"public", b"secret", opener=IN, fd=3),  # of a folder above it
+        call("path_link", b"secret/y", b"public/x", opener=IN, aux=IN, fd=3, fd2=3),
+        call("path_rename", b"secret/y", b"public/x", opener=IN, aux=IN, fd=3, fd2=3),
+        call("path_rename", b"secret", b"public", opener=IN, aux=IN, fd=3, fd2=3),
+    ],
+)
+def test_what_is_opened_by_another_name_of_it_is_masked_as_it(made):
+    for column in ("path", "payload"):
+        rows = linked(made, OPEN_LINK, READ_LINK, column=column)
+        assert [row["target" if column == "path" else "payload"] for row in rows[1:]] == [None, None]
+    other = call("path_open", b"publicly/x", opener=IN, fd=3, fd2=6)
+    assert linked(made, other)[1]["target"] == "/srv/in/publicly/x"
+    assert [row["payload"] for row in linked(OPEN_LINK, OPEN_LINK, READ_LINK, column="payload")] == [b"k"] * 3
+
+
+def test_links_to_links_are_followed_however_many_there_are():
+    chain = [call("path_symlink", b"0", b"secret/y", opener=IN, fd=3)]
+    chain += [call("path_symlink", b"%d" % (n + 1), b"%d" % n, opener=IN, fd=3) for n in range(30)]
+    rows = linked(*chain, call("path_open", b"30", opener=IN, fd=3, fd2=5), OPEN_LINK)
+    assert [row["target"] for row in rows[:-1]] == [None] * 32
+    assert rows[-1]["target"] == "/srv/in/public/x"
+
+
+def test_a_link_from_where_a_mask_is_hides_nothing_that_it_points_to():
+    rows = linked(
+        call("path_symlink", b"secret/l", b"../public/x", opener=IN, fd=3),
+        call("path_rename", b"public", b"secret/p", opener=IN, aux=IN, fd=3, fd2=3),
+        OPEN_LINK,
+    )
+    assert [row["target"] for row in rows] == [None, None, "/srv/in/public/x"]
