@@ -83,7 +83,7 @@ class Endings:
         ranges = [(part.first_seq, part.last_seq) for part in parts]
         inner = [gap for part in parts for gap in part.gaps]
         end = (records, records)  # as if there were one more call, at the end
-        is_short = bool(ranges) and records > ranges[-1][1] + 1
+        is_short = records > (ranges[-1][1] + 1 if ranges else 0)
         return tuple(sorted([*gaps([*ranges, end] if is_short else ranges), *inner]))
 
     def ending(self, item: Gathered, *, is_killed: bool) -> Ending | None:

@@ -201,8 +201,9 @@ def key_of(read: Document) -> str:
     if kind == LeafKind.REFUSAL:
         return f"{read.text('exec_id')}:{read.integer('seq')}"
     if kind == LeafKind.GAP:
-        exec_id, first = read.optional_text("exec_id"), read.optional_integer("first")
-        known = f"{exec_id or ''}:{'' if first is None else first}"
+        exec_id = read.optional_text("exec_id")
+        first, last = read.optional_integer("first"), read.optional_integer("last")
+        known = f"{exec_id or ''}:{'' if first is None else first}:{'' if last is None else last}"
         # nothing else tells two such gaps from each other
         return known if exec_id is not None and first is not None else f"{known}:{read.text('at')}"
     if kind in _KEYS:

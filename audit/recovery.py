@@ -10,21 +10,21 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from itertools import groupby
 from pathlib import Path
 
 from audit.catalogue import Catalogue
-from audit.errors import FormatError
 from audit.gather import Decoder, Reading
-from audit.leaves import LeafKind
+from audit.leaves import LeafKind, gap_leaf
 from audit.openers import SUFFIX as STATE_SUFFIX
 from audit.openers import drop_states
 from audit.sealer import Sealed, Sealer
+from audit.senseless import SENSELESS, lost, sensible
 from audit.store import Store, locked, sync_directory
 from audit.tlog.log import TransparencyLog
-from audit.wal import Problem
+from audit.wal import Problem, read_frames
 
 _LEFT_BEHIND_S = 3_600
 """A hidden file that is older than this belongs to nobody who lives."""
@@ -33,7 +33,8 @@ _LEFT_BEHIND_S = 3_600
 def recover(root: Path, reading: Reading | Decoder) -> tuple[Sealed, ...]:
     """Seal what is left below `root`; give what was sealed, in order. Waits for another sealer.
 
-    A file that makes no sense to this version is renamed to `.damaged` and reported.
+    Of a file that makes no sense to this version from some frame on, what stands before is sealed; the file
+    is renamed to `.damaged` and reported.
     Raises WriteError if the log can't be written, and DamageError if the transparency log is not whole.
     """
     store = Store(root)
@@ -74,16 +75,38 @@ def _seal_writer(store: Store, sealer: Sealer, writer: str) -> Iterator[Sealed]:
             following = [other for other in present if other > path]
             try:
                 yield sealer.seal(path, following=following, is_writer_alive=is_alive)
-            except (FormatError, ArithmeticError, ValueError):
+            except SENSELESS:
                 # SECURITY: whatever a cell that was taken over wrote, it must not keep other files from being
-                # sealed; errors of the disk are none of these
-                yield _set_aside(sealer, path)
+                # sealed, nor take what was written before it out of the log
+                yield _seal_beginning(sealer, path, following=following, is_writer_alive=is_alive)
+
+
+def _seal_beginning(
+    sealer: Sealer, path: Path, *, following: Sequence[Path], is_writer_alive: bool
+) -> Sealed:
+    """Seal what stands before the first frame that makes no sense, and put on record what stands behind."""
+    frames = read_frames(path).frames
+    count = sensible(frames, sealer.reading)
+    _drop_unfinished(sealer, path)
+    reason = f"they are in {path.with_suffix('.damaged').name}, which makes no sense from there on"
+    gaps = [
+        gap_leaf(exec_id, first, last, reason=reason, at_ns=sealer.now_ns())
+        for exec_id, ranges in lost(frames[count:]).items()
+        for first, last in ranges
+    ]
+    sealer.append(gaps)
+    sealer.catalogue.catch_up()  # what is sealed next may tell of the same gaps
+    try:
+        if count:
+            return sealer.seal(path, following=following, is_writer_alive=is_writer_alive, most=count)
+    except SENSELESS:  # frame by frame it made sense, and not as a whole
+        _drop_unfinished(sealer, path)
+    return _set_aside(sealer, path)
 
 
 def _set_aside(sealer: Sealer, path: Path) -> Sealed:
     """Keep a file whose frames are whole and make no sense, so that it blocks no other."""
     size = path.stat().st_size
-    _drop_unfinished(sealer, path)
     entries = sealer.append([sealer.damage(path, size)])
     sealer.catalogue.add((), ())
     path.rename(path.with_suffix(".damaged"))

@@ -58,13 +58,16 @@ class Sealer:
     log: TransparencyLog
     now_ns: Callable[[], int] = field(default=time.time_ns)
 
-    def seal(self, path: Path, *, following: Sequence[Path], is_writer_alive: bool) -> Sealed:
+    def seal(
+        self, path: Path, *, following: Sequence[Path], is_writer_alive: bool, most: int | None = None
+    ) -> Sealed:
         """Seal `path`; `following` are the later files of the same writer, in their order.
 
+        With `most`, frames behind the first so many count as damage: they make no sense.
         An execution without an end counts as killed when no following file goes on with it and its
         writer is gone.
         """
-        scan = read_frames(path)
+        scan = read_frames(path) if most is None else read_frames(path).cut(most)
         found, later = gather(scan.frames), _begun_in(following)
         parts = self._parts(path, found, later)
         made = self._segments((path, scan), parts)

@@ -94,6 +94,12 @@ class Scan:
     total_bytes: int
     problem: Problem | None
 
+    def cut(self, count: int) -> Scan:
+        """Give the first `count` frames, as if what follows them could not be read."""
+        frames = self.frames[:count]
+        size = sum(HEADER_BYTES + len(frame.payload) + len(frame.arena) for frame in frames)
+        return Scan(frames, size, self.total_bytes, Problem.CORRUPT)
+
 
 def encode(frame: Frame, *, frame_no: int, previous: bytes) -> tuple[bytes, bytes]:
     """Give the header of `frame`, and its checksum; the payload and the arena follow it as they are."""

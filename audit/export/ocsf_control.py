@@ -110,7 +110,8 @@ def gap_event(
         "status_detail": reason,
         "message": f"records are missing from the audit log: {reason}",
     }
-    uid = f"gap:{exec_id or 'unknown'}:{'unknown' if first_seq is None else first_seq}"
+    ends = ":".join("unknown" if number is None else str(number) for number in (first_seq, last_seq))
+    uid = f"gap:{exec_id or 'unknown'}:{ends}"
     made["metadata"] = _metadata(source, uid, at_ns, None)
     if exec_id is not None:
         made["metadata"] = _metadata(source, uid, at_ns, None) | {"correlation_uid": exec_id}

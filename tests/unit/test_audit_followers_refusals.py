@@ -185,7 +185,7 @@ def test_a_gap_in_the_log_is_told_of(tmp_path):
     )  # fmt: skip
     drained(Forwarding(log.folder, log.log, sink))
     assert [(one.word, one.key) for one in sink.notices] == [
-        ("gap", f"gap:{exec_id}:3"),
+        ("gap", f"gap:{exec_id}:3:9"),
         ("damage", "event:d"),
     ]
     assert sink.notices[0].text == f"records 3 to 9 of execution {exec_id} are missing: a disk"

@@ -70,8 +70,11 @@ def test_a_receipt_with_more_segments_than_fit_names_none():
 
 def test_two_gaps_of_nothing_in_particular_are_two():
     known = gap_leaf(OF.exec_id, 3, 9, reason="full", at_ns=1)
-    assert known.key == f"{OF.exec_id}:3"
+    assert known.key == f"{OF.exec_id}:3:9"
     assert known.key == gap_leaf(OF.exec_id, 3, 9, reason="again", at_ns=2).key
+    # a longer one that begins at the same call is another: what it tells must not get lost
+    longer = [gap_leaf(OF.exec_id, 3, last, reason="full", at_ns=1).key for last in (10, None)]
+    assert len({known.key, *longer}) == 3
     unknown = [gap_leaf(None, None, None, reason="full", at_ns=at) for at in (1, 2)]
     assert len({leaf.key for leaf in unknown}) == 2
     # a number that JSON does not hold exactly is not known

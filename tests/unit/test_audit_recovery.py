@@ -8,23 +8,29 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from audit.catalogue import Catalogue
+from audit.columns import WORDS
 from audit.errors import WriteError
+from audit.events import ControlEvent
 from audit.filters import RecordFilter
 from audit.query import AuditReader
-from audit.receipt import OutcomeKind
+from audit.receipt import CallCount, OutcomeKind
 from audit.recovery import recover, writer_of
 from audit.sealer import Sealer
 from audit.store import Store
-from audit.wal import Frame, Kind, Problem
+from audit.verify.standalone import Key, verify
+from audit.wal import FIRST, NOBODY, Frame, Kind, Problem, encode, read_frames
 from audit.writer import AuditWriter
 from sandbox.monitor.decode import decode
-from tests.records import IN, STORY, call, pack, start, tell
+from tests.records import IN, STORY, T0, call, pack, receipt, start, tell
+from tests.sealed_logs import SealedLog, rows_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -352,3 +358,81 @@ def test_two_processes_write_and_seal_side_by_side(tmp_path):
     made = Catalogue(Store(tmp_path)).segments()
     assert len(made) == 10
     assert sum(pq.read_metadata(one.path).num_rows for one in made) == stats.records
+
+
+def rewritten(frames):
+    """The bytes of a file of these frames, each chained to the one before."""
+    content, previous = b"", FIRST
+    for number, frame in enumerate(frames):
+        header, previous = encode(frame, frame_no=number, previous=previous)
+        content += header + bytes(frame.payload) + bytes(frame.arena)
+    return content
+
+
+def story_frames(root):
+    """Two executions side by side, six frames of records, an event and two ends."""
+    writer = AuditWriter(root)
+    pair = (start(), start(number=1))
+    for of in pair:
+        writer.begin(of)
+    for number in range(3):
+        first = number * len(STORY)
+        for of in pair:
+            made, arena = pack(STORY, first_seq=first)
+            writer.append(of.exec_id, first_seq=first, records=made.tobytes(), arena=arena)
+            writer.commit()
+    event = ControlEvent(event_id=str(start(number=9).exec_id), at_ns=T0, event="read", actor="a")
+    writer.record_event(event)
+    for of in pair:
+        counted = Counter(
+            (str(row["call"]).rpartition(".")[2], WORDS[row["decision"]])
+            for row in rows_of(of, STORY).to_pylist()
+        )
+        calls = tuple(CallCount(call=c, decision=d, count=3 * n) for (c, d), n in sorted(counted.items()))
+        writer.end(of.exec_id, replace(receipt(of, records=3 * len(STORY)), calls=calls))
+    path = writer.path
+    writer.close()
+    return path, [replace(one, payload=bytes(one.payload), arena=bytes(one.arena)) for one in
+                  read_frames(path.read_bytes()).frames]  # fmt: skip
+
+
+NONSENSE = {
+    "an event that is none": lambda _: Frame(Kind.EVENT, NOBODY, b"{}"),
+    "a gap that is none": lambda _: Frame(Kind.GAP, NOBODY, b'{"at":1}'),
+    "records of nobody": lambda one: replace(one, kind=Kind.RECORDS, exec_id=start(number=7).exec_id),
+    "fewer records than it says": lambda one: Frame(
+        Kind.RECORDS, start().exec_id, one.payload[:10], n_records=3, first_seq=90
+    ),
+    "an end that is none": lambda _: Frame(Kind.END, start().exec_id, b"[]"),
+    "a start that is none": lambda _: Frame(Kind.START, start(number=8).exec_id, b'{"exec_id":'),
+}
+
+
+@pytest.mark.parametrize("kind", sorted(NONSENSE))
+def test_what_stands_before_a_frame_that_makes_no_sense_is_sealed(tmp_path, kind):
+    source, frames = story_frames(tmp_path / "source")
+    for place in range(len(frames)):
+        log = SealedLog.create(tmp_path / str(place))
+        store = Store(log.folder)
+        store.create()
+        content = rewritten([*frames[:place], NONSENSE[kind](frames[place]), *frames[place + 1 :]])
+        path = store.wal / source.name
+        path.write_bytes(content)
+        for written in Store(source.parent.parent).receipts.iterdir():  # by the writer, when the run ended
+            shutil.copy(written, store.receipts)
+        (sealed,) = recover(log.folder, decode)
+        before = [one for one in frames[:place] if one.kind is Kind.RECORDS]
+        assert sealed.rows == sum(one.n_records for one in before)
+        assert sealed.problem is Problem.CORRUPT
+        assert path.with_suffix(".damaged").read_bytes() == content
+        assert [one.name for one in store.wal.iterdir()] == [f"{path.stem}.damaged"]
+        log.sign()
+        findings = verify(str(log.folder), [Key.parse(log.vkey)])[0].findings
+        assert [one for one in findings if one.severity != "note"] == []
+        assert "damage" in {one.what for one in findings}
+        # which calls were in what is kept aside is on record as well
+        after = [one for one in frames[place + 1 :] if one.kind is Kind.RECORDS]
+        told = {(one.execution, one.seq) for one in findings if one.what == "gap"}
+        firsts = {one.exec_id: one.first_seq for one in reversed(after)}
+        assert {(str(exec_id), first) for exec_id, first in firsts.items()} <= told
+        assert recover(log.folder, decode) == ()

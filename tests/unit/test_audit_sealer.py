@@ -201,8 +201,12 @@ def test_a_decoder_that_loses_rows_is_not_believed(tmp_path):
     assert (sealed.problem, sealed.rows) == (Problem.CORRUPT, 0)
     assert len(list(Store(tmp_path).wal.glob("*.damaged"))) == 1
     assert [path for path in Store(tmp_path).segments.rglob("*") if path.is_file()] == []
-    (event,) = entries(tmp_path)
-    assert (event["type"], event["event"], event["details"]["file"]) == ("event", "damage", sealed.wal)
+    (event,) = of_kind(tmp_path, "event")
+    assert (event["event"], event["details"]["file"]) == ("damage", sealed.wal)
+    # what was in it, and how the run ended, is on record: its start makes sense
+    gaps = {(one["exec_id"], one["first"], one["last"]) for one in of_kind(tmp_path, "gap")}
+    assert gaps == {(start().exec_id, 0, len(STORY) - 1)}
+    assert [one["records"] for one in of_kind(tmp_path, "receipt")] == [len(STORY)]
 
 
 def test_events_and_gaps_of_the_control_plane_become_entries(tmp_path):
