@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     "--consistency",
     metavar="FIRST SECOND",
     nargs=2,
-    type=click.IntRange(min=0),
+    type=click.IntRange(min=1),
     help="Prove that the log's first FIRST leaves begin its first SECOND leaves.",
 )
 @click.argument("execution", required=False)
@@ -48,7 +48,7 @@ def COMMAND(  # noqa: N802  # as in every command file
 ) -> None:
     """Write a proof that EXECUTION, or one record of it, is in the log, and print where.
 
-    With --consistency the proof is printed as JSON.
+    With --consistency the proof is printed as JSON; `wasmgate audit verify --proof` checks any of them.
     """
     from api.settings import SettingsError, load_settings
     from audit.errors import AuditError, FormatError
@@ -56,10 +56,14 @@ def COMMAND(  # noqa: N802  # as in every command file
 
     if (execution is None) == (consistency is None) or (consistency and seq is not None):
         raise click.UsageError("name an EXECUTION, with --seq for one record, or --consistency FIRST SECOND")
+    if consistency and consistency[0] > consistency[1]:
+        first, second = consistency
+        says = f"FIRST is the smaller size: a log of {second} leaves cannot begin with {first}"
+        raise click.UsageError(f"{says}; did you mean --consistency {second} {first}?")
     try:
         settings = load_settings(audit_dir=audit_dir)
         if consistency:
-            _grow(settings, *consistency)
+            click.echo(_growth(settings, *consistency))
             return
         exec_id = execution_id(execution or "")
     except (SettingsError, FormatError) as err:
@@ -99,11 +103,18 @@ def _signed_prover(settings: Settings) -> Prover:
     return prover
 
 
-def _grow(settings: Settings, first: int, second: int) -> None:
-    from api.proving import open_prover
-    from api.tables import write_json
+def _growth(settings: Settings, first: int, second: int) -> str:
+    """The proof as text, under a signed checkpoint if there is one."""
+    from audit import canonical
+    from audit.tlog.errors import UnprovableError
 
-    write_json(open_prover(settings.audit_dir).growth(first, second).as_json())
+    prover = _signed_prover(settings)
+    try:
+        proof = prover.signed_growth(first, second)
+    except UnprovableError as err:
+        click.echo(f"nothing in this proof is signed, so that nobody can check it: {err}", err=True)
+        proof = prover.growth(first, second).as_json()
+    return canonical.dumps(proof).decode()
 
 
 def _write(folder: Path, name: str, content: bytes) -> Path:

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 @click.option("--witness", metavar="VKEY|FILE", multiple=True, help="Key of a witness that must have signed.")
 @click.option("--remember", metavar="FILE", help="Checkpoint seen last: find rollbacks, keep the new one.")
 @click.option(
-    "--proof", metavar="FILE", multiple=True, help="Check this proof; the log only with --audit-dir."
+    "--proof",
+    metavar="FILE",
+    multiple=True,
+    help="Check this proof of any kind; the log only with --audit-dir.",
 )
 @click.option("--locate", is_flag=True, help="Parse altered files too, to say which calls differ.")
 @click.option(

@@ -162,6 +162,17 @@ class Prover:
         roots = self._log.hash_of_tree(first), self._log.hash_of_tree(second)
         return Growth(first, roots[0], second, roots[1], path)
 
+    def signed_growth(self, first: int, second: int) -> dict[str, Json]:
+        """The same as JSON, with the published checkpoint and the path to it: a key is all it takes to check.
+
+        Raises RangeError, and UnprovableError if the checkpoint has fewer than `second` leaves.
+        """
+        found, (head, note) = self.growth(first, second), self.checkpoint()
+        if second > head.size:
+            raise UnprovableError(f"{second} leaves are not signed yet: the checkpoint has {head.size}")
+        path = [encode_base64(one) for one in self._log.consistency(second, head.size)]
+        return found.as_json() | {"checkpoint": note.decode(), "checkpoint_path": path}
+
     def _receipt_leaf(self, exec_id: ExecutionId) -> tuple[int, bytes]:
         likely = self._leaf_of(exec_id)
         # SECURITY: the index is no evidence; a wrong number costs a search, and never gives a wrong proof

@@ -66,6 +66,7 @@ Object: TypeAlias = "dict[str, Any]"
 MIB = 1 << 20
 MAX_NOTE, MAX_RECEIPT, MAX_MANIFEST, MAX_BUNDLE = MIB, 64 * MIB, 256 * MIB, 256 * 65_537
 MAX_FINDINGS = 1000  # that are listed; all are counted
+OVERDUE_NS = 86_400 * 10**9  # an execution without a receipt, whose last rows were sealed so long ago
 DECISIONS = {0: "none", 1: "allow", 2: "deny", 3: "would_deny", 4: "modified", 5: "limit"}
 REFUSING, TRAP = (2, 3, 5), 2
 SEGMENT_PATH = re.compile(r"seg/tenant=[A-Za-z0-9_%~-]+/day=[0-9-]+/[A-Za-z0-9_-][A-Za-z0-9._-]*\.parquet\Z")
@@ -329,6 +330,28 @@ def root_by_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> b
     return found
 
 
+def check_growth(first: int, second: int, roots: tuple[bytes, bytes], path: Sequence[bytes]) -> None:
+    """Return if one tree is the beginning of another (RFC 9162, 2.1.4.2); Problem."""
+    if not 0 < first <= second:
+        raise Problem(f"no tree of {second} leaves has a beginning of {first}")
+    hashes = [roots[0], *path] if first == second or not first & (first - 1) else [*path]
+    at, last = (first - 1, second - 1) if first < second else (0, 0)
+    while at & 1:
+        at, last = at >> 1, last >> 1
+    old = new = hashes[0] if hashes else b""
+    for one in hashes[1:]:
+        if not last:
+            raise Problem("the path is too long")
+        new = node(one, new) if at & 1 or at == last else node(new, one)
+        if at & 1 or at == last:
+            old = node(one, old)
+            while not at & 1 and at:
+                at, last = at >> 1, last >> 1
+        at, last = at >> 1, last >> 1
+    if (old, new) != roots or last:
+        raise Problem(f"the first {first} leaves are not the beginning of these {second}")
+
+
 # --- signed notes and checkpoints: C2SP signed-note, tlog-checkpoint, tlog-cosignature -----------
 
 
@@ -436,7 +459,7 @@ LEAVES = {  # what there is one leaf of
     "segment": ("segment",),
     "receipt": ("exec_id",),
     "refusal": ("exec_id", "seq"),
-    "gap": ("exec_id", "first"),
+    "gap": ("exec_id", "first", "last"),
     "event": ("id",),
     "key": ("new",),
 }
@@ -759,7 +782,8 @@ class Audit:
         self.read: set[str] = set()  # segments of which it is known what they hold
         self.parts: dict[str, list[Part]] = defaultdict(list)
         self.refusals: dict[tuple[str, int], int] = {}
-        self.gap_leaves: set[tuple[str | None, int | None, int | None]] = set()
+        self.gap_leaves: dict[str, set[tuple[int, int]]] = defaultdict(set)  # of which all is known
+        self.back: dict[str, list[int]] = defaultdict(list)  # calls with an earlier time than the one before
         self.incomplete: set[str] = set()  # executions of which segments were pruned, or are wrong
 
     def run(self, remember: str | None = None) -> None:
@@ -784,6 +808,8 @@ class Audit:
         self.each("segment", self.check_segment)
         self.each("receipt", self.check_receipt)
         self.check_refusals_left()
+        self.check_times()
+        self.check_unfinished()
         self.check_wal()
         self.check_unnamed()
         if pq is None:
@@ -852,12 +878,8 @@ class Audit:
             self.report.add("head", err, file="tlog/head")
             return 0, b""
         if self.checkpoint and size < self.checkpoint.size:
-            self.report.add(
-                "cut",
-                f"the log has {size} leaves, {self.checkpoint.size} are signed",
-                file="tlog/head",
-                leaf=size,
-            )
+            says = f"the log has {size} leaves, {self.checkpoint.size} are signed"
+            self.report.add("cut", says, file="tlog/head", leaf=size)
         return size, root
 
     def tile(self, kind: str, index: int, width: int, most: int) -> tuple[str, bytes]:
@@ -1086,9 +1108,8 @@ class Audit:
         """After a leaf that says who follows a key, that key signs nothing."""
         size = self.checkpoint.size if self.checkpoint else 0
         if entry.get("old") == self.known[-1].vkey and size > leaf + 1:
-            self.report.add(
-                "key", "a key still signs that another has followed", file="tlog/checkpoint", leaf=leaf
-            )
+            says = "a key still signs that another has followed"
+            self.report.add("key", says, file="tlog/checkpoint", leaf=leaf)
 
     def check_memory(self, remember: str | None) -> None:
         """Rollback and fork: the tree that was seen last must be the beginning of this one."""
@@ -1132,11 +1153,12 @@ class Audit:
     def note_entry(self, leaf: int, kind: str, entry: Object) -> None:
         """Keep what later checks ask for."""
         if kind == "gap":
-            start = entry.get("first")
-            self.gap_leaves.add((entry.get("exec_id"), start, entry.get("last")))
-            says = f"records are missing, on record: {entry.get('reason')}"
-            where: Object = {"leaf": leaf, "execution": entry.get("exec_id"), "seq": start}
-            self.report.add("gap", says, severity="note", **where)
+            start, end, of = entry.get("first"), entry.get("last"), entry.get("exec_id")
+            if isinstance(of, str) and isinstance(start, int) and isinstance(end, int):
+                self.gap_leaves[of].add((start, end))
+            whose = "records" if of else "records of unknown executions"
+            says = f"{whose} are missing, on record: {entry.get('reason')}"
+            self.report.add("gap", says, severity="note", leaf=leaf, execution=of, seq=start)
         elif kind == "refusal":
             self.refusals[str(entry.get("exec_id")), int(str(entry.get("seq")))] = leaf
         elif kind == "event" and entry.get("event") == "damage":
@@ -1173,13 +1195,8 @@ class Audit:
         self.segments[path] = leaf
         if self.pruned.get(path, -1) > leaf and name not in self.files.sizes:
             self.report.checked["segments pruned on record"] += 1
-            self.report.add(
-                "pruned",
-                f"pruned on record, by leaf {self.pruned[path]}",
-                severity="note",
-                file=path,
-                leaf=leaf,
-            )
+            says = f"pruned on record, by leaf {self.pruned[path]}"
+            self.report.add("pruned", says, severity="note", file=path, leaf=leaf)
             return
         try:
             content = self.files.read(name, MAX_MANIFEST)
@@ -1297,9 +1314,7 @@ class Audit:
         for seq, wrong in span.wrong:
             self.report.add("order", wrong, seq=seq, **where)
         if span.back:
-            # these are the times that were logged, or a chunk differs: a cell that was taken over wrote them
-            says = f"{len(span.back)} calls are earlier than the call before: their times prove nothing"
-            self.report.add("time", says, severity="note", seq=span.back[0], **where)
+            self.back[span.exec_id] += span.back
         says_ = (number(one, "rows"), part.calls, part.chunks, part.first, segment.manifest.get("tenant"))
         if says_ != (span.rows, span.calls, len(span.leaves), span.first, span.owner[0]):
             says = "rows, calls, chunks, first number or tenant are not as the manifest says"
@@ -1391,13 +1406,8 @@ class Audit:
         self.check_tree(leaf, entry, parts)
         self.report.checked["executions"] += 1
         if path not in self.files.sizes and self.pruned.get(path, -1) > leaf:
-            self.report.add(
-                "pruned",
-                f"pruned on record, by leaf {self.pruned[path]}",
-                severity="note",
-                file=path,
-                leaf=leaf,
-            )
+            says = f"pruned on record, by leaf {self.pruned[path]}"
+            self.report.add("pruned", says, severity="note", file=path, leaf=leaf)
             return
         try:
             content = self.files.read(path, MAX_RECEIPT)
@@ -1511,13 +1521,36 @@ class Audit:
         self.report.checked["receipts that add up"] += 1
 
     def has_gap_leaf(self, exec_id: str, start: int, end: int) -> bool:
-        """Say whether leaves tell of all these missing numbers, one behind the other."""
-        # one that is of no known execution excuses none
-        told = [(first or 0, last) for name, first, last in self.gap_leaves if name == exec_id]
-        for first, last in sorted(told, key=lambda gap: gap[0]):
-            if first <= start <= end and (last is None or last >= start):
-                start = end + 1 if last is None else last + 1
+        """Say whether leaves that say of which execution, from where and how far, tell of all these."""
+        for first, last in sorted(self.gap_leaves[exec_id]):
+            if first <= start <= last:
+                start = last + 1
         return start > end
+
+    def check_times(self) -> None:
+        """The times in a chunk that is as it was logged are those that the guest's cell wrote."""
+        for exec_id, back in self.back.items():
+            says = f"times go backwards at {len(back)} calls: the clock of this cell is not to be trusted"
+            self.report.add("time", says, severity="note", execution=exec_id, seq=min(back))
+
+    def check_unfinished(self) -> None:
+        """Executions that have rows and no receipt: they run still, or how they ended is not on record."""
+        entries = [one for one in self.entries if one]
+        trusted = ("segment", "receipt", "event")  # no time in these is the word of a guest
+        times = [time_ns(one.get("at")) or 0 for one in entries if one.get("type") in trusted]
+        over = {one.get("exec_id") for one in entries if one.get("type") == "receipt"}
+        newest = dict(sorted(map(file_of, self.segments)))
+        found: dict[str, list[str]] = defaultdict(list)
+        for exec_id in self.parts.keys() - over:
+            last = self.parts[exec_id][-1]
+            writer, place = file_of(last.path)
+            age_ns = max(times) - (time_ns((self.entries[last.leaf] or {}).get("at")) or 0)
+            is_late = newest[writer] > place or age_ns > OVERDUE_NS
+            found["no-receipt" if is_late else "running"].append(exec_id)
+        says = {"running": "they may run still", "no-receipt": "later rows of their writers, or a day, came"}
+        for what, ids in sorted(found.items()):
+            message = f"no receipt yet: {len(ids)} executions, and {says[what]}"
+            self.report.add(what, message, severity="note", execution=min(ids))
 
     # --- what is not sealed, and what nobody names ---
 
@@ -1577,6 +1610,12 @@ def is_like(said: object, value: object) -> bool:
 def missing(gaps: Sequence[tuple[int, int]]) -> int:
     """How many sequence numbers gaps leave out."""
     return sum(last - first + 1 for first, last in gaps)
+
+
+def file_of(segment: str) -> tuple[str, tuple[int, str]]:
+    """The writer of the log file that a segment was made of, and the place of that file among its files."""
+    writer, _, number_ = segment.rpartition("/")[2].removesuffix(".parquet").rpartition("-")
+    return writer, (len(number_), number_)
 
 
 def tiles_of(size: int) -> Iterator[tuple[int, int]]:
@@ -1644,9 +1683,11 @@ def read_frames(content: bytes) -> tuple[int, str]:
 
 
 def check_proof(content: bytes, keys: Sequence[Key]) -> Object:
-    """What a proof file proves, of a leaf or of one record; Problem."""
+    """What a proof file proves, of a leaf, of one record or of growth; Problem."""
     if content.startswith(b"{"):
-        return check_record_proof(loads(content.removesuffix(b"\n")), keys)
+        proof = loads(content.removesuffix(b"\n"))
+        is_growth = proof.get("schema") == "wasmgate.consistency.v1"
+        return (check_growth_proof if is_growth else check_record_proof)(proof, keys)
     index, size, entry = check_leaf_proof(content, keys)
     return {"index": index, "size": size, "entry": loads(entry)}
 
@@ -1666,16 +1707,38 @@ def check_leaf_proof(content: bytes, keys: Sequence[Key]) -> tuple[int, int, byt
     match = re.fullmatch(r"index (0|[1-9][0-9]{0,18})", lines.pop(0) if lines else "")
     if not match or len(lines) > 63:
         raise Problem("not a tlog-proof")
+    found = signed_head(note, keys)
+    path = [unbase64(line) for line in lines]
+    if root_by_path(sha256(b"\x00" + entry), int(match[1]), found.size, path) != found.root:
+        raise Problem("the path leads to another root than is signed")
+    return int(match[1]), found.size, entry
+
+
+def signed_head(note: bytes, keys: Sequence[Key]) -> Checkpoint:
+    """The checkpoint in a proof, signed by the key and by all witnesses; Problem."""
     found = Checkpoint.open(note, keys)
     log = [key for key in found.signers if key.algorithm == 1]
     if not log or found.origin != log[0].name:
         raise Problem("the checkpoint in the proof is not signed by the key")
     if any(key not in found.signers for key in keys if key.algorithm == 4):
         raise Problem("a witness has not signed the checkpoint in the proof")
-    path = [unbase64(line) for line in lines]
-    if root_by_path(sha256(b"\x00" + entry), int(match[1]), found.size, path) != found.root:
-        raise Problem("the path leads to another root than is signed")
-    return int(match[1]), found.size, entry
+    return found
+
+
+def check_growth_proof(proof: Object, keys: Sequence[Key]) -> Object:
+    """What a proof of growth proves: first tree -> second tree -> the tree of a checkpoint; Problem."""
+    if "checkpoint" not in proof:
+        raise Problem("no checkpoint is in the proof, so that nothing in it is signed")
+    head = signed_head(text(proof, "checkpoint").encode(), keys)
+    trees = [
+        (number(one, "size"), unbase64(text(one, "root")))
+        for one in (child(proof, "first"), child(proof, "second"))
+    ]
+    trees.append((head.size, head.root))
+    for (small, large), key in zip(pairwise(trees), ("path", "checkpoint_path"), strict=True):
+        path = [unbase64(str(one)) for one in proof.get(key, [])]
+        check_growth(small[0], large[0], (small[1], large[1]), path)
+    return {"first": proof["first"], "second": proof["second"], "signed": head.size}
 
 
 def check_record_proof(proof: Object, keys: Sequence[Key]) -> Object:
@@ -1808,7 +1871,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--remember", metavar="FILE", help="the checkpoint seen last; is written when all is well"
     )
     parser.add_argument(
-        "--proof", action="append", default=[], metavar="FILE", help="a proof of a leaf or record"
+        "--proof", action="append", default=[], metavar="FILE", help="a proof of a leaf, a record or growth"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(

@@ -257,7 +257,7 @@ def test_a_rollback_to_an_earlier_state_is_found_by_who_remembers(tmp_path):
     assert look(made.folder, made.vkey, remember=memory).result == "verified"
     kept = Path(memory).read_bytes()
     assert look(made.folder, made.vkey, remember=memory).result == "verified"
-    assert look(tmp_path / "earlier", made.vkey).result == "verified"  # whoever forgets cannot know
+    assert look(tmp_path / "earlier", made.vkey).status == 0  # whoever forgets cannot know
     (found,) = errors(look(tmp_path / "earlier", made.vkey, remember=memory))
     assert (found.what, found.message) == ("memory", "rolled back: 3 leaves, 4 were seen before")
     assert Path(memory).read_bytes() == kept
@@ -269,7 +269,7 @@ def test_a_log_that_grew_is_no_rollback(tmp_path):
     made.seal([(one, rows_of(one, STORY))])
     made.sign()
     memory = str(tmp_path / "memory")
-    assert look(made.folder, made.vkey, remember=memory).result == "verified"
+    assert [one.what for one in look(made.folder, made.vkey, remember=memory).findings] == ["running"]
     made.finish(one)
     made.sign()
     report = look(made.folder, made.vkey, remember=memory)
@@ -394,20 +394,24 @@ def test_records_that_are_missing_must_be_on_record(tmp_path):
         5,
         "calls 5 to 6 are missing, not on record",
     )
-    made.append(
-        {
-            "type": "gap",
-            "v": 1,
-            "at": "2026-11-18T00:00:00.000000000Z",
-            "exec_id": one.exec_id,
-            "first": 5,
-            "last": 6,
-            "reason": "damage",
-        }
-    )
-    made.sign()
+    vague = [(None, None, None), (None, 5, 6), (one.exec_id, None, None), (one.exec_id, 5, None)]
+    vague += [(one.exec_id, 5, 5), (start(number=2).exec_id, 5, 6)]
+    for exec_id, first, last in (*vague, (one.exec_id, 5, 6)):
+        # one that does not say whose records these are, or says less, excuses nothing
+        assert [each.what for each in errors(look(made.folder, made.vkey))] == ["sequence"]
+        made.append(
+            {
+                "type": "gap", "v": 1, "at": "2026-11-18T00:00:00.000000000Z", "exec_id": exec_id,
+                "first": first, "last": last, "reason": "damage",
+            }
+        )  # fmt: skip
+        made.sign()
     report = look(made.folder, made.vkey)
-    assert (report.result, [one.what for one in report.findings]) == ("verified with notes", ["gap"])
+    assert (report.result, {one.what for one in report.findings}) == ("verified with notes", {"gap"})
+    unknown = [one for one in report.findings if one.execution is None]
+    assert {one.message for one in unknown} == {
+        "records of unknown executions are missing, on record: damage"
+    }
 
 
 # --- random mutations -------------------------------------------------------------------------

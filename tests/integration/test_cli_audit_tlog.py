@@ -93,8 +93,35 @@ def test_a_checkpoint_that_was_changed_is_not_printed(run, log):
 def test_growth_is_proved_between_any_two_trees_of_the_log(run, log):
     found = json.loads(run("prove", "--consistency", "100", "300").stdout)
     assert (found["first"]["size"], found["second"]["size"]) == (100, 300)
-    for first, second in (("100", "301"), ("200", "100")):
-        assert "the tree has" in run("prove", "--consistency", first, second, status=1).stderr
+    assert "the tree has" in run("prove", "--consistency", "100", "301", status=1).stderr
+
+
+def test_a_log_that_shrank_is_no_question(run, log):
+    said = run("prove", "--consistency", "50", "10", status=2).stderr
+    assert "a log of 10 leaves cannot begin with 50; did you mean --consistency 10 50?" in said
+    run("prove", "--consistency", "0", "10", status=2)
+    run("prove", "--consistency", "10", "50")
+
+
+def test_a_proof_of_growth_is_checked_with_the_key_alone(run, log, tmp_path):
+    good = run("prove", "--consistency", "100", "300").stdout
+    key, proof = run("key", "show").stdout.strip(), tmp_path / "growth.json"
+    unsigned = {name: value for name, value in json.loads(good).items() if "checkpoint" not in name}
+
+    def check(content, status):
+        proof.write_text(content)
+        words = ["audit", "verify", "--key", key, "--proof", str(proof)]
+        done = CliRunner().invoke(wasmgate, words, standalone_mode=False)
+        assert done.return_value == status
+        return done.stdout
+
+    assert "nothing in it is signed" in check(json.dumps(unsigned, sort_keys=True, separators=(",", ":")), 1)
+    assert check(good, 0).endswith("verified\n")
+    assert "the first 101 leaves are not the beginning of these 300" in check(
+        good.replace(":100}", ":101}"), 1
+    )
+    other = json.loads(run("prove", "--consistency", "99", "300").stdout)["first"]["root"]
+    assert "are not the beginning" in check(good.replace(json.loads(good)["first"]["root"], other), 1)
 
 
 @pytest.mark.parametrize(

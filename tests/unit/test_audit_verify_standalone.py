@@ -28,6 +28,7 @@ from audit.recovery import recover
 from audit.times import to_rfc3339
 from audit.tlog.key_files import KeyFolder
 from audit.tlog.log import TransparencyLog
+from audit.tlog.merkle import consistency_path, leaf_hash, root_of
 from audit.tlog.prover import Prover
 from audit.tlog.signer import sign_head
 from audit.verify import standalone
@@ -44,7 +45,7 @@ from audit.verify.standalone import (
 )
 from audit.writer import AuditWriter
 from sandbox.monitor.decode import decode
-from tests.records import IN, STORY, call, frame, pack, start
+from tests.records import IN, STORY, T0, call, frame, pack, start
 from tests.sealed_logs import SealedLog, rows_of, small_log
 from tests.tlogs import oracle_leaf, oracle_path, oracle_root
 
@@ -524,6 +525,57 @@ def test_frames_that_are_not_sealed_are_checked(tmp_path):
         assert (wrong != "", good <= at) == (True, True)
     assert standalone.read_frames(content[:-1])[1].startswith("torn")
     assert frame(STORY).n_records == len(STORY)
+
+
+def unfinished(made: SealedLog) -> list[tuple[str, str | None]]:
+    report = verify(str(made.folder), [Key.parse(made.vkey)])[0]
+    assert report.status == 0
+    return [(one.what, one.execution) for one in report.findings if one.what != "no-note"]
+
+
+def test_rows_of_an_execution_without_a_receipt_are_told_of(tmp_path):
+    made, one, two = SealedLog.create(tmp_path), start(number=1), start(number=2)
+    made.seal([(one, rows_of(one, STORY)), (two, rows_of(two, STORY))])
+    made.finish(two)
+    made.sign()
+    assert unfinished(made) == [("running", one.exec_id)]
+    # its writer went on with another file, in which it has nothing
+    made.seal([(start(number=3), rows_of(start(number=3), STORY))])
+    made.sign()
+    assert unfinished(made) == [("no-receipt", one.exec_id), ("running", start(number=3).exec_id)]
+    for of in (one, start(number=3)):
+        made.finish(of)
+    made.sign()
+    assert unfinished(made) == []
+
+
+def test_an_execution_that_nobody_ended_for_a_day_is_late(tmp_path):
+    made, of = SealedLog.create(tmp_path), start(number=1)
+    made.seal([(of, rows_of(of, STORY))])
+    event = {"type": "event", "v": 1, "event": "audit-on", "actor": "a", "tenant": None, "details": {}}
+    for number, (hours, what) in enumerate(((24, "running"), (25, "no-receipt"))):
+        at = to_rfc3339(T0 + hours * 3600 * 10**9)
+        made.append({**event, "id": str(number), "at": at})
+        made.sign()
+        assert unfinished(made) == [(what, of.exec_id)]
+
+
+@given(st.integers(1, 40), st.integers(1, 40))
+def test_growth_holds_for_the_trees_that_are_and_for_no_others(first, second):
+    first, second = sorted((first, second))
+    leaves = [leaf_hash(bytes([number])) for number in range(second)]
+    roots = root_of(leaves[:first]), root_of(leaves)
+    path = consistency_path(leaves, first)
+    standalone.check_growth(first, second, roots, path)
+    wrong = [
+        (first + 1, second, roots, path), (first - 1, second, roots, path), (0, second, roots, path),
+        (first, second, roots, [*path, bytes(32)]), (second, first, roots, path) if first < second else None,
+        (first, second, (bytes(32), roots[1]), path), (first, second, (roots[0], bytes(32)), path),
+        *((first, second, roots, path[:at] + path[at + 1 :]) for at in range(len(path))),
+    ]  # fmt: skip
+    for one in (each for each in wrong if each is not None):
+        with pytest.raises(Problem):
+            standalone.check_growth(*one)
 
 
 def test_calls_of_one_row_within_one_tick_of_the_clock_are_what_was_logged():

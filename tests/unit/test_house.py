@@ -22,7 +22,7 @@ NOT_OURS = {
 }  # fmt: skip
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 MODULE_LINES, LONG_MODULE_LINES, FUNCTION_LINES, POSITIONAL = 300, 500, 60, 4
-ONE_FILE = {"audit/verify/standalone.py": 1_850}  # an auditor takes it away as it is; it can't be split
+ONE_FILE = {"audit/verify/standalone.py": 1_900}  # an auditor takes it away as it is; it can't be split
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "manager", "common", "data", "info", "misc"}
 FRAGMENT = re.compile(
     r"\d+(\.[a-z0-9-]+)?\.(security|added|changed|fixed)\.md|\+[a-z0-9-]+\.(security|added|changed|fixed)\.md"
