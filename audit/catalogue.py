@@ -132,15 +132,21 @@ class Catalogue:
             found = db.execute(sql, values).fetchall()
         return tuple(segment_of(self._store.root, row) for row in found)
 
-    def executions_in(self, segments: Iterable[str], *, exec_id: str | None = None) -> frozenset[str]:
-        """Give the executions with rows in some segments, by their paths below the root: one, or all."""
+    def count_executions(
+        self, segments: Iterable[str], known: Iterable[str] = (), *, exec_id: str | None = None
+    ) -> int:
+        """Count the executions that have rows in some segments, by their paths below the root, or are known.
+
+        With `exec_id`, of those in segments only this one counts.
+        """
         sql = (
-            "SELECT DISTINCT exec_id FROM exec_segments"
+            "SELECT count(*) FROM (SELECT exec_id FROM exec_segments"
             " WHERE path IN (SELECT value FROM json_each(:paths)) AND (:exec IS NULL OR exec_id = :exec)"
+            " UNION SELECT value FROM json_each(:known))"
         )
-        values = {"paths": json.dumps(list(segments)), "exec": exec_id}
+        values = {"paths": json.dumps(list(segments)), "known": json.dumps(list(known)), "exec": exec_id}
         with self._connection() as db:
-            return frozenset(row[0] for row in db.execute(sql, values))
+            return int(db.execute(sql, values).fetchone()[0])
 
     def parts(self, exec_id: str) -> tuple[Part, ...]:
         """Give what each segment holds of an execution, in the order of its calls."""

@@ -39,6 +39,7 @@ from audit.query.follow import Follower, Span
 from audit.query.pages import Found, Scan, snapshot_of
 from audit.query.places import Places, places_of
 from audit.query.planner import Asked, Kind, Plan, Source, Step, is_whole, plan_of
+from audit.query.rollup_lines import RollupLines
 from audit.query.skipping import FolderLists
 from audit.query.totals import STATS, STATS_BY, AggregateResult, Aggregation, Counting, Stats, stats_of
 from audit.receipt import REFUSALS_KEPT, OutcomeKind, Refusal
@@ -74,6 +75,7 @@ class _View:
     """What one question looks at."""
 
     look: Look
+    sources: tuple[Source, ...]
     plan: Plan
     places: Places
     module_ids: tuple[str, ...]
@@ -109,6 +111,7 @@ class AuditReader:
         self._folders = FolderLists()
         self._page_seconds, self._totals_seconds = page_seconds, totals_seconds
         self._engine = Engine(self._store.segments, memory_mb=memory_mb, threads=threads)
+        self._rollups = RollupLines(self._engine)
 
     def __enter__(self) -> Self:
         """Give the reader itself."""
@@ -187,18 +190,19 @@ class AuditReader:
 
     def aggregate(self, of: Aggregation) -> AggregateResult:
         """Count records apart by some of their columns; says whether that came from roll-ups or a scan."""
-        return self._counted(of)
+        return self._counting(self._narrowed(of.wanted, of=of)).groups(of)
 
     def stats(self, wanted: RecordFilter) -> Stats:
         """Give totals; the filter's limit and cursor are ignored."""
-        found = self._counted(Aggregation(by=STATS_BY, metrics=STATS, wanted=wanted), is_all=True)
-        return stats_of(found, self._executions(wanted))
+        of = Aggregation(by=STATS_BY, metrics=STATS, wanted=wanted)
+        view = self._narrowed(wanted, of=of)
+        return stats_of(self._counting(view).groups(of, is_all=True), self._executions(wanted, view))
 
-    def _executions(self, wanted: RecordFilter) -> int:
+    def _executions(self, wanted: RecordFilter, view: _View) -> int:
         """Count the executions with records: of segments that are wanted whole, from the catalogue."""
         of = Aggregation(metrics=("executions",), wanted=wanted)
-        view = self._narrowed(wanted, of=of)
         asked = of.asked(view.module_ids, view.policy_ids)
+        view = replace(view, plan=self._folders.narrowed(plan_of(asked, view.sources), view.places))
         whole: list[Step] = []
         others: list[Step] = []
         for step in view.plan.steps:
@@ -206,9 +210,9 @@ class AuditReader:
         if not whole:
             return int(self._counting(view).groups(of).rows[0]["executions"] or 0)
         paths = (str(step.source.path.relative_to(self._store.root)) for step in whole)
-        held = self._catalogue.executions_in(paths, exec_id=wanted.execution)
         rest = replace(view, plan=replace(view.plan, steps=tuple(others)))
-        return len(held | self._counting(rest).executions(wanted))
+        known = self._counting(rest).executions(wanted)
+        return self._catalogue.count_executions(paths, known, exec_id=wanted.execution)
 
     def explain(self, of: Aggregation) -> Plan:
         """Say which files an aggregation would come from; no record is read."""
@@ -223,12 +227,15 @@ class AuditReader:
         chosen, rest, around = grouping(keep)
         return self._ask(self._narrowed(wanted), chosen, rest, around=around)
 
-    def _counted(self, of: Aggregation, *, is_all: bool = False) -> AggregateResult:
-        return self._counting(self._narrowed(of.wanted, of=of)).groups(of, is_all=is_all)
-
     def _counting(self, view: _View) -> Counting:
         return Counting(
-            self._engine, view.look.table, view.plan, view.module_ids, self._totals_seconds, view.policy_ids
+            engine=self._engine,
+            lines=self._rollups,
+            tail=view.look.table,
+            plan=view.plan,
+            module_ids=view.module_ids,
+            policy_ids=view.policy_ids,
+            seconds=self._totals_seconds,
         )
 
     # --- executions ---------------------------------------------------------------------------
@@ -331,9 +338,9 @@ class AuditReader:
         if mark is not None:
             asked = _behind(asked, mark)
         found = self._catalogue.segments(exec_id=wanted.execution, from_ns=wanted.from_ns, to_ns=wanted.to_ns)
-        sources = [source_of(one) for one in found if look.is_beside(one.source_wal)]
+        sources = tuple(source_of(one) for one in found if look.is_beside(one.source_wal))
         where = conditions(wanted, module_ids=digests, policy_ids=policies)
-        return _View(look, plan_of(asked, sources), places_of(wanted), digests, policies, where)
+        return _View(look, sources, plan_of(asked, sources), places_of(wanted), digests, policies, where)
 
     def _narrowed(self, wanted: RecordFilter, *, of: Aggregation | None = None) -> _View:
         view = self._view(wanted, of=of)

@@ -18,6 +18,7 @@ from audit.errors import FilterError
 from audit.filters import RecordFilter
 from audit.query.engine import Engine, sealed
 from audit.query.planner import MINUTE_NS, Asked, Kind, Plan
+from audit.query.rollup_lines import RollupLines
 from audit.statement import Conditions, Value, conditions
 from audit.tally import bare
 
@@ -154,6 +155,7 @@ class Counting:
     """Answers questions about totals, over a plan's files and what is not sealed."""
 
     engine: Engine
+    lines: RollupLines
     tail: pa.Table
     plan: Plan
     module_ids: tuple[str, ...]
@@ -185,16 +187,20 @@ class Counting:
 
     def executions(self, wanted: RecordFilter) -> frozenset[str]:
         """Give the executions that the records are of; raises QueryError."""
+        if not self.plan.steps and not self.tail.num_rows:
+            return frozenset()
         found = self._asked(wanted, "DISTINCT exec_id", "")
         return frozenset(cast("list[str]", found.column("exec_id").to_pylist()))
 
     def _asked(self, wanted: RecordFilter, chosen: str, rest: str) -> pa.Table:
-        parts, values = self._parts(wanted)
+        parts, values = self._of_records(wanted)
+        rolled, files, tables = self._of_rollups(wanted)
         # SECURITY: only column names and numbers of ours are put into the text; every value is bound
-        statement = f"SELECT {chosen} FROM ({' UNION ALL '.join(parts)}) {rest}"  # noqa: S608  # nosec B608
-        return self.engine.ask(statement, values, tables={"tail": self.tail}, seconds=self.seconds)
+        statement = f"SELECT {chosen} FROM ({' UNION ALL '.join([*parts, *rolled])}) {rest}"  # noqa: S608  # nosec B608
+        tables["tail"] = self.tail
+        return self.engine.ask(statement, [*values, *files], tables=tables, seconds=self.seconds)
 
-    def _parts(self, wanted: RecordFilter) -> tuple[list[str], list[tuple[str, Value]]]:
+    def _of_records(self, wanted: RecordFilter) -> tuple[list[str], list[tuple[str, Value]]]:
         where = conditions(wanted, module_ids=self.module_ids, policy_ids=self.policy_ids)
         values, parts = list(where.values), [f"SELECT {_OF_RECORDS} FROM tail {where.text}"]  # noqa: S608  # nosec B608
         for kind in (Kind.RECORDS, Kind.REFUSALS):
@@ -206,16 +212,29 @@ class Counting:
                 at = where.also(f"t_ns < {low:d} OR t_ns >= {high:d}") if is_edge and low < high else where
                 parts.append(_from(sealed(f"${name}"), _OF_RECORDS, at))
                 values.append((name, list(files)))
+        return parts, values
+
+    def _of_rollups(
+        self, wanted: RecordFilter
+    ) -> tuple[list[str], list[tuple[str, Value]], dict[str, pa.Table]]:
+        """Give parts of a statement, the files that these name, and the tables."""
+        parts: list[str] = []
+        values: list[tuple[str, Value]] = []
+        tables: dict[str, pa.Table] = {}
         whole = replace(wanted, from_ns=None, to_ns=None)
         within = conditions(whole, module_ids=self.module_ids, policy_ids=self.policy_ids)
         for is_edge in (False, True):
             files, name = self.plan.of(Kind.ROLLUP, is_edge=is_edge), f"rollups_{is_edge:d}"
             low, high = self.plan.window or (0, 0)
             at = within.also(f"minute >= {low:d} AND minute < {high:d}") if is_edge else within
-            if files:
+            lines = self.lines.of(files, self.seconds)
+            if lines is None:
                 parts.append(_from(f"read_parquet(${name}, hive_partitioning = false)", _OF_ROLLUPS, at))
                 values.append((name, list(files)))
-        return parts, values
+            elif lines.num_rows:
+                parts.append(_from(name, _OF_ROLLUPS, at))
+                tables[name] = lines
+        return parts, values, tables
 
 
 _OF_RECORDS = (

@@ -98,6 +98,7 @@ class Counting:
     plan: Plan
     visible: Conditions  # which segments count
     module_ids: tuple[str, ...]
+    policy_ids: tuple[str, ...]
     seconds: float | None
 
     @property
@@ -145,7 +146,7 @@ class Counting:
         return parts or [self._from(RECORDS, _OF_RECORDS, where.also("0"))], values
 
     def _where(self, wanted: RecordFilter) -> Conditions:
-        found = conditions(wanted, module_ids=self.module_ids)
+        found = conditions(wanted, module_ids=self.module_ids, policy_ids=self.policy_ids)
         return Conditions((*self.visible.parts, *found.parts), (*self.visible.values, *found.values))
 
     def _from(self, table: str, columns: str, where: Conditions) -> str:

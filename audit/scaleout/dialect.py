@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, assert_never
 
 from audit.columns import CODES
 from audit.cursors import Position, Snapshot
 from audit.expression import Among, Comparison, Every, Expression, IsNull, Matches, Not, Some
 from audit.filters import RecordFilter, stored
+from audit.scaleout.tables import LOADED
 from audit.statement import Conditions, Value
 
 _PATHS: Final = ("target", "guest_target", "target2")
@@ -42,8 +43,10 @@ def among(values: list[str], name: str, column: str) -> str:
     return f"has({slot(name, values)}, {column})" if values else "0"
 
 
-def conditions(wanted: RecordFilter, *, module_ids: tuple[str, ...]) -> Conditions:
-    """Give the conditions of a filter; `module_ids` are the digests that its module stands for."""
+def conditions(
+    wanted: RecordFilter, *, module_ids: tuple[str, ...], policy_ids: tuple[str, ...] = ()
+) -> Conditions:
+    """Give the conditions of a filter; the ids are the digests that its module and its policy stand for."""
     found = Conditions()
     if wanted.execution is not None:
         found = found.also("exec_id = {exec_id:String}", exec_id=wanted.execution)
@@ -58,10 +61,10 @@ def conditions(wanted: RecordFilter, *, module_ids: tuple[str, ...]) -> Conditio
         whole, bare = regex_of_glob(wanted.call), regex_of_glob("*." + wanted.call)
         parts = (_globbed("call", "call", whole), _globbed("call", "call_in", bare))
         found = found.also(" OR ".join(parts), call=whole, call_in=bare)
-    for name, column in (("rule", "rule_id"), ("policy", "policy_id")):
-        value = getattr(wanted, name)
-        if value is not None:
-            found = found.also(f"{column} = {{{name}:String}}", **{name: value})
+    if wanted.rule is not None:
+        found = found.also("rule_id = {rule:String}", rule=wanted.rule)
+    if wanted.policy is not None:
+        found = found.also(among(list(policy_ids), "policies", "policy_id"), policies=list(policy_ids))
     if wanted.decision is not None:
         found = found.also("decision = {decision:Int64}", decision=int(CODES[wanted.decision]))
     found = _numbers(_paths(found, wanted), wanted)
@@ -71,6 +74,32 @@ def conditions(wanted: RecordFilter, *, module_ids: tuple[str, ...]) -> Conditio
     rendered = _Rendered()
     text = rendered.text(expression)
     return found.also(text, **rendered.values)
+
+
+def visible(database: str, wanted: RecordFilter, snapshot: Snapshot | None) -> Conditions:
+    """Give the condition that a row's segment is loaded, and can hold what is wanted."""
+    parts, found = [], Conditions()
+    if wanted.from_ns is not None:
+        parts.append("t_max_ns >= {seen_from:Int64}")
+        found = found.also("1", seen_from=wanted.from_ns)
+    if wanted.to_ns is not None:
+        parts.append("t_min_ns < {seen_to:Int64}")
+        found = found.also("1", seen_to=wanted.to_ns)
+    if wanted.scope:
+        parts.append("has({seen_tenants:Array(String)}, tenant)")
+        found = found.also("1", seen_tenants=list(wanted.scope))
+    as_of = None if snapshot is None else dict(snapshot.live).get(NO_EXECUTION)
+    if as_of is not None:
+        parts.append("loaded_ns <= {as_of:Int64}")
+        found = found.also("1", as_of=as_of)
+    where = f" WHERE {' AND '.join(parts)}" if parts else ""
+    within_loaded = f"segment IN (SELECT segment FROM {database}.{LOADED}{where})"  # noqa: S608  # nosec B608  # names of ours
+    return Conditions((within_loaded,), found.values)
+
+
+def joined(one: Conditions, other: Conditions) -> Conditions:
+    """Give the conditions that both hold."""
+    return replace(one, parts=(*one.parts, *other.parts), values=(*one.values, *other.values))
 
 
 def after(found: Conditions, position: Position | None, *, is_ascending: bool) -> Conditions:

@@ -7,7 +7,6 @@ marked as loaded is in no answer, whatever is in the tables.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -30,12 +29,12 @@ from audit.query.executions import (
 from audit.query.pages import Found
 from audit.query.planner import Asked, Kind, Plan, Source, plan_of
 from audit.query.reader import PAGE_SECONDS, TOTALS_SECONDS, AuditReader
-from audit.query.totals import AggregateResult, Aggregation
+from audit.query.totals import STATS, STATS_BY, AggregateResult, Aggregation, Stats, stats_of
 from audit.receipt import REFUSALS_KEPT, OutcomeKind, Receipt, Refusal
 from audit.scaleout.backend import Backend
 from audit.scaleout.clickhouse import ClickHouse
 from audit.scaleout.counting import Counting, as_table
-from audit.scaleout.dialect import NO_EXECUTION, after, conditions, within
+from audit.scaleout.dialect import NO_EXECUTION, after, conditions, joined, visible, within
 from audit.scaleout.tables import EXECUTIONS, LOADED, RECORDS, REFUSALS, ROLLUPS
 from audit.statement import Conditions
 from audit.tally import Tally
@@ -104,10 +103,10 @@ class ClickHouseReader(AuditReader):
     def _page(self, wanted: RecordFilter, *, seconds: float | None) -> tuple[Found, str | None, int]:
         mark = self._cursors.read(wanted)
         snapshot = self._taken() if mark is None else mark.snapshot
-        digests = self._digests(wanted.module)
-        plan = plan_of(Asked(wanted=wanted, module_ids=digests), [_ALL])
-        where = _visible(self._clickhouse.name, wanted, snapshot)
-        where = _joined(where, conditions(wanted, module_ids=digests))
+        digests, policies = self._digests(wanted.module), self._policies(wanted.policy)
+        plan = plan_of(Asked(wanted=wanted, module_ids=digests, policy_ids=policies), [_ALL])
+        where = visible(self._clickhouse.name, wanted, snapshot)
+        where = joined(where, conditions(wanted, module_ids=digests, policy_ids=policies))
         where = after(where, None if mark is None else mark.position, is_ascending=wanted.is_ascending)
         where = within(where, None if mark is None else mark.snapshot)
         way = "ASC" if wanted.is_ascending else "DESC"
@@ -146,11 +145,26 @@ class ClickHouseReader(AuditReader):
 
     # --- totals -------------------------------------------------------------------------------
 
+    def aggregate(self, of: Aggregation) -> AggregateResult:
+        """Count records apart by some of their columns, as `AuditReader.aggregate`."""
+        return self._counted(of)
+
+    def stats(self, wanted: RecordFilter) -> Stats:
+        """Give totals, of this machine's log and of others that are loaded; as `AuditReader.stats`."""
+        found = self._counted(Aggregation(by=STATS_BY, metrics=STATS, wanted=wanted), is_all=True)
+        executions = self._counted(Aggregation(metrics=("executions",), wanted=wanted))
+        return stats_of(found, int(executions.rows[0]["executions"] or 0))
+
     def _counted(self, of: Aggregation, *, is_all: bool = False) -> AggregateResult:
-        digests = self._digests(of.wanted.module)
-        plan = plan_of(of.asked(digests), [_ALL])
-        visible = _visible(self._clickhouse.name, of.wanted, None)
-        counting = Counting(self._clickhouse, plan, visible, digests, self._totals_seconds)
+        digests, policies = self._digests(of.wanted.module), self._policies(of.wanted.policy)
+        counting = Counting(
+            engine=self._clickhouse,
+            plan=plan_of(of.asked(digests, policies), [_ALL]),
+            visible=visible(self._clickhouse.name, of.wanted, None),
+            module_ids=digests,
+            policy_ids=policies,
+            seconds=self._totals_seconds,
+        )
         return counting.groups(of, is_all=is_all)
 
     def refusals(self, exec_id: str) -> tuple[Refusal, ...]:
@@ -178,8 +192,8 @@ class ClickHouseReader(AuditReader):
 
     def _about(self, exec_id: str) -> Conditions:
         wanted = RecordFilter(execution=exec_id)
-        visible = _visible(self._clickhouse.name, wanted, None)
-        return _joined(visible, conditions(wanted, module_ids=()))
+        seen = visible(self._clickhouse.name, wanted, None)
+        return joined(seen, conditions(wanted, module_ids=()))
 
     # --- executions ---------------------------------------------------------------------------
 
@@ -245,35 +259,20 @@ class ClickHouseReader(AuditReader):
     def _digests(self, module: str | None) -> tuple[str, ...]:
         if module is None:
             return ()
+        known = self._named(module, name="module_name", digest="module_digest")
+        return (module, *sorted({*known, *super()._digests(module)} - {module}))
+
+    def _policies(self, policy: str | None) -> tuple[str, ...]:
+        if policy is None:
+            return ()
+        name, digest = (f"JSONExtractString(receipt, 'policy', '{field}')" for field in ("name", "digest"))
+        known = self._named(policy, name=name, digest=digest)
+        return (policy, *sorted({*known, *super()._policies(policy)} - {policy}))
+
+    def _named(self, wanted: str, *, name: str, digest: str) -> set[str]:
         table = f"{self._clickhouse.name}.{EXECUTIONS}"
         rows = self._clickhouse.rows(
-            f"SELECT DISTINCT module_digest FROM {table} WHERE module_name = {{module:String}}",  # noqa: S608  # nosec B608
-            {"module": module},
+            f"SELECT DISTINCT {digest} AS digest FROM {table} WHERE {name} = {{name:String}}",  # noqa: S608  # nosec B608
+            {"name": wanted},
         )
-        known = {str(row["module_digest"]) for row in rows} | set(super()._digests(module))
-        return (module, *sorted(known - {module}))
-
-
-def _visible(database: str, wanted: RecordFilter, snapshot: Snapshot | None) -> Conditions:
-    """Give the condition that a row's segment is loaded, and can hold what is wanted."""
-    parts, found = [], Conditions()
-    if wanted.from_ns is not None:
-        parts.append("t_max_ns >= {seen_from:Int64}")
-        found = found.also("1", seen_from=wanted.from_ns)
-    if wanted.to_ns is not None:
-        parts.append("t_min_ns < {seen_to:Int64}")
-        found = found.also("1", seen_to=wanted.to_ns)
-    if wanted.scope:
-        parts.append("has({seen_tenants:Array(String)}, tenant)")
-        found = found.also("1", seen_tenants=list(wanted.scope))
-    as_of = None if snapshot is None else dict(snapshot.live).get(NO_EXECUTION)
-    if as_of is not None:
-        parts.append("loaded_ns <= {as_of:Int64}")
-        found = found.also("1", as_of=as_of)
-    where = f" WHERE {' AND '.join(parts)}" if parts else ""
-    within_loaded = f"segment IN (SELECT segment FROM {database}.{LOADED}{where})"  # noqa: S608  # nosec B608  # names of ours
-    return Conditions((within_loaded,), found.values)
-
-
-def _joined(one: Conditions, other: Conditions) -> Conditions:
-    return replace(one, parts=(*one.parts, *other.parts), values=(*one.values, *other.values))
+        return {str(row["digest"]) for row in rows}

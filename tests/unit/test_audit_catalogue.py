@@ -99,15 +99,17 @@ def test_policies_have_names(catalogue):
     assert catalogue.policies_named("nobody") == ()
 
 
-def test_executions_of_some_segments_are_each_given_once(catalogue):
+def test_executions_of_some_segments_are_counted_once(catalogue):
     made = [manifest("a", ONE), manifest("b", ONE), manifest("c", TWO)]
     catalogue.add(made, [])
     both, other = [one.segment for one in made[:2]], made[2].segment
     always = f"{ONE.exec_id[:-1]}f"  # is in each of them
-    assert catalogue.executions_in(both) == {ONE.exec_id, always}
-    assert catalogue.executions_in([*both, other]) == {ONE.exec_id, TWO.exec_id, always}
-    assert catalogue.executions_in([*both, other], exec_id=TWO.exec_id) == {TWO.exec_id}
-    assert catalogue.executions_in([]) == frozenset()
+    assert catalogue.count_executions(both) == 2
+    assert catalogue.count_executions([*both, other]) == 3
+    assert catalogue.count_executions([*both, other], exec_id=TWO.exec_id) == 1
+    assert catalogue.count_executions(both, [always, TWO.exec_id]) == 3  # of which one is in no segment
+    assert catalogue.count_executions([], [TWO.exec_id]) == 1
+    assert catalogue.count_executions([]) == 0
 
 
 def all_of(catalogue):

@@ -151,7 +151,7 @@ FILTERS = st.fixed_dictionaries(
         "tenant": st.sampled_from(["acme", "default", "a'b\\c", "nobody"]),
         "tenants": st.sampled_from([(), ("acme",), ("acme", "a'b\\c"), ("default",)]),
         "module": st.sampled_from(["sample", "other", RUNS[0].module_digest, "none"]),
-        "policy": st.sampled_from([RUNS[0].policy_digest, "sha256:00"]),
+        "policy": st.sampled_from([RUNS[0].policy_digest, RUNS[0].policy_name, "sha256:00"]),
         "call": st.sampled_from(["path_*", "fd_?ead", "*", "wasi*open", "[fp]*", "path_open"]),
         "decision": st.sampled_from(["allow", "deny", "would_deny", "none"]),
         "rule": st.sampled_from(["in", "default", "'"]),
@@ -174,8 +174,8 @@ FILTERS = st.fixed_dictionaries(
 
 BY = st.lists(
     st.sampled_from(
-        ["tenant", "module", "call", "decision", "errno", "rule", "reason", "class", "execution", "target:2",
-         "target:4", "time:60", "time:7"]
+        ["tenant", "module", "call", "decision", "errno", "rule", "reason", "class", "execution", "policy",
+         "target:2", "target:4", "time:60", "time:7"]
     ),
     max_size=3, unique=True,
 )  # fmt: skip
@@ -267,6 +267,10 @@ def test_executions_of_another_machine_are_found(both, store, tmp_path, backend)
         assert elsewhere.executions(limit=9, tenants=()) == ()
         assert elsewhere.execution(RUNS[0].exec_id) == both[0].execution(RUNS[0].exec_id)
         assert len(elsewhere.records(RecordFilter(module="other")).rows) > 0
+        for wanted in (RecordFilter(), RecordFilter(tenant="acme"), RecordFilter(policy=RUNS[0].policy_name)):
+            assert elsewhere.stats(wanted) == both[1].stats(wanted)
+            assert elsewhere.stats(wanted).executions > 0
+            assert elsewhere.records(wanted).rows == both[0].records(wanted).rows
 
 
 def test_a_cursor_of_another_question_is_refused(both):

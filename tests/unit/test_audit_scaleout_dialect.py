@@ -56,6 +56,6 @@ def test_no_value_is_part_of_the_text():
         tenant=hostile, module=hostile, call=hostile, rule=hostile, path=hostile, path_prefix=hostile,
         path_glob=hostile, policy=hostile, q="target = 'x''); DROP' and rule in ('DROP') and call like 'DROP'",
     )  # fmt: skip
-    found = conditions(wanted, module_ids=(hostile,))
+    found = conditions(wanted, module_ids=(hostile,), policy_ids=(hostile,))
     assert "DROP" not in found.text
     assert sum("DROP" in str(value) for _, value in found.values) >= 10
