@@ -1,6 +1,7 @@
 """Writing with and without ten reading processes, in turns, for `audit_engine.py`.
 
-Run as a program it is one of the readers. INVARIANT: with and without take turns over the same records, in one
+Run as a program it is one of the readers, or, to compare, a program of the same priority that fills 16 MiB of
+memory again and again and reads nothing. INVARIANT: with and without take turns over the same records, in one
 run, and the log is sealed meanwhile as the service does it.
 """
 
@@ -29,6 +30,7 @@ from audit.writer import AuditWriter
 READERS, ROUNDS, RECORDS = 10, 5, 2_000_000
 RATES = (("all it can", None, RECORDS), ("100,000 records a second", 1e5, 400_000))
 PAUSES = (("once a second", 1.0), ("ten times a second", 0.1), ("without a pause", 0.0))
+FILLS, FILL_BYTES = -1.0, 16 << 20  # instead of a pause: it asks nothing
 T = TypeVar("T")
 
 
@@ -42,7 +44,7 @@ def side_by_side(folder: Path) -> None:
     print("|---|---|---|---|---|---|")
     for name, rate, count in RATES:
         pieces = list(Workload(count, seed=2).pieces())
-        for asks, pause in PAUSES:
+        for asks, pause in (*PAUSES, ("nothing: it fills memory", FILLS)):
             found = [_round(folder / "log", pieces, rate, pause) for _ in range(ROUNDS)]
             alone, beside, pages = (statistics.median(one[at] for one in found) for at in range(3))
             lost = statistics.median((1 - slow / fast) * 100 for fast, slow, _ in found)
@@ -97,6 +99,16 @@ def _written(root: Path, pieces: list[Piece], rate: float | None) -> float:
     return done / took
 
 
+def fill_memory() -> None:
+    """Fill memory until there is a line to read."""
+    memory, page = bytearray(FILL_BYTES), bytes(FILL_BYTES)
+    with giving_way():
+        print("ready", flush=True)
+        while not select.select([sys.stdin], [], [], 0)[0]:
+            memory[:] = page
+    print(0)
+
+
 def read(root: Path, pause: float) -> None:
     """Ask for the newest records, and for a page of refusals, until there is a line to read; say how many."""
     count = 0
@@ -120,4 +132,7 @@ def _there(found: T | None) -> T:
 
 
 if __name__ == "__main__":
-    read(Path(sys.argv[1]), float(sys.argv[2]))
+    if float(sys.argv[2]) == FILLS:
+        fill_memory()
+    else:
+        read(Path(sys.argv[1]), float(sys.argv[2]))
