@@ -10,9 +10,7 @@ import pytest
 from tests.crashing_services import Said, check
 from tests.faults import Faults
 
-pytestmark = pytest.mark.slow
-
-GATE = pytest.param(range(4), id="gate")
+GATE = pytest.param(range(4), id="gate", marks=pytest.mark.timeout(240))
 SLOW = pytest.param(range(1_000, 1_400), id="slow", marks=[pytest.mark.slow, pytest.mark.timeout(7_200)])
 LIVES = 20  # of one log, before there is a new one
 
@@ -23,7 +21,6 @@ def forks(tmp_path):
         yield made
 
 
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize("rounds", [GATE, SLOW])
 def test_what_a_service_acknowledged_is_there_whatever_was_killed(tmp_path, forks, rounds):
     folder, said, kills, ends = tmp_path / "f", Said(), 0, 0

@@ -21,8 +21,6 @@ from tests.faults import Done, Faults, Forks
 from tests.records import STORY, T0, receipt, start, tell
 from tests.sealed_logs import rows_of
 
-pytestmark = pytest.mark.slow
-
 CODE = """
 import json
 from pathlib import Path
