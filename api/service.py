@@ -187,10 +187,10 @@ class Service:
             with contextlib.suppress(AuditError):
                 self.record_event(control_event("audit-off", actor=local_actor()))
         self._is_open = False
+        self._stack.close()  # the exports that are being written come to their end, and read meanwhile
         if self._reader is not None:
             self._reader.close()
             self._reader = None
-        self._stack.close()
         # what is to be masked does not stay as it was recorded for longer than the run
         if not self._is_brief or self._has_masked or is_much_left(self.settings.audit_dir):
             with contextlib.suppress(AuditError):

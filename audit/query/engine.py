@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+_AGAIN_S = 0.05
+_CLOSED = "its reader was closed"
+
 
 def sealed(name: str) -> str:
     """Give the source of a statement that has the rows of the segment files that the value `name` lists."""
@@ -34,6 +37,9 @@ class Engine:
 
     def __init__(self, segments: Path, *, memory_mb: int, threads: int) -> None:
         """Open it for the files below `segments`."""
+        self._quiet = threading.Condition()
+        self._going: list[duckdb.DuckDBPyConnection] = []
+        self._is_closed = False
         self._engine = duckdb.connect(
             ":memory:",
             config={
@@ -56,7 +62,14 @@ class Engine:
         self._engine.execute("SET lock_configuration = true")
 
     def close(self) -> None:
-        """Give up its memory."""
+        """Stop what is being asked, and give up its memory; whoever asks from now on gets QueryError."""
+        with self._quiet:
+            self._is_closed = True
+            while self._going:
+                # once more: one that was not yet under way is not stopped by it
+                for cursor in self._going:
+                    cursor.interrupt()
+                self._quiet.wait(_AGAIN_S)
         self._engine.close()
 
     def ask(
@@ -68,18 +81,33 @@ class Engine:
         seconds: float | None = None,
     ) -> pa.Table:
         """Give what a statement of ours selects; QueryError, and OutOfTimeError after so many seconds."""
-        cursor = self._engine.cursor()
+        with self._cursor() as cursor:
+            try:
+                for name, table in tables.items():
+                    cursor.register(name, table)
+                with _stopped_after(cursor, seconds):
+                    return cursor.sql(statement, params=dict(values)).to_arrow_table()
+            except duckdb.InterruptException as err:
+                if self._is_closed:
+                    raise QueryError(_CLOSED) from err
+                raise OutOfTimeError(seconds or 0.0) from err
+            except duckdb.Error as err:
+                raise QueryError(str(err).partition("\n")[0]) from err
+
+    @contextmanager
+    def _cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        with self._quiet:
+            if self._is_closed:
+                raise QueryError(_CLOSED)
+            cursor = self._engine.cursor()
+            self._going.append(cursor)
         try:
-            for name, table in tables.items():
-                cursor.register(name, table)
-            with _stopped_after(cursor, seconds):
-                return cursor.sql(statement, params=dict(values)).to_arrow_table()
-        except duckdb.InterruptException as err:
-            raise OutOfTimeError(seconds or 0.0) from err
-        except duckdb.Error as err:
-            raise QueryError(str(err).partition("\n")[0]) from err
+            yield cursor
         finally:
-            cursor.close()
+            with self._quiet:
+                self._going.remove(cursor)
+                cursor.close()
+                self._quiet.notify_all()
 
 
 @contextmanager
