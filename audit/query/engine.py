@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_AGAIN_S = 0.05
+_AGAIN_S = 0.05  # between two tries to stop what is being asked
 _CLOSED = "its reader was closed"
 
 

@@ -159,8 +159,8 @@ class Counting:
     tail: pa.Table
     plan: Plan
     module_ids: tuple[str, ...]
+    policy_ids: tuple[str, ...]
     seconds: float | None
-    policy_ids: tuple[str, ...] | None = None
 
     @property
     def source(self) -> SourceWord:

@@ -44,9 +44,12 @@ def among(values: list[str], name: str, column: str) -> str:
 
 
 def conditions(
-    wanted: RecordFilter, *, module_ids: tuple[str, ...], policy_ids: tuple[str, ...] = ()
+    wanted: RecordFilter, *, module_ids: tuple[str, ...], policy_ids: tuple[str, ...] | None = None
 ) -> Conditions:
-    """Give the conditions of a filter; the ids are the digests that its module and its policy stand for."""
+    """Give the conditions of a filter.
+
+    `module_ids` are the digests that its module stands for, `policy_ids` those of its policy; None: one.
+    """
     found = Conditions()
     if wanted.execution is not None:
         found = found.also("exec_id = {exec_id:String}", exec_id=wanted.execution)
@@ -64,7 +67,8 @@ def conditions(
     if wanted.rule is not None:
         found = found.also("rule_id = {rule:String}", rule=wanted.rule)
     if wanted.policy is not None:
-        found = found.also(among(list(policy_ids), "policies", "policy_id"), policies=list(policy_ids))
+        policies = [wanted.policy] if policy_ids is None else list(policy_ids)
+        found = found.also(among(policies, "policies", "policy_id"), policies=policies)
     if wanted.decision is not None:
         found = found.also("decision = {decision:Int64}", decision=int(CODES[wanted.decision]))
     found = _numbers(_paths(found, wanted), wanted)
