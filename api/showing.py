@@ -56,8 +56,12 @@ def _facts(receipt: Receipt) -> list[list[str]]:
         ["records", str(receipt.records)],
         ["walls", ", ".join(receipt.walls) or "none: it did not start"],
     ]
+    if receipt.missing_walls:
+        facts.append(["without", ", ".join(receipt.missing_walls)])
     if receipt.unenforced:
         facts.append(["unenforced", ", ".join(inert(field) for field in receipt.unenforced)])
+    if receipt.determinism_digest:
+        facts.append(["determinism", receipt.determinism_digest])
     if receipt.gaps:
         gaps = ", ".join(f"{first} to {last}" for first, last in receipt.gaps)
         facts.append(["missing", f"records {gaps}"])

@@ -98,7 +98,9 @@ class Receipt:
     refusals: tuple[Refusal, ...] = ()  # the first `REFUSALS_KEPT`
     resources: Resources = Resources()
     walls: tuple[str, ...] = ()  # what confined this run
+    missing_walls: tuple[str, ...] = ()  # what can, and did not: the policy or the machine had it so
     unenforced: tuple[str, ...] = ()  # fields of the policy that it accepted to run without
+    determinism_digest: str = ""  # of all that is the same in each such run; empty where none is given
     gaps: tuple[tuple[int, int], ...] = ()  # sequence numbers that are missing: first, last
 
     @property
@@ -148,8 +150,12 @@ class Receipt:
             },
             "walls": self.walls,
         }
+        if self.missing_walls:
+            document["missing_walls"] = self.missing_walls
         if self.unenforced:
             document["unenforced"] = self.unenforced
+        if self.determinism_digest:
+            document["determinism_digest"] = self.determinism_digest
         if self.gaps:
             document["gaps"] = [{"first": first, "last": last} for first, last in self.gaps]
         return canonical.dumps(document)
@@ -175,7 +181,9 @@ class Receipt:
             refusals=tuple(_refusal(item) for item in read.children("refusals")),
             resources=_resources(read.child("resources")),
             walls=read.texts("walls"),
+            missing_walls=read.texts("missing_walls") if "missing_walls" in read.fields else (),
             unenforced=read.texts("unenforced") if "unenforced" in read.fields else (),
+            determinism_digest=read.text("determinism_digest") if "determinism_digest" in read.fields else "",
             gaps=tuple((item.integer("first"), item.integer("last")) for item in read.children("gaps"))
             if "gaps" in read.fields
             else (),

@@ -28,7 +28,7 @@ def rights_elsewhere(plan: Plan, mount: Mount) -> Right:
     found = Right(0)
     for other in plan.mounts:
         if other is not mount and _overlap(mount, other):
-            found |= _reach(plan, other.start)
+            found |= reachable(plan, other.start)
     return found
 
 
@@ -39,7 +39,7 @@ def _overlap(one: Mount, other: Mount) -> bool:
     return first.startswith(second) or second.startswith(first)
 
 
-def _reach(plan: Plan, start: int) -> Right:
+def reachable(plan: Plan, start: int) -> Right:
     """Every right that the path at `start`, or one below it, has."""
     automaton = plan.automaton
     seen, queue, rights = {start}, [start], 0

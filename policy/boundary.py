@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from policy.errors import Finding, Severity, quoted
 from policy.places import Path
-from policy.plan import UNLIMITED
+from policy.plan import UNLIMITED, WALLS, Isolation
 from policy.substitution import is_literal
 
 if TYPE_CHECKING:
@@ -153,7 +153,21 @@ def _requirements(document: PolicyDocument, boundary: BoundaryDocument) -> Itera
         if level is not None and rule.level is not None and _LEVELS.index(rule.level) < _LEVELS.index(level):
             problem = f"the level is {rule.level}: the boundary {boundary.name} asks for {level}"
             yield document.source.finding(ID, ("audit", "rules", index, "level"), problem=problem)
-    if required.isolation is not None and model.runtime.isolation != required.isolation:
-        wanted = quoted(required.isolation)
-        problem = f"the boundary {boundary.name} asks for the isolation {wanted}"
+    yield from _separation(document, boundary)
+
+
+def _separation(document: PolicyDocument, boundary: BoundaryDocument) -> Iterator[Finding]:
+    required, runtime = boundary.model.ceiling.require, document.model.runtime
+    order = [each.value for each in Isolation]
+    wanted = required.isolation
+    if wanted is not None and order.index(runtime.isolation) < order.index(wanted):
+        problem = f"the boundary {boundary.name} asks for the isolation {quoted(wanted)}"
+        if wanted != order[-1]:
+            problem += " or a stronger one"
         yield document.source.finding(ID, ("runtime", "isolation"), problem=problem)
+    missing = [wall for wall in WALLS if wall in required.walls and wall not in runtime.require_walls]
+    if missing:
+        problem = f"the boundary {boundary.name} asks for the walls {', '.join(missing)}"
+        path: Path = ("runtime", "require_walls")
+        suggestion = f"add {', '.join(missing)}"
+        yield document.source.finding(ID, path, problem=problem, suggestion=suggestion)

@@ -46,6 +46,7 @@ _LINT_FIXES: Final[Mapping[str, str]] = MappingProxyType(
         "unknown-audit-call": "Take a name of a call, such as `fd_read`, or a glob that fits some.",
         "dead-audit-rule": "Remove it, or move it before the rule that takes its calls.",
         "unlimited-payload": "Set `resources.limits.host_calls`, or keep `digest` or `head:256`.",
+        "walls-without-confinement": "Write `isolation: confined`, or require no wall.",
         "match-missing": "Add `match` with a `digest` or a `name`.",
         "expired": "Have the policy reviewed, then set a later time.",
         "leads-elsewhere": "Write the path that the link leads to.",

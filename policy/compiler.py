@@ -25,7 +25,7 @@ from policy.fold import Determinised
 from policy.network.compile import NetworkCompiled, compile_network
 from policy.nfa import TooManyNodesError
 from policy.path_rules import compile_paths
-from policy.plan import UNIFORM, Engine, Mode, Mount, Plan, Right, Rule, RuleKind, Runtime
+from policy.plan import UNIFORM, Mode, Mount, Plan, Right, Rule, RuleKind
 from policy.preparation import Circumstances, Prepared, prepare, tenants_of
 from policy.storage import Grant, GuestMount, Refusal, Storage, resolve_storage
 from policy.subject import ANYONE, Subject
@@ -265,10 +265,10 @@ def _plan(
         args=permissions.args,
         is_extra_args_allowed=permissions.extra_args,
         stdio=sections.stdio(permissions.stdio),
-        clocks=sections.clocks(permissions.clocks),
-        random=sections.random(permissions.random),
+        clocks=sections.clocks(permissions.clocks, is_deterministic=model.runtime.deterministic),
+        random=sections.random(permissions.random, is_deterministic=model.runtime.deterministic),
         limits=sections.limits(model.resources.limits),
-        runtime=Runtime(Engine(model.runtime.engine), model.runtime.cache),
+        runtime=sections.runtime(model.runtime),
         audit=sections_audit.audit(model.audit),
         unenforced=prepared.unenforced,
         unenforced_digest=prepared.unenforced_digest,

@@ -201,9 +201,8 @@ def _decide_clock(plan: Plan, target: str | None) -> Allow | Deny:
     source, rule = clocks[name]
     if source is SourceKind.NONE:
         return _refused(plan, rule, f"the policy gives no {name} clock")
-    return Allow(
-        NOTHING_DECIDES, "the clock is frozen" if source is SourceKind.FIXED else "the clock is real"
-    )
+    said = "frozen" if source is SourceKind.FIXED else source.name.lower()
+    return Allow(NOTHING_DECIDES, f"the clock is {said}")
 
 
 def _decide_stream(plan: Plan, target: str) -> Allow | Deny:

@@ -13,7 +13,7 @@ from policy.decisions import Allow, Decision, Deny, WouldDeny
 from policy.errors import printable
 from policy.explain_audit import explain_audit
 from policy.network.explain import explain_network
-from policy.plan import UNLIMITED, Mode, Plan, Rule, RuleKind, SourceKind
+from policy.plan import UNLIMITED, Isolation, Mode, Plan, Rule, RuleKind, SourceKind
 
 if TYPE_CHECKING:
     from policy.plan import Mount
@@ -54,6 +54,7 @@ def explain_plan(plan: Plan) -> list[str]:
     lines += _program(plan)
     lines += explain_network(plan)
     lines += _limits(plan)
+    lines += _runtime(plan)
     lines += explain_audit(plan.audit)
     return [printable(line) for line in lines]
 
@@ -118,7 +119,12 @@ def _program(plan: Plan) -> list[str]:
     clocks = plan.clocks
     wall = _clock(clocks.wall, _moment(clocks.wall_ns))
     monotonic = _clock(clocks.monotonic, f"{clocks.monotonic_ns} ns")
-    random = {SourceKind.NONE: "none", SourceKind.REAL: "real", SourceKind.FIXED: "from a seed in the policy"}
+    random = {
+        SourceKind.NONE: "none",
+        SourceKind.REAL: "real",
+        SourceKind.FIXED: "from a seed in the policy",
+        SourceKind.VIRTUAL: "from a seed made of the policy and the module",
+    }
     return [
         f"Environment: {names or 'no variable'}.",
         f"Arguments: {' '.join(plan.args) or 'none'}; {more}.",
@@ -130,7 +136,13 @@ def _program(plan: Plan) -> list[str]:
 
 
 def _clock(kind: SourceKind, moment: str) -> str:
-    return f"frozen at {moment}" if kind is SourceKind.FIXED else kind.name.lower()
+    match kind:
+        case SourceKind.FIXED:
+            return f"frozen at {moment}"
+        case SourceKind.VIRTUAL:
+            return f"virtual, from {moment} on"
+        case SourceKind.NONE | SourceKind.REAL:
+            return kind.name.lower()
 
 
 def _moment(nanoseconds: int) -> str:
@@ -141,6 +153,23 @@ def _moment(nanoseconds: int) -> str:
 
 def _is_storage(rule: Rule) -> bool:
     return rule.field.rpartition(": ")[2].startswith(("permissions.storage", "ceiling.storage"))
+
+
+_ISOLATIONS = {
+    Isolation.CONFINED: "a process of its own, behind the walls of the operating system",
+    Isolation.PROCESS: "a process of its own, without walls of the operating system",
+    Isolation.IN_PROCESS: "the process of whoever runs it",
+}
+
+
+def _runtime(plan: Plan) -> list[str]:
+    runtime = plan.runtime
+    lines = [f"It runs in {_ISOLATIONS[runtime.isolation]}."]
+    if runtime.require_walls:
+        lines.append(f"Nothing runs unless these walls stand: {', '.join(runtime.require_walls)}.")
+    if runtime.deterministic:
+        lines.append("Runs are deterministic: the same module and the same input give the same digest.")
+    return lines
 
 
 def _limits(plan: Plan) -> list[str]:

@@ -156,6 +156,7 @@ class SourceKind(IntEnum):
     NONE = 0
     REAL = 1
     FIXED = 2  # a frozen clock, or seeded randomness
+    VIRTUAL = 3  # in a deterministic run: a clock that reads and waits move, or a seed made for the run
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +164,17 @@ class Clocks:
     """What the guest's clocks say; all times in nanoseconds."""
 
     wall: SourceKind = SourceKind.REAL
-    wall_ns: int = 0  # since 1970 UTC, when frozen
+    wall_ns: int = 0  # since 1970 UTC, when frozen; where it starts, when virtual
     monotonic: SourceKind = SourceKind.REAL
-    monotonic_ns: int = 0  # when frozen
+    monotonic_ns: int = 0  # when frozen; where it starts, when virtual
     resolution_ns: int = 1_000
+
+
+VIRTUAL_WALL_NS = 946_684_800 * 10**9
+"""Where a virtual wall clock starts: 2000-01-01T00:00:00Z."""
+
+VIRTUAL_MONOTONIC_NS = 10**9
+"""Where a virtual monotonic clock starts; 0 stands for no time at all in some languages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,12 +218,27 @@ class Engine(StrEnum):
     PULLEY = "pulley"
 
 
+class Isolation(StrEnum):
+    """What a run is kept in, from the weakest to the strongest."""
+
+    IN_PROCESS = "in-process"  # not enforced: a plan that runs all the same is to be run as `CONFINED`
+    PROCESS = "process"
+    CONFINED = "confined"
+
+
+WALLS = ("no_new_privs", "rlimits", "capabilities", "landlock", "seccomp", "namespaces", "cgroup")
+"""Walls of the operating system that a policy can require; only `Isolation.CONFINED` puts them up."""
+
+
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """How the module is run."""
 
     engine: Engine = Engine.CRANELIFT
     cache: bool = True
+    isolation: Isolation = Isolation.CONFINED
+    require_walls: tuple[str, ...] = ()  # some of `WALLS`, in their order, each once
+    deterministic: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ from policy.fields import (
 )
 from policy.schema import Match, Naming
 from policy.schema_network import Model, NetworkCeiling
+from policy.schema_run import IsolationWord, WallWord
 from policy.schema_test import Case
 from policy.shapes import texts
 
@@ -98,7 +99,12 @@ class Requirements(Model):
     audit_level: Literal["counts", "summary", "calls"] | None = Field(
         default=None, description="The audit level that a policy must have at least."
     )
-    isolation: NonEmpty | None = Field(default=None, description="The isolation that a policy must have.")
+    isolation: IsolationWord | None = Field(
+        default=None, description="The isolation that a policy must have, or a stronger one."
+    )
+    walls: Many[WallWord] = Field(
+        default=(), description="Walls that a policy must name in `runtime.require_walls`."
+    )
     signed_policy: Flag = Field(default=False, description="Whether a policy must be signed.")
 
 

@@ -35,6 +35,9 @@ from policy.schema_network import Model
 
 MIB: Final = 2**20
 
+IsolationWord = Literal["confined", "process", "in-process"]
+WallWord = Literal["no_new_privs", "rlimits", "capabilities", "landlock", "seccomp", "namespaces", "cgroup"]
+
 
 class StdioSection(Model):
     """The three standard streams."""
@@ -109,7 +112,22 @@ class RuntimeSection(Model):
         default="cranelift",
         description="What compiles the module: `cranelift` (ahead of time) or `pulley` (an interpreter).",
     )
-    isolation: NonEmpty = Field(default="process", description="How a run is kept apart from others.")
+    isolation: IsolationWord = Field(
+        default="confined",
+        description="What a run is kept in: `confined` (a process of its own, behind the walls of the "
+        "operating system), `process` (a process of its own) or `in-process` (that of whoever runs it).",
+    )
+    require_walls: Many[WallWord] = Field(
+        default=(),
+        description="Walls of the operating system that must stand around the run; where one does not, "
+        "nothing is run. All of them come with `confined`.",
+    )
+    deterministic: Flag = Field(
+        default=False,
+        description="Whether a run with the same module, policy and input is the same each time. Clocks that "
+        "are `real` then count from a fixed time, random bytes that are `real` come from a seed, and each "
+        "result of an instruction has one form.",
+    )
     cache: Flag = Field(default=True, description="Whether the compiled module is kept for the next run.")
 
 

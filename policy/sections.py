@@ -8,15 +8,21 @@ from __future__ import annotations
 
 from policy.fields import parse_moment
 from policy.plan import (
+    VIRTUAL_MONOTONIC_NS,
+    VIRTUAL_WALL_NS,
+    WALLS,
     Clocks,
+    Engine,
+    Isolation,
     Limits,
     Random,
+    Runtime,
     SourceKind,
     StdinMode,
     Stdio,
     StdoutMode,
 )
-from policy.schema_run import ClocksSection, LimitsSection, StdioSection
+from policy.schema_run import ClocksSection, LimitsSection, RuntimeSection, StdioSection
 from policy.units import parse_seed
 
 
@@ -25,10 +31,14 @@ def stdio(section: StdioSection) -> Stdio:
     return Stdio(StdinMode(section.stdin), StdoutMode(section.stdout), StdoutMode(section.stderr))
 
 
-def clocks(section: ClocksSection) -> Clocks:
+def clocks(section: ClocksSection, *, is_deterministic: bool = False) -> Clocks:
     """What the clocks say."""
     wall, wall_ns = _clock(section.wall)
     monotonic, monotonic_ns = _clock(section.monotonic)
+    if is_deterministic and wall is SourceKind.REAL:
+        wall, wall_ns = SourceKind.VIRTUAL, VIRTUAL_WALL_NS
+    if is_deterministic and monotonic is SourceKind.REAL:
+        monotonic, monotonic_ns = SourceKind.VIRTUAL, VIRTUAL_MONOTONIC_NS
     return Clocks(wall, wall_ns, monotonic, monotonic_ns, section.resolution)
 
 
@@ -43,12 +53,12 @@ def _clock(text: str) -> tuple[SourceKind, int]:
             return SourceKind.FIXED, parse_moment(moment)
 
 
-def random(text: str) -> Random:
+def random(text: str, *, is_deterministic: bool = False) -> Random:
     """Where random bytes come from."""
     word, _, seed = text.partition(":")
     match word:
         case "real":
-            return Random(SourceKind.REAL)
+            return Random(SourceKind.VIRTUAL if is_deterministic else SourceKind.REAL)
         case "none":
             return Random(SourceKind.NONE)
         case _:
@@ -78,4 +88,15 @@ def limits(section: LimitsSection) -> Limits:
         connections=section.connections,
         net_in_bytes=section.net_in,
         net_out_bytes=section.net_out,
+    )
+
+
+def runtime(section: RuntimeSection) -> Runtime:
+    """How the module is run."""
+    return Runtime(
+        engine=Engine(section.engine),
+        cache=section.cache,
+        isolation=Isolation(section.isolation),
+        require_walls=tuple(wall for wall in WALLS if wall in section.require_walls),
+        deterministic=section.deterministic,
     )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from policy.digest import Json
     from policy.places import Path
 
-_HELD = ("rules[", "permissions.network.", "permissions.nn")
+_HELD = ("rules[", "permissions.network.", "permissions.nn", "runtime.isolation")
 """Fields that a plan holds, enforced or not; baselines have them too."""
 _HELD_OF_ITSELF = "match.signer"
 

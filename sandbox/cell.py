@@ -2,13 +2,14 @@
 
 It is forked by `zygote.py` and told what to do by a `Job`; limits that stop the guest from outside are the
 supervisor's (`executor.py`). INVARIANT: a guest byte runs only after the supervisor said so, and under all
-limits; the `start` section, which runs before the monitor is armed, reaches stubs that refuse. The operating
-system does not confine the cell yet: see docs/explanation/threat-model.md.
+limits and behind all walls; the `start` section, which runs before the monitor is armed, reaches stubs that
+refuse. What the walls are is `confinement/`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import resource
 import signal
@@ -19,13 +20,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from sandbox.confinement import process
+from sandbox.confinement.walls import Site, confine_cell, site_of
 from sandbox.engine_wasmtime import Artifacts, End, EndKind, GuestError, Machine
 from sandbox.job import GO_ON, MAX_TEXT, STOP, CellEnd, Job, Request
 from sandbox.preopens import held
 from sandbox.shared_memory import read_all
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _LAST_RESORT_S = 2  # how much later than the supervisor the kernel ends a cell, should the supervisor hang
 
@@ -34,34 +37,45 @@ class _Unwanted(Exception):  # noqa: N818  # not a mistake
     """The supervisor is gone, or wants no guest any more."""
 
 
-def run(fds: Mapping[str, int]) -> None:
-    """Run the job in this process and report its end on the control socket."""
-    job = Job.from_json(read_all(fds["job"]))
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
+_STREAMS = ("stdin", "stdout", "stderr")
+_ARTIFACTS = ("gate", "probe", "monitor", "guest")
+
+
+def run(fds: Mapping[str, int], walls: Sequence[str] = ()) -> None:
+    """Run the job in this process and report its end on the control socket.
+
+    `walls` stand already.
+    """
+    for number, name in enumerate(_STREAMS):
         os.dup2(fds[name], number)
-        os.close(fds[name])
+    process.close_others((0, 1, 2, *(fd for name, fd in fds.items() if name not in _STREAMS)))
+    job = Job.from_json(read_all(fds["job"]))
     control = socket.socket(fileno=fds["control"])
-    with held(job.world.preopens) as preopens:
+    tables = read_all(fds["tables"])
+    with held(job.world.preopens) as (preopens, directories):
         world = replace(job.world, preopens=preopens)
         machine = Machine(job.config, limits=job.limits, fuel=job.fuel, world=world)
+        site = None if job.bounds is None else site_of(job.bounds, directories)
 
     def start() -> None:
-        if _ask(control, Request.START) != GO_ON:
-            raise _Unwanted
         _set_last_resort(job)
+        for name in ("job", "tables", *_ARTIFACTS):
+            os.close(fds[name])
+        if _ask(control, Request.START, stand(site, walls)) != GO_ON:
+            raise _Unwanted
         _watch_cpu(machine, job.cpu_ms)
 
     unarmed = 0
     try:
         unarmed = machine.assemble(
-            Artifacts(*(f"/proc/self/fd/{fds[name]}" for name in ("gate", "probe", "monitor", "guest"))),
+            Artifacts(*(f"/proc/self/fd/{fds[name]}" for name in _ARTIFACTS)),
             drain=_drain(control, job.full_ms),
             ring_fd=fds["ring"],
             ring_bytes=job.ring_bytes,
-            tables=read_all(fds["tables"]),
+            tables=tables,
             before_guest=start,
         )
-        end = _call(machine, job.entries)
+        end = play(machine, job)
     except GuestError as err:
         end = err.end
     except _Unwanted:
@@ -76,17 +90,23 @@ def lament(control: int, err: BaseException) -> None:
         _report(socket.socket(fileno=control), End(EndKind.REFUSED, text), memory_bytes=0, unarmed=0)
 
 
-def _call(machine: Machine, entries: tuple[str, ...]) -> End:
+def stand(site: Site | None, before: Sequence[str]) -> bytes:
+    """Put the walls up; names all that stand now."""
+    return json.dumps([*before, *(() if site is None else confine_cell(site))]).encode()
+
+
+def play(machine: Machine, job: Job) -> End:
+    """Call the guest's entries, one after the other."""
     end = End(EndKind.RETURNED)
-    for entry in entries:
+    for entry in job.entries:
         end = machine.run(entry)
         if end.kind is not EndKind.RETURNED:
             break
     return end
 
 
-def _ask(control: socket.socket, request: Request) -> int:
-    control.send(bytes([request]))
+def _ask(control: socket.socket, request: Request, more: bytes = b"") -> int:
+    control.send(bytes([request]) + more)
     answer = control.recv(1)
     # SECURITY: no answer is no: without a supervisor nothing is on record
     return answer[0] if answer else STOP

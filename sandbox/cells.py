@@ -92,8 +92,9 @@ class _Zygote:
 class Cells:
     """One zygote, and the cells that it forks; thread-safe."""
 
-    def __init__(self) -> None:
-        """Start nothing yet."""
+    def __init__(self, program: str = "sandbox.zygote") -> None:
+        """Start nothing yet; `program` is the module that the zygote runs, another one to try the walls."""
+        self._program = program
         self._lock = threading.Lock()
         self._zygote: _Zygote | None = None
 
@@ -157,7 +158,7 @@ class Cells:
             try:
                 # SECURITY: the zygote gets no environment of ours: a cell cannot leak what it never had
                 process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "sandbox.zygote", str(theirs.fileno())],
+                    [sys.executable, "-P", "-m", self._program, str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     cwd="/",

@@ -1,7 +1,9 @@
 """The compiler's own process: module bytes in on one descriptor, an artifact or a message out on another.
 
-It is started by `compiler.py` as `python -m sandbox.compile_process`, and nothing else runs it.
+It is started by `compiler.py` as `python -m sandbox.compile_process`, and nothing else runs it; the walls are
+those of `sandbox/confinement`.
 Hostile input costs seconds and gigabytes here, so the limits are set before the engine is even imported.
+INVARIANT: no byte of the module is read before the walls stand, and the engine has started no thread by then.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import json
 import os
 import resource
 import sys
+from collections.abc import Callable
 from typing import Final, TypedDict
 
 INVALID, BROKEN, MEMORY, TOO_LARGE = 65, 70, 71, 73
@@ -25,7 +28,13 @@ MEMORY_WORDS: Final = (
     "os error 11",
     "Cannot allocate memory",
     "MemoryError",
+    "out of memory",
 )
+# SIGXCPU comes at the limit and SIGKILL, which says nothing, a second later.
+_CPU_GRACE_S = 1
+
+WALLS: Final = ("no_new_privs", "capabilities", "landlock", "seccomp")
+"""What stands around this process on a machine that has it all, beside its limits."""
 
 
 class CompileConfig(TypedDict):
@@ -34,6 +43,7 @@ class CompileConfig(TypedDict):
     engine: str
     has_fuel: bool
     stack_bytes: int
+    is_deterministic: bool
 
 
 class CompileOrder(TypedDict):
@@ -48,42 +58,62 @@ class CompileOrder(TypedDict):
     config: CompileConfig
 
 
-def confine(*, memory_bytes: int, cpu_s: int, file_bytes: int) -> None:
+def limit(*, memory_bytes: int, cpu_s: int, file_bytes: int) -> None:
     """Bound this process for good: address space, processor time, size of what it writes; no core file."""
-    for limit, value in (
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_AS, memory_bytes),
-        (resource.RLIMIT_CPU, cpu_s),
-        (resource.RLIMIT_FSIZE, file_bytes),
+    for number, value, grace in (
+        (resource.RLIMIT_CORE, 0, 0),
+        (resource.RLIMIT_AS, memory_bytes, 0),
+        (resource.RLIMIT_CPU, cpu_s, _CPU_GRACE_S),
+        (resource.RLIMIT_FSIZE, file_bytes, 0),
     ):
-        _soft, hard = resource.getrlimit(limit)
-        allowed = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(limit, (allowed, allowed))
+        _soft, hard = resource.getrlimit(number)
+        most = value + grace if hard == resource.RLIM_INFINITY else min(value + grace, hard)
+        resource.setrlimit(number, (min(value, most), most))
 
 
-def compile_from(module_fd: int, config: CompileConfig) -> bytes:
-    """Compile the module in the file `module_fd`; raises what the engine raises."""
-    # The engine comes in after the limits, which is why the import stands here.
+def confine(order: CompileOrder) -> Callable[[], bytes]:
+    """Import the engine and put the walls up; what is returned compiles the module, behind them.
+
+    Writes on `message_fd` which walls stand, as the first line. Raises ConfinementError and OSError.
+    """
+    # The engine comes in after the limits, which is why the imports stand here.
     from policy.plan import Engine  # noqa: PLC0415
+    from sandbox.confinement.process import close_others  # noqa: PLC0415
+    from sandbox.confinement.walls import confine_compiler  # noqa: PLC0415
     from sandbox.engine_wasmtime import EngineConfig, compile_artifact  # noqa: PLC0415
 
-    with os.fdopen(module_fd, "rb") as file:
-        file.seek(0)
-        module = file.read()
-    engine = EngineConfig(Engine(config["engine"]), config["has_fuel"], config["stack_bytes"])
-    return compile_artifact(module, engine)
+    given = order["config"]
+    config = EngineConfig(
+        engine=Engine(given["engine"]),
+        has_fuel=given["has_fuel"],
+        stack_bytes=given["stack_bytes"],
+        is_deterministic=given["is_deterministic"],
+    )
+    fds = order["module_fd"], order["message_fd"], order["artifact_fd"]
+    close_others({0, 1, 2, *fds})
+    _write(order["message_fd"], " ".join(confine_compiler()).encode() + b"\n")
+
+    def work() -> bytes:
+        with os.fdopen(order["module_fd"], "rb") as file:
+            file.seek(0)
+            module = file.read()
+        return compile_artifact(module, config)
+
+    return work
 
 
 def main(order_json: str) -> int:
     """Do the job that `compiler.py` wrote as JSON; returns the exit status."""
     order: CompileOrder = json.loads(order_json)
-    confine(memory_bytes=order["memory_bytes"], cpu_s=order["cpu_s"], file_bytes=order["file_bytes"])
+    limit(memory_bytes=order["memory_bytes"], cpu_s=order["cpu_s"], file_bytes=order["file_bytes"])
+    compile_module = None
     try:
-        artifact = compile_from(order["module_fd"], order["config"])
+        compile_module = confine(order)
+        artifact = compile_module()
     except MemoryError:
         return MEMORY
     except Exception as err:  # noqa: BLE001  # whatever it is, the supervisor decides what to say
-        message = str(err)
+        message = str(err) if compile_module else f"it could not be confined: {err}"
         if any(word in message for word in MEMORY_WORDS):
             return MEMORY
         _write(order["message_fd"], message.encode(errors="backslashreplace")[:MAX_MESSAGE_BYTES])
@@ -96,8 +126,10 @@ def main(order_json: str) -> int:
 
 
 def _write(fd: int, content: bytes) -> None:
-    with os.fdopen(fd, "wb") as file:
-        file.write(content)
+    with memoryview(content) as left:
+        at = 0
+        while at < len(content):
+            at += os.write(fd, left[at:])
 
 
 if __name__ == "__main__":

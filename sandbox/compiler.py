@@ -17,12 +17,20 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from audit.inert import inert
 from sandbox.artifact import Artifact, freeze, private_file
 from sandbox.cache import ArtifactCache, artifact_name
-from sandbox.compile_process import INVALID, MAX_MESSAGE_BYTES, MEMORY, MEMORY_WORDS, TOO_LARGE, CompileOrder
+from sandbox.compile_process import (
+    INVALID,
+    MAX_MESSAGE_BYTES,
+    MEMORY,
+    MEMORY_WORDS,
+    TOO_LARGE,
+    WALLS,
+    CompileOrder,
+)
 from sandbox.refusal import AdmissionRefused, Refusal
 
 if TYPE_CHECKING:
@@ -38,6 +46,9 @@ MAX_THREADS = 8
 MAX_ENGINE_MESSAGE = 300
 # Processor seconds beside the wall limit: the interpreter and the engine start, too.
 _START_CPU_S = 5
+
+# How the engine says that a module is within the format and above the engine's own caps.
+_CAP_WORDS = ("exceeds limit", "exceed maximum", "Unsupported feature:", "mplementation limit exceeded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +71,7 @@ class Prepared:
 
     artifact: Artifact
     is_cached: bool
-    finding: str = ""  # what was wrong with the cache, for the report; empty when nothing was
+    finding: str = ""  # what was wrong with the cache or the compiler's walls, for the report; or empty
 
 
 def prepare(
@@ -79,18 +90,19 @@ def prepare(
     A cache that cannot be written costs time, not the run. Raises AdmissionRefused as `compile_module` does.
     """
     if cache is None:
-        return Prepared(compile_module(module, config=config, limits=limits), is_cached=False)
+        artifact, walls = _compile(module, config, limits)
+        return Prepared(artifact, is_cached=False, finding=_gap(walls))
     name = artifact_name(digest, engine_key)
     found = cache.load(name)
     if isinstance(found, Artifact):
         return Prepared(found, is_cached=True)
-    artifact = compile_module(module, config=config, limits=limits)
-    finding = found.finding
+    artifact, walls = _compile(module, config, limits)
+    findings = [found.finding, _gap(walls)]
     try:
         cache.store(name, artifact)
     except OSError as err:
-        finding = finding or f"the artifact could not be kept: {err.strerror}"
-    return Prepared(artifact, is_cached=False, finding=finding)
+        findings.append(f"the artifact could not be kept: {err.strerror}")
+    return Prepared(artifact, is_cached=False, finding="; ".join(filter(None, findings)))
 
 
 def compile_module(module: bytes, *, config: EngineConfig, limits: CompileLimits) -> Artifact:
@@ -98,6 +110,11 @@ def compile_module(module: bytes, *, config: EngineConfig, limits: CompileLimits
 
     Raises AdmissionRefused: invalid, or out of time or memory, or the compiler broke.
     """
+    return _compile(module, config, limits)[0]
+
+
+def _compile(module: bytes, config: EngineConfig, limits: CompileLimits) -> tuple[Artifact, tuple[str, ...]]:
+    """Compile in a process of its own; says which walls stood around it, too."""
     with contextlib.ExitStack() as stack:
         module_fd, message_fd, noise_fd, artifact_fd = (
             _private(stack, name) for name in ("module", "message", "noise", "artifact")
@@ -115,13 +132,29 @@ def compile_module(module: bytes, *, config: EngineConfig, limits: CompileLimits
                 "engine": config.engine.value,
                 "has_fuel": config.has_fuel,
                 "stack_bytes": config.stack_bytes,
+                "is_deterministic": config.is_deterministic,
             },
         }
         status = _run(json.dumps(order), (module_fd, message_fd, artifact_fd), noise_fd, limits)
+        walls, message = _said(_text(message_fd))
         if status != 0:
-            raise _refusal(status, _text(message_fd), _text(noise_fd), limits)
+            raise _refusal(status, message, _text(noise_fd), limits)
         freeze(artifact_fd)
-        return Artifact(os.dup(artifact_fd))
+        return Artifact(os.dup(artifact_fd)), walls
+
+
+def _said(text: str) -> tuple[tuple[str, ...], str]:
+    """What the process wrote: a line with the walls, once they stand, and then what went wrong.
+
+    The line was there before the module was read; a compiler that was taken over could still write another.
+    """
+    first, newline, message = text.partition("\n")
+    return (tuple(name for name in WALLS if name in first.split()), message) if newline else ((), text)
+
+
+def _gap(walls: tuple[str, ...]) -> str:
+    missing = [name for name in WALLS if name not in walls]
+    return f"the module was compiled without the walls {', '.join(missing)}" if missing else ""
 
 
 def _private(stack: contextlib.ExitStack, name: str) -> int:
@@ -157,6 +190,20 @@ _OVERSTAYED = -256
 """Stands for an exit status: the process was killed at the wall limit."""
 
 
+_TIME = "compiling the module took longer than the policy's compile limit of {wall_ms} ms"
+_KILLED: Final = {
+    _OVERSTAYED: (Refusal.COMPILE_TIME, _TIME),
+    -signal.SIGXCPU: (Refusal.COMPILE_TIME, _TIME),
+    # we kill at the wall limit only: this one is the system's
+    -signal.SIGKILL: (
+        Refusal.COMPILE_MEMORY,
+        "the compiler was ended by the system, which had no memory left for it",
+    ),
+    -signal.SIGSYS: (
+        Refusal.COMPILE_FAILED,
+        "the compiler was ended: it made a system call that no compilation needs",
+    ),
+}
 _TICK_S = 0.1  # how late the compiler's process hears that nobody wants its work any more
 
 
@@ -195,16 +242,14 @@ def _text(fd: int) -> str:
 
 
 def _refusal(status: int, message: str, noise: str, limits: CompileLimits) -> AdmissionRefused:
-    if status in {_OVERSTAYED, -signal.SIGXCPU}:
-        return AdmissionRefused(
-            Refusal.COMPILE_TIME,
-            f"compiling the module took longer than the policy's compile limit of {limits.wall_ms} ms",
-        )
+    is_memory = status == MEMORY or any(word in noise for word in MEMORY_WORDS)
+    if not is_memory and status in _KILLED:
+        reason, text = _KILLED[status]
+        return AdmissionRefused(reason, text.format(wall_ms=limits.wall_ms))
     said = _sentence(message or noise[-MAX_ENGINE_MESSAGE:])
     if status == INVALID:
-        return AdmissionRefused(Refusal.INVALID, f"the module is invalid: {said}")
-    is_memory = any(word in noise for word in MEMORY_WORDS)
-    if status == MEMORY or is_memory:
+        return _rejected(said)
+    if is_memory:
         mib = limits.memory_bytes >> 20
         return AdmissionRefused(
             Refusal.COMPILE_MEMORY, f"compiling the module takes more than {mib} MiB of memory"
@@ -214,6 +259,15 @@ def _refusal(status: int, message: str, noise: str, limits: CompileLimits) -> Ad
         return AdmissionRefused(Refusal.COMPILE_MEMORY, f"the compiled module is larger than {mib} MiB")
     ending = f"signal {-status}" if status < 0 else f"status {status}"
     return AdmissionRefused(Refusal.COMPILE_FAILED, f"the compiler ended with {ending}: {said}")
+
+
+def _rejected(said: str) -> AdmissionRefused:
+    """Tell a module that breaks a rule from one that is too much for the engine."""
+    if any(words in said for words in _CAP_WORDS):
+        return AdmissionRefused(
+            Refusal.TOO_MANY, f"the module has more than the engine takes: {said.rpartition(': ')[2]}"
+        )
+    return AdmissionRefused(Refusal.INVALID, f"the module is invalid: {said}")
 
 
 def _sentence(message: str) -> str:

@@ -24,6 +24,7 @@ class EngineConfig:
     engine: Engine = Engine.CRANELIFT
     has_fuel: bool = False
     stack_bytes: int = 512 << 10
+    is_deterministic: bool = False
 
     @staticmethod
     def of(plan: Plan) -> EngineConfig:
@@ -33,6 +34,7 @@ class EngineConfig:
             engine=plan.runtime.engine,
             has_fuel=plan.limits.fuel != UNLIMITED,
             stack_bytes=MAX_STACK_BYTES if stack == UNLIMITED else min(stack, MAX_STACK_BYTES),
+            is_deterministic=plan.runtime.deterministic,
         )
 
 
@@ -46,4 +48,5 @@ def _engine_version() -> str:
 def engine_key(config: EngineConfig) -> str:
     """A name for all artifacts that an engine of this configuration can load."""
     fuel = "fuel" if config.has_fuel else "nofuel"
-    return f"wasmtime-{_engine_version()}-{SETTINGS}-{config.engine.value}-{fuel}"
+    once = "-deterministic" if config.is_deterministic else ""
+    return f"wasmtime-{_engine_version()}-{SETTINGS}-{config.engine.value}-{fuel}{once}"

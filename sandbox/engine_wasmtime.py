@@ -8,8 +8,6 @@ guest text that it would print.
 from __future__ import annotations
 
 import ctypes
-import os
-import stat
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -84,6 +82,10 @@ def make_engine(config: EngineConfig) -> wasmtime.Engine:
     settings.wasm_threads = config.engine is Engine.CRANELIFT
     settings.wasm_memory64 = False
     settings.wasm_component_model = False
+    if config.is_deterministic:
+        # both leave a choice to the processor: which bits a NaN has, and what a relaxed instruction rounds to
+        settings.cranelift_nan_canonicalization = True
+        settings.wasm_relaxed_simd_deterministic = True
     if config.engine is Engine.PULLEY:
         settings.target = "pulley64"
     return wasmtime.Engine(settings)
@@ -278,19 +280,10 @@ def _wasi(world: World) -> wasmtime.WasiConfig:
     wasi.argv = list(world.argv)
     wasi.env = list(world.environment)
     if world.has_stdin:
-        _give_stdin(wasi)
+        # opened by its path, it would start threads at once, which no wall around this process would hold
+        wasi.inherit_stdin()
     wasi.stdout_file = "/proc/self/fd/1"
     wasi.stderr_file = "/proc/self/fd/2"
     for host, guest, is_mutable in world.preopens:
         wasi.preopen_dir(host, guest, is_mutable)
     return wasi
-
-
-def _give_stdin(wasi: wasmtime.WasiConfig) -> None:
-    """Let the guest read standard input from where it stands."""
-    status = os.fstat(0)
-    if stat.S_ISSOCK(status.st_mode) or (stat.S_ISREG(status.st_mode) and os.lseek(0, 0, os.SEEK_CUR)):
-        # opened anew, a file would be read from its start again, and a socket cannot be opened at all
-        wasi.inherit_stdin()
-    else:
-        wasi.stdin_file = "/proc/self/fd/0"

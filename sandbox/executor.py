@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from audit.errors import AuditError, LogFullError
-from sandbox.job import GO_ON, MAX_MESSAGE, STOP, CellEnd, Request
+from sandbox.job import GO_ON, MAX_MESSAGE, STOP, CellEnd, Request, walls_from_json
 from sandbox.monitor import layout
 from sandbox.outcome import CANCELLED, Signs
 from sandbox.patience import PAUSE_S, Patience
@@ -55,6 +55,7 @@ class Watch:
     host_calls: int  # negative: unlimited
     cancelled: threading.Event  # set by whoever asked for the run, to end it
     patience: Patience  # with a full disk
+    required: tuple[str, ...] = ()  # walls without which no guest may start
 
 
 @dataclass(slots=True)
@@ -63,6 +64,8 @@ class _Seen:
 
     limit: str = ""
     killed_for: str = ""
+    refused: str = ""
+    walls: tuple[str, ...] = ()  # that stand, as the cell says before its guest starts
     is_stopped: bool = False
     is_log_broken: bool = False
     has_started: bool = False
@@ -84,6 +87,7 @@ class Ended:
     cpu_ms: int
     rss_bytes: int
     failure: BaseException | None  # what ended the loop early: ours, or an interrupt
+    walls: tuple[str, ...] = ()  # that stood around the guest, beside those that always do
 
 
 class Supervision:
@@ -159,6 +163,8 @@ class Supervision:
         if message[0] == Request.END:
             self._on_end(message[1:])
             return True
+        if message[0] == Request.START and not self._seen.has_started:
+            self._seen.walls = walls_from_json(message[1:])
         return self._reply(message[0])
 
     def _reply(self, request: int) -> bool:
@@ -198,7 +204,7 @@ class Supervision:
         try:
             match request:
                 case Request.START if not seen.has_started:
-                    self._start()
+                    return self._start()
                 case Request.FULL:
                     self._drain()
                 case Request.SYNC:
@@ -216,10 +222,15 @@ class Supervision:
             return STOP
         return GO_ON
 
-    def _start(self) -> None:
+    def _start(self) -> int:
         seen, wall_ms = self._seen, self._watch.wall_ms
         seen.has_started = True
+        if missing := [wall for wall in self._watch.required if wall not in seen.walls]:
+            seen.refused = f"the policy requires what does not stand on this machine: {', '.join(missing)}"
+            self._stop()
+            return STOP
         seen.deadline = float("inf") if wall_ms < 0 else time.monotonic() + wall_ms / 1_000
+        return GO_ON
 
     def _look_after(self, selector: selectors.BaseSelector) -> None:
         """Do what is due, a few hundred times a second at most."""
@@ -315,6 +326,7 @@ class Supervision:
             status, cpu_ms, rss_bytes = -9, 0, 0
         signs = Signs(
             limit=seen.limit,
+            refused=seen.refused,
             killed_for=seen.killed_for,
             stop=ring.word(layout.STOP),
             has_exited=ring.word(layout.EXITED) == 1,
@@ -322,7 +334,7 @@ class Supervision:
             end=seen.end,
             status=status,
         )
-        return Ended(signs, cpu_ms=cpu_ms, rss_bytes=rss_bytes, failure=failure)
+        return Ended(signs, cpu_ms=cpu_ms, rss_bytes=rss_bytes, failure=failure, walls=seen.walls)
 
 
 def _read_left(fd: int, outlet: Outlet) -> None:

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import Any
 
-from policy.plan import Engine
+from policy.plan import WALLS, Engine
+from sandbox.confinement.bounds import Bounds
 from sandbox.engine_config import EngineConfig
 from sandbox.guest import EndKind, StoreLimits, World
 
@@ -43,7 +44,7 @@ class Request(IntEnum):
     FULL = 1  # room in the ring
     SYNC = 2  # all completed records durable
     INTENT = 3  # and the one in flight
-    START = 4  # may the guest start now
+    START = 4  # followed by JSON, the walls that stand: may the guest start now
     END = 5  # followed by JSON: the end, and no answer
 
 
@@ -60,6 +61,7 @@ class Job:
     wall_ms: int  # negative: unlimited
     full_ms: int  # how long to wait for room in the ring
     ring_bytes: int
+    bounds: Bounds | None = None  # what it is confined to; None: not at all
 
     def to_json(self) -> bytes:
         """The file that goes to the cell."""
@@ -72,6 +74,7 @@ class Job:
         config = raw.pop("config")
         world = raw.pop("world")
         raw["entries"] = tuple(raw["entries"])
+        bounds = raw.pop("bounds")
         return cls(
             config=EngineConfig(**config | {"engine": Engine(config["engine"])}),
             limits=StoreLimits(**raw.pop("limits")),
@@ -81,6 +84,7 @@ class Job:
                 preopens=tuple((host, guest, mutable) for host, guest, mutable in world["preopens"]),
                 has_stdin=world["has_stdin"],
             ),
+            bounds=None if bounds is None else Bounds(**bounds | {"accesses": tuple(bounds["accesses"])}),
             **raw,
         )
 
@@ -115,6 +119,15 @@ class CellEnd:
             )
         except (ValueError, KeyError, TypeError, RecursionError, OverflowError):
             return None
+
+
+def walls_from_json(text: bytes) -> tuple[str, ...]:
+    """Read which walls a cell says stand; none when it says nothing that can be read."""
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        return ()
+    return tuple(name for name in WALLS if name in said) if isinstance(said, list) else ()
 
 
 MAX_COUNT = (1 << 53) - 1  # what JSON holds exactly

@@ -17,8 +17,10 @@ from audit.store import TENANT
 from audit.terms import AuditTerms, CallTerms, Level, Mask, Payload, Veil
 from audit.text import from_host
 from policy.calls import MODULE
-from policy.plan import UNLIMITED, StdinMode
+from policy.plan import UNLIMITED, Isolation, StdinMode
 from sandbox.admission import digest_of
+from sandbox.confinement.bounds import bounds_of
+from sandbox.determinism import is_repeatable
 from sandbox.engine_config import EngineConfig
 from sandbox.guest import StoreLimits, World
 from sandbox.job import Job
@@ -84,6 +86,9 @@ def check_order(order: Order) -> None:
             f"this version does not enforce all of it ({named})" if named else "it is no policy for a module"
         )
         raise OrderRefused(f"the policy was compiled for study and may not run: {reason}")
+    if order.plan.runtime.deterministic and not _is_input_repeatable(order):
+        # in which pieces a pipe or a terminal gives what it has, is a matter of time
+        raise OrderRefused("a deterministic run reads standard input from a file, and this is none")
     if order.extra_args and not order.plan.is_extra_args_allowed:
         raise OrderRefused("the policy takes no arguments from the caller (`extra_args: false`)")
     size = 0
@@ -97,6 +102,11 @@ def check_order(order: Order) -> None:
             raise OrderRefused("an argument is no valid UTF-8, which WASI requires") from err
     if size > MAX_ARGUMENT_BYTES:
         raise OrderRefused(f"the arguments have {size} bytes, more than {MAX_ARGUMENT_BYTES}")
+
+
+def _is_input_repeatable(order: Order) -> bool:
+    fd = order.stdin_fd
+    return fd is None or order.plan.stdio.stdin is StdinMode.NONE or is_repeatable(fd)
 
 
 def start_of(order: Order, started_ns: int) -> ExecutionStart:
@@ -163,6 +173,7 @@ def job_of(order: Order, admitted: Admitted, preopens: Preopens) -> Job:
         wall_ms=plan.limits.wall_ms,
         full_ms=plan.audit.on_full_ms,
         ring_bytes=layout.RING_BYTES,
+        bounds=None if plan.runtime.isolation is Isolation.PROCESS else bounds_of(plan),
     )
 
 

@@ -36,6 +36,7 @@ _MAX_MESSAGE = 600
 # the engine's advice to whoever started it, which is nobody who reads this
 _ADVICE = re.compile(r" note: using the `WASMTIME_\w+=1` environment variable .*?(?= Caused by:|$)")
 CANCELLED = "cancelled"
+FORBIDDEN = "the cell made a system call that no guest needs: it may have been taken over"
 UNSOUND = "the cell's records contradict each other: it may have been taken over"
 
 
@@ -44,6 +45,7 @@ class Signs:
     """What is known when a cell is gone."""
 
     limit: str  # the limit for which the supervisor killed it; empty when it did not
+    refused: str  # why the supervisor let no guest start; empty when it did
     killed_for: str  # why else the supervisor killed it; empty when it did not
     stop: int  # the ring's word
     has_exited: bool  # the guest called `proc_exit`
@@ -67,6 +69,8 @@ def judge(signs: Signs, *, is_sound: bool) -> Outcome:
 def _judge(signs: Signs) -> Outcome:
     if signs.limit:
         return _limit(signs.limit)
+    if signs.refused:
+        return Outcome(kind=OutcomeKind.REFUSED, message=signs.refused)
     if signs.killed_for:
         return Outcome(kind=OutcomeKind.KILLED, message=signs.killed_for)
     if signs.stop in _STOPS:
@@ -81,6 +85,8 @@ def _judge(signs: Signs) -> Outcome:
 def _died(status: int) -> Outcome:
     if -status in _SIGNALS:
         return _limit(_SIGNALS[-status])
+    if -status == signal.SIGSYS:
+        return Outcome(kind=OutcomeKind.KILLED, message=FORBIDDEN)
     how = f"signal {-status}" if status < 0 else f"status {status}"
     return Outcome(kind=OutcomeKind.KILLED, message=f"the cell ended with {how}")
 

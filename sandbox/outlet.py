@@ -8,6 +8,7 @@ for byte.
 
 from __future__ import annotations
 
+import hashlib
 import queue
 import threading
 from typing import Protocol
@@ -30,8 +31,9 @@ def ignore(_chunk: bytes) -> None:
 class Outlet:
     """Keeps what is to be kept of a stream, and passes it on; `put` never blocks."""
 
-    def __init__(self, onward: OnOutput, *, is_kept: bool, max_bytes: int) -> None:
+    def __init__(self, onward: OnOutput, *, is_kept: bool, max_bytes: int, is_hashed: bool = False) -> None:
         """Pass on to `onward`; more than `max_bytes` (negative: any) is too much."""
+        self.sha256 = hashlib.sha256() if is_hashed else None
         self.kept = bytearray()
         self.error: BaseException | None = None
         self._onward = onward
@@ -45,6 +47,8 @@ class Outlet:
     def put(self, chunk: bytes) -> None:
         """Take one piece, which is not empty."""
         self._taken += len(chunk)
+        if self.sha256 is not None:
+            self.sha256.update(chunk)
         if self._is_kept and not self.is_too_much:
             self.kept += chunk
         if self._onward is ignore:

@@ -43,12 +43,19 @@ def open_mounts(plan: Plan, scratch: Path | None, *, protected: tuple[Path, ...]
 
 
 @contextmanager
-def held(preopens: Preopens) -> Iterator[Preopens]:
-    """The same mounts by paths that lead to open directories, while the context lasts; raises OSError."""
+def held(preopens: Preopens) -> Iterator[tuple[Preopens, tuple[int, ...]]]:
+    """The same mounts by paths that lead to open directories, and these; while the context lasts.
+
+    Raises OSError.
+    """
     with contextlib.ExitStack() as stack:
-        yield tuple(
-            (f"/proc/self/fd/{_open_beneath_root(host, stack)}", guest, is_mutable)
-            for host, guest, is_mutable in preopens
+        opened = tuple(_open_beneath_root(host, stack) for host, _, _ in preopens)
+        yield (
+            tuple(
+                (f"/proc/self/fd/{fd}", guest, is_mutable)
+                for fd, (_, guest, is_mutable) in zip(opened, preopens, strict=True)
+            ),
+            opened,
         )
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from audit.identity import ExecutionId
+    from sandbox.determinism import Story
 
 _RECORD_MASK = layout.RING_RECORDS - 1
 _ARENA_MASK = layout.ARENA_BYTES - 1
@@ -66,8 +67,9 @@ class Totals:
 class Ring:
     """One execution's ring, from before its cell starts until its last record is taken."""
 
-    def __init__(self, exec_id: ExecutionId) -> None:
-        """Make the shared pages; `fd` is for the cell."""
+    def __init__(self, exec_id: ExecutionId, story: Story | None = None) -> None:
+        """Make the shared pages; `fd` is for the cell, and `story` is told what is handed over."""
+        self._story = story
         self.fd = make_shared("wasmgate-ring", layout.RING_BYTES)
         self._map = mmap.mmap(self.fd, layout.RING_BYTES)
         # Words are read and written whole: half of a time or of a count would be another one.
@@ -188,6 +190,8 @@ class Ring:
             arena, start = self._strings(records)
             sink.append(self.exec_id, first_seq=self._tail, records=raw, arena=arena, arena_start=start)
             self.kept.add(self._tail, records, arena, start)
+            if self._story is not None:
+                self._story.add(records, arena, start)
             self._count(records)
             self._tail += high - low
             self._arena_tail += len(arena)
@@ -210,6 +214,8 @@ class Ring:
         record = np.frombuffer(self._map[begin : begin + layout.RECORD_BYTES], RECORD)
         arena, start = self._strings(record)
         sink.intent(self.exec_id, seq=self._tail, record=record.tobytes(), arena=arena, arena_start=start)
+        if self._story is not None:
+            self._story.intend(record, arena, start)
         self._intent = (self._tail, int(record["call"][0]) << 8 | int(record["decision"][0]))
 
     @staticmethod

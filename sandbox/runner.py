@@ -19,6 +19,7 @@ from sandbox import monitor_modules
 from sandbox.admission import Admitted, admit
 from sandbox.cells import CellError, Cells
 from sandbox.compiler import Cancelled, CompileLimits, prepare
+from sandbox.determinism import run_digest
 from sandbox.engine_config import EngineConfig, engine_key
 from sandbox.order import Order, OrderRefused, check_order, job_of, start_of
 from sandbox.outcome import CANCELLED
@@ -205,7 +206,8 @@ class Runner:
 
     def _end(self, order: Order, started_ns: int, played: Played, prepared: Prepared) -> Execution:
         refused = refused_calls(start_of(order, started_ns), played.kept) if played.kept else ()
-        trail = Trail(played.totals, refused, played.resources)
+        repeated = "" if played.told is None else run_digest(order, played.told)
+        trail = Trail(played.totals, refused, played.resources, played.walls, repeated)
         receipt = receipt_of(order, started_ns, played.outcome, trail)
         try:
             self._record_end(order, receipt)

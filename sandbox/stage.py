@@ -10,13 +10,15 @@ import contextlib
 import os
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from audit.errors import AuditError
 from audit.events import MAX_TEXT, Gap
 from audit.receipt import Outcome, OutcomeKind
 from policy.plan import StdinMode, StdoutMode
+from sandbox.admission import digest_of
+from sandbox.determinism import Told, settled, story_of
 from sandbox.device_free import device_free
 from sandbox.executor import Ended, Supervision, Watch
 from sandbox.monitor import tables
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from audit.writer import AuditWriter
     from sandbox.artifact import Artifact
     from sandbox.cells import Cell, Cells
+    from sandbox.determinism import Story
     from sandbox.job import Job
     from sandbox.monitor_modules import MonitorModules
     from sandbox.order import Order
@@ -63,6 +66,8 @@ class Played:
     stderr: Outlet
     failure: BaseException | None  # ours, to be raised once the end is on record
     waited_s: float  # for a log that took nothing
+    walls: tuple[str, ...]  # that stood around the guest
+    told: Told | None = None  # of a deterministic run that came to its end
 
     def pass_on(self, abandoned: threading.Event) -> None:
         """Wait until the last output is passed on; raises what failed, but not that a reader went away."""
@@ -83,13 +88,14 @@ class Stage:
     def play(self, order: Order, job: Job, code: Code) -> Played:
         """Run a job to its end; raises CellError or OSError when it could not be started."""
         with contextlib.ExitStack() as stack:
-            ring = Ring(order.exec_id)
+            ring = Ring(order.exec_id, story := story_of(order))
             stack.callback(ring.close)
             watch = self._set_up(order, job, code, (stack, ring))
             begun = time.monotonic()
             ended = Supervision(watch, self.writer).follow()
             wall_ms = int((time.monotonic() - begun) * 1_000)
-            return self._finish(watch, ended, wall_ms=wall_ms)
+            played = self._finish(watch, ended, wall_ms=wall_ms)
+            return played if story is None else replace(played, told=told_of(played, story, ended))
 
     def _set_up(self, order: Order, job: Job, code: Code, held: tuple[contextlib.ExitStack, Ring]) -> Watch:
         stack, ring = held
@@ -120,6 +126,7 @@ class Stage:
             host_calls=order.plan.limits.host_calls,
             cancelled=order.cancelled,
             patience=Patience(order.plan.audit.on_full_ms),
+            required=order.plan.runtime.require_walls,
         )
 
     def _start(self, fds: Mapping[str, int], stack: contextlib.ExitStack) -> Cell:
@@ -147,6 +154,7 @@ class Stage:
             stderr=watch.streams[1][2],
             failure=failure,
             waited_s=watch.patience.waited_s,
+            walls=ended.walls,
         )
 
     def _note_gap(self, ring: Ring, err: AuditError) -> None:
@@ -158,6 +166,19 @@ class Stage:
         self.writer.note_gap(
             Gap(exec_id=ring.exec_id, first_seq=first, last_seq=last, reason=reason, at_ns=time.time_ns())
         )
+
+
+def told_of(played: Played, story: Story, ended: Ended) -> Told | None:
+    """What is no measure of a run that came to its end; None where its cell said nothing of it."""
+    if ended.signs.end is None or played.stdout.sha256 is None or played.stderr.sha256 is None:
+        return None
+    return Told(
+        outcome=played.outcome,
+        story=story,
+        stdout=played.stdout.sha256.hexdigest(),
+        stderr=played.stderr.sha256.hexdigest(),
+        memory_bytes=ended.signs.end.memory_bytes,
+    )
 
 
 def _lend(lent: contextlib.ExitStack, fd: int) -> int:
@@ -178,7 +199,8 @@ def _pipes(stack: contextlib.ExitStack, lent: contextlib.ExitStack) -> tuple[lis
 
 
 def _tables(order: Order) -> bytes:
-    return tables.encode(order.plan, plain=device_free(order.plan)).content
+    plan = settled(order.plan, digest_of(order.module))
+    return tables.encode(plan, plain=device_free(plan)).content
 
 
 def _stdin(order: Order, lent: contextlib.ExitStack) -> int:
@@ -189,8 +211,15 @@ def _stdin(order: Order, lent: contextlib.ExitStack) -> int:
 
 def _streams(order: Order, readers: list[int]) -> tuple[tuple[str, int, Outlet], ...]:
     stdio, limits = order.plan.stdio, order.plan.limits
-    kept = (stdio.stdout is StdoutMode.CAPTURE, stdio.stderr is StdoutMode.CAPTURE)
-    return (
-        ("stdout", readers[0], Outlet(order.on_stdout, is_kept=kept[0], max_bytes=limits.stdout_bytes)),
-        ("stderr", readers[1], Outlet(order.on_stderr, is_kept=kept[1], max_bytes=limits.stderr_bytes)),
+    is_hashed = order.plan.runtime.deterministic
+    return tuple(
+        (
+            name,
+            reader,
+            Outlet(onward, is_kept=mode is StdoutMode.CAPTURE, max_bytes=most, is_hashed=is_hashed),
+        )
+        for name, reader, onward, mode, most in (
+            ("stdout", readers[0], order.on_stdout, stdio.stdout, limits.stdout_bytes),
+            ("stderr", readers[1], order.on_stderr, stdio.stderr, limits.stderr_bytes),
+        )
     )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from audit.receipt import CallCount, Outcome, Receipt, Resources
 from audit.text import from_host
 from policy.calls import CALLS
+from policy.plan import WALLS
 from sandbox.admission import digest_of
 from sandbox.monitor import layout
 from sandbox.monitor.layout import Decision
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from sandbox.refused_calls import RefusedCall
     from sandbox.ring import Ring, Totals
 
-WALLS = ("wasm", "monitor", "process")
-"""What confines a run today: the engine's sandbox, the reference monitor, and a process of its own."""
+ALWAYS = ("wasm", "monitor", "process")
+"""What stands around every guest: the engine's sandbox, the reference monitor, and a process of its own."""
 
 _DECISIONS: dict[int, str] = {
     Decision.ALLOW: "allow",
@@ -42,6 +43,8 @@ class Trail:
     totals: Totals
     refused: tuple[RefusedCall, ...]
     resources: Resources
+    walls: tuple[str, ...] = ()  # beside those of `ALWAYS`
+    determinism_digest: str = ""
 
 
 def receipt_of(order: Order, started_ns: int, outcome: Outcome, trail: Trail | None = None) -> Receipt:
@@ -62,8 +65,10 @@ def receipt_of(order: Order, started_ns: int, outcome: Outcome, trail: Trail | N
         records=trail.totals.records if trail else 0,
         refusals=tuple(one.refusal() for one in trail.refused) if trail else (),
         resources=trail.resources if trail else Resources(),
-        walls=WALLS if trail else (),
+        walls=(*ALWAYS, *trail.walls) if trail else (),
+        missing_walls=tuple(wall for wall in WALLS if wall not in trail.walls) if trail else (),
         unenforced=tuple(from_host(field) for field in plan.unenforced),
+        determinism_digest=trail.determinism_digest if trail else "",
     )
 
 

@@ -17,8 +17,10 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 
 from sandbox import cell
+from sandbox.confinement.process import leave_namespaces
 from sandbox.job import FDS, MAX_MESSAGE
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -36,9 +38,10 @@ def _die_with_parent(parent: int) -> None:
 class Zygote:
     """The loop: take jobs from the supervisor, fork, report exits."""
 
-    def __init__(self, channel: socket.socket) -> None:
-        """Serve `channel`, a SEQPACKET socket to the supervisor."""
+    def __init__(self, channel: socket.socket, walls: Sequence[str] = ()) -> None:
+        """Serve `channel`, a SEQPACKET socket to the supervisor; `walls` stand around this process."""
         self._channel = channel
+        self._walls = walls
         self._exits: dict[int, int] = {}
         self._wake, wake = socket.socketpair()
         self._wake.setblocking(False)  # noqa: FBT003  # the name says what is set
@@ -97,7 +100,7 @@ class Zygote:
                 os.close(fd)
             for fd in self._exits.values():
                 os.close(fd)
-            cell.run(given)
+            cell.run(given, self._walls)
             status = 0
         except BaseException as err:  # noqa: BLE001  # nothing may run on in a cell
             cell.lament(given["control"], err)
@@ -137,7 +140,9 @@ def _prepare() -> None:
 def main() -> None:
     """Serve the socket whose descriptor is the only argument."""
     _prepare()
-    Zygote(socket.socket(fileno=int(sys.argv[1]))).serve()
+    # no guest has a network, so no cell needs one to lose
+    walls = () if leave_namespaces() else ("namespaces",)
+    Zygote(socket.socket(fileno=int(sys.argv[1])), walls).serve()
     os._exit(0)  # nothing here needs an orderly end, and the supervisor waits for it
 
 

@@ -41,7 +41,7 @@ rules:
   - {when: {calls: {to: "tmp://out", over: 5}}, then: {deny: [nn]}}
 resources:
   limits: {memory: 64Mi, cpu: 5s, timeout: 250ms, fuel: 20G, module: 4096, compile: 30s, stack: 512Ki, tables: 4, table_elements: 10k, instances: 8, memories: 2, stdout: 1Mi, stderr: 1Mi, disk: unlimited, files: 50, open_files: 64, connections: 0, net_in: 0, net_out: 0, host_calls: 200000}
-runtime: {abi: auto, engine: pulley, isolation: process, cache: true}
+runtime: {abi: auto, engine: pulley, isolation: process, require_walls: [landlock, seccomp], deterministic: true, cache: true}
 audit: {level: calls, payload: "head:256", mask: [default, "json:/email"], sync: all, on_full: "block:5s", timestamps: exact, retain: 400d, rules: [{call: "fd_*", level: counts, payload: none}]}
 tests: [{name: a, given: {call: path_open, uri: "fs:///etc/passwd", access: [read]}, expect: deny, rule: r, reason: b}]
 """ % {"hex": "3f" * 32}  # noqa: UP031  # braces are the document's
@@ -55,7 +55,7 @@ ceiling:
   storage: {roots: ["fs:///srv/${tenant}/**", "tmp://**"], access: [read], never: ["**/.ssh/**", "fs:///etc/**", 5]}
   network: {schemes: [https, tcp], ports: [443, "1-2"], never: ["169.254.0.0/16", "::1/128", a.example], private: allow-listed, listen: none}
   limits: {memory: 512Mi, cpu: 1s, fuel: 200G, timeout: 300s, open_files: 8, stack: 1Mi, host_calls: 5, unlimited: forbidden}
-  require: {digest_for: ["trust=untrusted"], audit_level: calls, isolation: process, signed_policy: true}
+  require: {digest_for: ["trust=untrusted"], audit_level: calls, isolation: process, walls: [landlock], signed_policy: true}
   modes: [enforce, audit]
 when_unenforceable: warn
 change_control:

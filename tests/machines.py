@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import wasmtime
@@ -212,13 +213,19 @@ def streams(stdin: bytes) -> Iterator[tuple[int, int]]:
     try:
         for number, fd in enumerate(files):
             os.dup2(fd, number)
-        yield files[1], files[2]
+        # the engine's own standard input is one for the whole process, and read to its end by the first run
+        with mock.patch.object(wasmtime.WasiConfig, "inherit_stdin", _open_stdin):
+            yield files[1], files[2]
     finally:
         for number, fd in enumerate(kept):
             os.dup2(fd, number) if fd >= 0 else os.close(number)
         for fd in (*files, *kept):
             if fd >= 0:
                 os.close(fd)
+
+
+def _open_stdin(wasi: wasmtime.WasiConfig) -> None:
+    wasi.stdin_file = "/proc/self/fd/0"
 
 
 def _duplicate(number: int) -> int:

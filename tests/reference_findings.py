@@ -48,6 +48,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     "unknown-audit-call": ("audit: {rules: [{call: fd_reed, level: counts}]}\n", "audit: {rules: [{call: fd_read, level: counts}]}\n"),
     "dead-audit-rule": ("audit: {rules: [{call: 'fd_*', level: summary}, {call: fd_read, level: counts}]}\n", "audit: {rules: [{call: fd_read, level: counts}, {call: 'fd_*', level: summary}]}\n"),
     "unlimited-payload": ("audit: {payload: full}\nresources: {limits: {host_calls: unlimited}}\n", "audit: {payload: full}\nresources: {limits: {host_calls: 10k}}\n"),
+    "walls-without-confinement": ("runtime: {isolation: process, require_walls: [landlock]}\n", "runtime: {isolation: confined, require_walls: [landlock]}\n"),
     "look-alike": (allow('uri: "fs:///srv/\u0440\u0430y/**", access: [read]'), allow('uri: "fs:///srv/pay/**", access: [read]')),
     "plain-secret": ("permissions: {environment: {allow: [{key: DB_PASSWORD, value: hunter2x}]}}\n", "permissions: {environment: {allow: [{key: DB_HOST, value: db.example}]}}\n"),
     "expired": ("metadata: {name: p, expires: 2020-01-01T00:00:00Z}\n", "metadata: {name: p, expires: 2200-01-01T00:00:00Z}\n"),

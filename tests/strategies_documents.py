@@ -167,7 +167,7 @@ def documents(draw: st.DrawFn) -> Document:
         "permissions": draw(permissions()),
         "rules": draw(rules()),
         "resources": {"limits": draw(chosen(LIMITS))},
-        "runtime": draw(chosen({"abi": ("auto", "wasi-0.2"), "engine": ("cranelift", "pulley"), "isolation": ("process", "vm"), "cache": (True, False)})),
+        "runtime": draw(chosen({"abi": ("auto", "wasi-0.2"), "engine": ("cranelift", "pulley"), "isolation": ("process", "confined", "in-process"), "deterministic": (True, False), "cache": (True, False)})),
         "audit": draw(audits()),
         "when_unenforceable": draw(st.sampled_from(("refuse", "warn"))),
     }  # fmt: skip

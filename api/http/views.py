@@ -190,7 +190,13 @@ class ReceiptView(Edge):
     refusals: tuple[RefusedCallView, ...] = Field(description="The first 100.")
     resources: ResourcesView
     walls: tuple[str, ...] = Field(description="What confined this run.")
+    missing_walls: tuple[str, ...] = Field(
+        default=(), description="What can, and did not: the policy or the machine had it so."
+    )
     unenforced: tuple[str, ...] = Field(default=(), description="Fields of the policy that it ran without.")
+    determinism_digest: str | None = Field(
+        default=None, description="The same for each run of a deterministic policy with the same input."
+    )
     gaps: tuple[GapView, ...] = Field(default=(), description="Missing records, if any.")
 
 

@@ -27,6 +27,7 @@ from policy.checks import (
     unlimited,
     unlimited_payload,
     unused_right,
+    walls_without_confinement,
     whole_filesystem,
     wildcard_egress,
     writable_root,
@@ -56,6 +57,7 @@ CHECKS = (
     unknown_audit_call,
     dead_audit_rule,
     unlimited_payload,
+    walls_without_confinement,
 )
 """Checks of every document."""
 

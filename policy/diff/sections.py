@@ -16,7 +16,7 @@ from policy.diff.audit import audit_changes
 from policy.diff.change import Change, Direction, rule_ref, verdict
 from policy.diff.name_globs import name_only_in
 from policy.errors import printable
-from policy.plan import UNLIMITED, Mode, Plan, SourceKind, StdinMode, StdoutMode
+from policy.plan import UNLIMITED, Isolation, Mode, Plan, SourceKind, StdinMode, StdoutMode
 from policy.question import Question
 from policy.unheld import unheld
 
@@ -34,7 +34,7 @@ _HERE = frozenset({"mode", "match_digests", "match_names", "match_tenants", "mat
 
 # From the least to the most for the guest; what is not in an order has none.
 _MODES = (Mode.ENFORCE, Mode.LEARN, Mode.AUDIT)
-_SOURCES = (SourceKind.NONE, SourceKind.FIXED, SourceKind.REAL)
+_SOURCES = (SourceKind.NONE, SourceKind.FIXED, SourceKind.VIRTUAL, SourceKind.REAL)
 _STDOUT = (StdoutMode.NONE, StdoutMode.CAPTURE, StdoutMode.INHERIT)
 _STDIN = ((StdinMode.NONE, StdinMode.CALLER), (StdinMode.NONE, StdinMode.INHERIT))
 
@@ -49,7 +49,7 @@ def section_changes(a: Plan, b: Plan) -> Iterator[Change]:
     yield from _streams(a, b)
     yield from _sources(a, b)
     yield from _limits(a, b)
-    yield from _fields("runtime", a.runtime, b.runtime)
+    yield from _runtime(a.runtime, b.runtime)
     yield from audit_changes(a, b)
     yield from _unheld(a, b)
     for each in fields(Plan):
@@ -83,7 +83,7 @@ def _value(
 def _shown(value: object) -> str:
     match value:
         case SourceKind():
-            return {SourceKind.NONE: "none", SourceKind.REAL: "real", SourceKind.FIXED: "fixed"}[value]
+            return value.name.lower()
         case bool():
             return "yes" if value else "no"
         case bytes():
@@ -238,7 +238,19 @@ def _limits(a: Plan, b: Plan) -> Iterator[Change]:
         yield from _value("limits", each.name, named, [shown_amount(each.name, value) for value in ranked])
 
 
-def _fields(area: str, one: Runtime, other: Runtime) -> Iterator[Change]:
-    """Fields without an order."""
+def _runtime(one: Runtime, other: Runtime) -> Iterator[Change]:
+    """How it is run; a field that nothing here knows has no order."""
+    isolations = one.isolation, other.isolation
+    yield from _value("runtime", "isolation", isolations, tuple(reversed(Isolation)))
+    for wall in sorted({*one.require_walls} ^ {*other.require_walls}):
+        yield Change(
+            direction=Direction.WIDER if wall in one.require_walls else Direction.NARROWER,
+            area="runtime",
+            what=f"only plan {'A' if wall in one.require_walls else 'B'} requires the wall {printable(wall)}",
+            answer_a="required" if wall in one.require_walls else "not required",
+            answer_b="required" if wall in other.require_walls else "not required",
+        )
+    yield from _value("runtime", "deterministic", (one.deterministic, other.deterministic), (True, False))
     for each in fields(one):
-        yield from _value(area, each.name, (getattr(one, each.name), getattr(other, each.name)))
+        if each.name not in {"isolation", "require_walls", "deterministic"}:
+            yield from _value("runtime", each.name, (getattr(one, each.name), getattr(other, each.name)))

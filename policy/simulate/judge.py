@@ -86,8 +86,8 @@ def judge(plan: Plan, fact: Fact) -> Judged:
 
 
 def is_clock_real(plan: Plan) -> bool:
-    """Whether no clock is replaced, so that no wait is refused for the time it would tell."""
-    return plan.clocks.wall is plan.clocks.monotonic is SourceKind.REAL
+    """Whether both clocks run, so that no wait is refused for the time it would tell."""
+    return {plan.clocks.wall, plan.clocks.monotonic} <= {SourceKind.REAL, SourceKind.VIRTUAL}
 
 
 def question_of(fact: Fact) -> Question | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from policy.calls import CALLS, MODULE, HostCall
 from sandbox.monitor import calls, layout, tables
+from sandbox.monitor.determinism import DETERMINISM
 from sandbox.monitor.kernel import KERNEL
 from sandbox.monitor.over_time import OVER_TIME
 from sandbox.monitor.paths import PATHS
@@ -95,7 +96,7 @@ def monitor() -> str:
     text.append(f'(memory $plan (export "plan") {tables.MIN_PAGES})')
     # the host finds the guest's memory through its caller's export of this name
     text.append('(export "memory" (memory $guest))')
-    text += [KERNEL, OVER_TIME, RIGHTS, PATHS, SHA256, PAYLOADS, calls.SUPPORT]
+    text += [KERNEL, OVER_TIME, RIGHTS, PATHS, SHA256, PAYLOADS, DETERMINISM, calls.SUPPORT]
     text += [function.text() for function in calls.FUNCTIONS]
     names = " ".join(f"$m.{call.name}" for call in CALLS)
     text.append(f"(elem (table $t) (i32.const 0) func {names}))")

@@ -50,6 +50,8 @@ HARD_LINKS = 100  # u32: what is refused in audit mode too lies in some mount, s
 STDIN_RULE = 104  # u32: 0 when granted
 STDOUT_RULE = 108  # u32
 STDERR_RULE = 112  # u32
+IS_DETERMINISTIC = 116  # u32
+FILES_NUMBERED = 120  # u32: counted up by the monitor
 SEED = 128  # 32 bytes
 RANDOM_BLOCK = 160  # i64: next block of the seeded stream
 STATES_AT = 168  # u32
@@ -90,6 +92,8 @@ HASH_STATE = 36_608  # eight words
 DESCRIPTORS = 36_864
 DESCRIPTOR_BYTES = 48
 MAX_DESCRIPTORS = 4_160
+FILE_NUMBERS = 236_544  # i64 each: the host's numbers of files, as a deterministic run came to see them
+MAX_FILE_NUMBERS = 3_200
 TABLES = 262_144  # what `encode` lays out freely starts here
 MIN_PAGES = TABLES // PAGE
 
@@ -234,6 +238,7 @@ def _configure(memory: bytearray, plan: Plan) -> None:
         WALL_KIND: plan.clocks.wall,
         MONOTONIC_KIND: plan.clocks.monotonic,
         RANDOM_KIND: plan.random.kind,
+        IS_DETERMINISTIC: plan.runtime.deterministic,
         MAX_OPEN_FILES: min(_limit(plan.limits.open_files), MAX_DESCRIPTORS),
         HARD_LINKS: links,
         STDIN_RULE: _refusing(plan, "stdio.stdin", is_none=plan.stdio.stdin is StdinMode.NONE),

@@ -116,7 +116,7 @@ def test_a_mount_that_is_not_there_is_refused(shared, tmp_path):
 def test_a_link_that_is_put_in_the_way_after_the_check_is_not_followed(tmp_path):
     (tmp_path / "a/b").mkdir(parents=True)
     (tmp_path / "link").symlink_to(tmp_path / "a")
-    with held(((str(tmp_path / "a/b"), "/d", True),)) as ((path, guest_path, is_mutable),):
+    with held(((str(tmp_path / "a/b"), "/d", True),)) as (((path, guest_path, is_mutable),), _):
         assert (tmp_path / "a/b").samefile(path)
         assert (guest_path, is_mutable) == ("/d", True)
     for bad in (tmp_path / "link", tmp_path / "link/b", tmp_path / "none"):
@@ -128,7 +128,7 @@ def test_a_link_that_is_put_in_the_way_after_the_check_is_not_followed(tmp_path)
 
 
 def test_the_root_itself_can_be_a_mount():
-    with held((("/", "/d", False),)) as ((path, _, _),):
+    with held((("/", "/d", False),)) as (((path, _, _),), _):
         assert Path("/").samefile(path)
 
 

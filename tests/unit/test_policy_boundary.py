@@ -185,10 +185,40 @@ def test_no_rule_of_the_audit_goes_below_the_level_that_is_asked_for():
 
 
 def test_an_isolation_can_be_asked_for():
-    assert outside("runtime: {isolation: vm}", ceiling("require: {isolation: process}")) == [
-        ("runtime.isolation", 'the boundary c asks for the isolation "process"')
+    asked = "when_unenforceable: warn\nruntime: {isolation: in-process}"
+    assert outside(asked, ceiling("require: {isolation: process}")) == [
+        ("runtime.isolation", 'the boundary c asks for the isolation "process" or a stronger one')
     ]
-    assert outside("", ceiling("require: {isolation: process}")) == []
+    assert outside("runtime: {isolation: process}", ceiling("require: {isolation: confined}")) == [
+        ("runtime.isolation", 'the boundary c asks for the isolation "confined"')
+    ]
+
+
+@pytest.mark.parametrize(
+    ("own", "required"),
+    [("", "process"), ("", "confined"), ("", "in-process"), ("runtime: {isolation: process}", "process")],
+)
+def test_a_stronger_isolation_than_is_asked_for_will_do(own, required):
+    assert outside(own, ceiling(f"require: {{isolation: {required}}}")) == []
+
+
+def test_walls_can_be_asked_for():
+    asked = ceiling("require: {walls: [seccomp, landlock]}")
+    field = "runtime.require_walls"
+    assert outside("", asked) == [(field, "the boundary c asks for the walls landlock, seccomp")]
+    own = "runtime: {require_walls: [seccomp, cgroup]}"
+    assert outside(own, asked) == [(field, "the boundary c asks for the walls landlock")]
+    assert outside(own.replace("cgroup", "landlock"), asked) == []
+
+
+def test_a_wall_that_a_baseline_requires_is_required():
+    below = baseline("base", "runtime: {require_walls: [landlock]}")
+    text = "extends: [base]\nruntime: {require_walls: [seccomp]}"
+    asked = ceiling("require: {walls: [seccomp, landlock]}")
+    assert compiled(policy(text), below, asked).runtime.require_walls == ("landlock", "seccomp")
+    assert {each.field for each in refused(policy(text.replace("seccomp", "rlimits")), below, asked)} == {
+        "runtime.require_walls"
+    }
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -323,7 +353,7 @@ def test_an_anchor_names_its_place():
 
 @pytest.mark.parametrize("word", ["refuse", "warn"])
 def test_a_policy_says_what_is_to_be_done_with_what_is_not_enforced(word):
-    text = f"when_unenforceable: {word}\nruntime: {{isolation: vm}}"
+    text = f"when_unenforceable: {word}\nruntime: {{isolation: in-process}}"
     document = policy(text)
     if word == "refuse":
         assert [each.id for each in refused(document)] == ["not-enforceable-yet"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import re
+from typing import Any, get_args
 
 import pytest
 
@@ -11,8 +12,12 @@ from policy import Plan, PolicyError, RuleId, check_policy, compile_policy, fixe
 from policy.calls import CALL_CODES
 from policy.plan import (
     UNLIMITED,
+    VIRTUAL_MONOTONIC_NS,
+    VIRTUAL_WALL_NS,
+    WALLS,
     Clocks,
     Engine,
+    Isolation,
     Limits,
     Mode,
     Random,
@@ -22,6 +27,7 @@ from policy.plan import (
     Stdio,
 )
 from policy.plan_audit import Audit, Sync, Timestamps
+from policy.schema_run import IsolationWord, WallWord
 
 HEAD = "version: 1\nmetadata: {name: p}\n"
 
@@ -247,6 +253,57 @@ def test_limits_runtime_and_audit():
     assert (plan.limits.memory_bytes, plan.limits.cpu_ms, plan.limits.host_calls) == (UNLIMITED, 1, 10)
     assert plan.runtime == Runtime(Engine.PULLEY, cache=False)
     assert plan.audit == Audit(Sync.ALL, 0, Timestamps.EXACT, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", Runtime(isolation=Isolation.CONFINED)),
+        ("isolation: process", Runtime(isolation=Isolation.PROCESS)),
+        ("require_walls: [seccomp, landlock, seccomp]", Runtime(require_walls=("landlock", "seccomp"))),
+        (f"require_walls: [{', '.join(WALLS)}]", Runtime(require_walls=WALLS)),
+        ("require_walls: []", Runtime()),
+        ("deterministic: true", Runtime(deterministic=True)),
+    ],
+)
+def test_what_a_run_is_kept_in(text, expected):
+    assert compiled(f"runtime: {{{text}}}").runtime == expected
+
+
+def test_a_deterministic_run_has_no_real_clock_and_no_real_randomness():
+    plan = compiled("runtime: {deterministic: true}")
+    virtual = SourceKind.VIRTUAL
+    assert plan.clocks == Clocks(virtual, VIRTUAL_WALL_NS, virtual, VIRTUAL_MONOTONIC_NS)
+    assert plan.random == Random(virtual)
+    said = (
+        "permissions: {clocks: {wall: 'frozen:1970-01-01T00:00:01Z', monotonic: none}, random: 'seeded:00'}\n"
+    )
+    own = compiled(said + "runtime: {deterministic: true}")
+    without = compiled(said)
+    assert (own.clocks, own.random) == (without.clocks, without.random)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("isolation: processs", 'did you mean "process"?'),
+        ("isolation: vm", "expected one of confined, process, in-process"),
+        ("require_walls: [landlok]", 'did you mean "landlock"?'),
+        ("require_walls: [monitor]", "expected one of no_new_privs, rlimits"),
+        ("isolation: in-process", "not enforceable yet: the isolation in-process"),
+        ("isolation: process, require_walls: [landlock]", "landlock stands with the isolation confined only"),
+        ("isolation: process, require_walls: [cgroup, rlimits]", "cgroup, rlimits stand with the isolation"),
+        ("deterministic: yes", "expected true or false"),
+    ],
+)
+def test_what_no_run_is_kept_in_is_refused(text, problem):
+    with pytest.raises(PolicyError, match=re.escape(problem)):
+        compiled(f"runtime: {{{text}}}")
+
+
+def test_the_words_of_a_document_are_those_of_a_plan():
+    assert get_args(IsolationWord) == tuple(reversed([each.value for each in Isolation]))
+    assert get_args(WallWord) == WALLS
 
 
 @pytest.mark.parametrize(

@@ -503,6 +503,9 @@ SCALARS = (
     ({"mode": "audit"}, "wider"),
     ({"runtime": {"engine": "pulley"}}, "changed"),
     ({"runtime": {"cache": False}}, "changed"),
+    ({"runtime": {"isolation": "process"}}, "wider"),
+    ({"runtime": {"require_walls": ["landlock"]}}, "narrower"),
+    ({"runtime": {"deterministic": True}}, "narrower"),
     ({"audit": {"sync": "batch"}}, "weaker"),
     ({"audit": {"sync": "all"}}, "stronger"),
     ({"audit": {"on_full": "kill"}}, "changed"),
@@ -539,9 +542,47 @@ def test_each_field_that_is_flipped_shows(section, direction):
     assert {change.direction.value for change in diff(flipped, base).items} == {mirrored}
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "directions"),
+    [
+        ({"isolation": "confined"}, {"isolation": "process"}, ["wider"]),
+        ({"isolation": "process"}, {"isolation": "confined"}, ["narrower"]),
+        ({"isolation": "process"}, {"isolation": "process"}, []),
+        ({"isolation": "confined"}, {}, []),
+        (
+            {"require_walls": ["seccomp", "landlock"]},
+            {"require_walls": ["landlock", "seccomp", "landlock"]},
+            [],
+        ),
+        ({"require_walls": ["seccomp", "landlock"]}, {"require_walls": ["landlock"]}, ["wider"]),
+        ({"require_walls": ["landlock"]}, {"require_walls": ["seccomp"]}, ["wider", "narrower"]),
+        ({"require_walls": ["landlock"]}, {"isolation": "process"}, ["wider", "wider"]),
+    ],
+)
+def test_fewer_walls_are_wider(before, after, directions):
+    one, other = (
+        compiled({"version": 1, "metadata": {"name": "p"}, "runtime": runtime}) for runtime in (before, after)
+    )
+    found = diff(one, other)
+    assert [change.direction.value for change in found.items] == directions
+    assert found.is_wider is ("wider" in directions)
+
+
+@pytest.mark.parametrize(("stronger", "weaker"), [("process", "in-process"), ("confined", "in-process")])
+def test_an_isolation_that_is_not_enforced_is_compared_all_the_same(stronger, weaker):
+    one, other = (
+        compiled({"version": 1, "metadata": {"name": "p"}, "runtime": {"isolation": isolation}})
+        for isolation in (stronger, weaker)
+    )
+    assert [(change.direction, change.area) for change in diff(one, other).items] == [
+        (Direction.WIDER, "runtime")
+    ]
+    assert [change.direction for change in diff(other, one).items] == [Direction.NARROWER]
+
+
 # A section of the document, and its fields that a plan of this version does not hold.
 NOT_HELD: dict[type[BaseModel], set[str]] = {
-    RuntimeSection: {"abi", "isolation"},
+    RuntimeSection: {"abi"},
     AuditSection: set(),
     StdioSection: set(),
     ClocksSection: set(),
@@ -572,7 +613,6 @@ def test_a_part_that_a_plan_does_not_hold_counts_as_changed_when_only_one_sets_i
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        ({"runtime": {"isolation": "a"}}, {"runtime": {"isolation": "b"}}),
         (
             {"permissions": {"environment": {"allow": [{"key": "A", "from": "secret://a"}]}}},
             {"permissions": {"environment": {"allow": [{"key": "A", "from": "secret://b"}]}}},

@@ -63,7 +63,7 @@ permissions:
   host_functions: [{name: env/f}]
 rules: [{when: {opened: "fs:///x"}, then: {raise: finding/low}}]
 resources: {limits: {connections: 4, net_in: 8Mi, net_out: 8Mi, memory: unlimited}}
-runtime: {abi: wasi-0.2, isolation: vm}
+runtime: {abi: wasi-0.2, isolation: in-process}
 audit: {level: counts, payload: full, mask: [default, "json:/a"], rules: [{call: "fd_*", level: counts}]}
 """
 
@@ -276,7 +276,9 @@ CHANGES: dict[str, Any] = {
     "resources.limits.stack": "64Ki",
     "runtime.abi": "wasi-0.2",
     "runtime.engine": "pulley",
-    "runtime.isolation": "vm",
+    "runtime.isolation": "process",
+    "runtime.require_walls": ["landlock"],
+    "runtime.deterministic": True,
     "runtime.cache": False,
     "audit.level": "summary",
     "audit.payload": "digest",

@@ -89,7 +89,7 @@ def test_another_name_is_an_error_with_a_suggestion(text, near):
     [
         "match: {name: '${module.name}'}",
         "permissions: {environment: {allow: [{key: '${tenant}', value: x}]}}",
-        "resources: {limits: {}}\nruntime: {isolation: '${tenant}'}",
+        "resources: {limits: {}}\naudit: {rules: [{call: '${tenant}'}]}",
         "extends: ['${tenant}']",
     ],
 )

@@ -1,7 +1,7 @@
-"""Clocks: real and rounded, frozen, or none, as the plan says for wall and monotonic time.
+"""Clocks: real and rounded, frozen, virtual, or none, as the plan says for wall and monotonic time.
 
-Waiting is `poll.py`; the time in the records is the monitor's own and always real. The two CPU-time
-clocks are the host's to answer (`badf`).
+Waiting is `poll.py`, moving virtual time `sandbox/monitor/determinism.py`; the time in the records is the
+monitor's own and always real. The two CPU-time clocks are the host's to answer (`badf`).
 """
 
 from __future__ import annotations
@@ -29,8 +29,12 @@ _DECIDE = f"""
 (call $publish)
 """
 
+# where a refusal is only recorded, a clock that the plan does not give is virtual in a deterministic run too
+_IS_VIRTUAL = f"""(i32.and {word(plan.IS_DETERMINISTIC)}
+  (i32.and (i32.lt_u (local.get $id) (i32.const 2)) (i32.ne (local.get $kind) (i32.const {_FIXED}))))"""
+
 _RESOLUTION = f"""{enter("clock_res_get")}{_DECIDE}
-(if (i32.eq (local.get $kind) (i32.const {_FIXED})) (then
+(if (i32.or (i32.eq (local.get $kind) (i32.const {_FIXED})) {_IS_VIRTUAL}) (then
   (call $aligned (local.get $result) (i32.const 7))
   (i64.store $guest (local.get $result) {long(plan.RESOLUTION_NS)})
   (return (call $complete (i32.const 0)))))
@@ -41,10 +45,11 @@ _RESOLUTION = f"""{enter("clock_res_get")}{_DECIDE}
 (call $complete (local.get $errno))"""
 
 _TIME = f"""{enter("clock_time_get")}{_DECIDE}
-(if (i32.eq (local.get $kind) (i32.const {_FIXED})) (then
+(if (i32.or (i32.eq (local.get $kind) (i32.const {_FIXED})) {_IS_VIRTUAL}) (then
   (call $aligned (local.get $result) (i32.const 7))
   (i64.store $guest (local.get $result)
     (if (result i64) (local.get $id) (then {long(plan.MONOTONIC_NS)}) (else {long(plan.WALL_NS)})))
+  (if {_IS_VIRTUAL} (then (call $advance {long(plan.RESOLUTION_NS)})))
   (return (call $complete (i32.const 0)))))
 (local.set $errno (call $real.clock_time_get (local.get $id) (local.get $precision) (local.get $result)))
 (if (i32.and (i32.eqz (local.get $errno)) (i64.gt_u {long(plan.RESOLUTION_NS)} (i64.const 1))) (then

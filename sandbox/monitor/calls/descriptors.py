@@ -133,6 +133,7 @@ _READDIR = f"""{enter("fd_readdir", "(local.get $fd)")}{known()}
 (call $publish)
 (local.set $errno {real("fd_readdir", ("fd", "buf", "buf_len", "cookie", "result"))})
 (local.set $n (call $moved (local.get $errno) (local.get $result) (i32.const {ring.BYTES_READ})))
+(call $settle_entries (local.get $buf) (local.get $n))
 ;; SECURITY: a mount was not opened by the guest, and shows what it holds all the same
 (if (i32.eqz (local.get $errno)) (then {counts_opening("(call $marks_of (local.get $at))")}))
 {counts_bytes(Trigger.BYTES_IN, "(local.get $n)")}(call $complete (local.get $errno))"""
@@ -188,6 +189,12 @@ _SET_SIZE = f"""{enter("fd_filestat_set_size", "(local.get $fd)")}
   (then (call $use_disk (local.get $rule) (local.get $n))))
 (call $complete (local.get $errno))"""
 
+_STAT = f"""{enter("fd_filestat_get", "(local.get $fd)")}{known()}
+(call $publish)
+(local.set $errno {real("fd_filestat_get", ("fd", "buf"))})
+(if (i32.eqz (local.get $errno)) (then (call $settle_stat (local.get $buf))))
+(call $complete (local.get $errno))"""
+
 FUNCTIONS = (
     on_descriptor("fd_advise", "fd", "offset", "len", "advice"),
     on_descriptor("fd_allocate", "fd", "offset", "len", need=int(Right.WRITE)),
@@ -198,7 +205,7 @@ FUNCTIONS = (
         "fd_fdstat_set_flags", ("fd", "flags"), "flags: the flags, shifted by 16", _SET_FLAGS, ("$at i32",)
     ),
     on_descriptor("fd_fdstat_set_rights", "fd", "base", "inheriting"),
-    on_descriptor("fd_filestat_get", "fd", "buf"),
+    Lowering("fd_filestat_get", ("fd", "buf"), "nothing more", _STAT, ("$at i32", "$errno i32")),
     Lowering(
         "fd_filestat_set_size",
         ("fd", "size"),

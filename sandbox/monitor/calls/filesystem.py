@@ -154,7 +154,8 @@ _STAT = f"""{take("path_filestat_get", _STAT_PARAMS)}
 (if (i32.eqz (local.get $errno)) (then
   (memory.copy $guest $scratch (i32.add (local.get $buf) (i32.const 24)) (i32.const {BUFFER + 24})
     (i32.const 40))
-  (memory.copy $guest $scratch (local.get $buf) (i32.const {BUFFER}) (i32.const 17))))
+  (memory.copy $guest $scratch (local.get $buf) (i32.const {BUFFER}) (i32.const 17))
+  (call $settle_stat (local.get $buf))))
 (call $finish (local.get $errno) (local.get $fd) (local.get $flags) (local.get $path_len))"""
 
 _TIMES_PARAMS = ("fd", "flags", "path", "path_len", "atim", "mtim", "fst_flags")

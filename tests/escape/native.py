@@ -1,0 +1,112 @@
+"""Native code in a real cell: what somebody could do who broke out of the engine's sandbox.
+
+A zygote of the tests runs an attack where others call the guest's `_start`: behind the same walls, with all
+that a cell holds, the machine with its memories included. An attack is a function in a file `test_native_*.py`
+of this folder; it gives a text, which goes to standard output.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import importlib
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from policy.plan import Plan
+from sandbox import cell, zygote
+from sandbox.cache import ArtifactCache
+from sandbox.cells import Cells
+from sandbox.engine_wasmtime import Machine
+from sandbox.guest import End, EndKind
+from sandbox.job import Job
+from sandbox.outcome import FORBIDDEN
+from sandbox.runner import Execution, Order, Runner
+from tests.runs import HELLO, Log, policy
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+WHOLE = "permissions: {extra_args: true}\n"
+UNCONFINED = WHOLE + "runtime: {isolation: process}\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What came of an attack."""
+
+    said: str
+    execution: Execution
+
+    @property
+    def is_killed(self) -> bool:
+        """Whether the kernel ended the cell for a system call that is on no list."""
+        return self.execution.receipt.outcome.message == FORBIDDEN
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """Where attacks are run."""
+
+    log: Log
+
+    def attempt(self, attack: Callable[..., str], *args: object, plan: Plan | None = None) -> Attempt:
+        """Run an attack in a cell of this plan, which has to take arguments."""
+        named = (attack.__module__, attack.__name__, *(str(arg) for arg in args))
+        execution = self.log.runner.run(
+            Order(plan=plan or policy(WHOLE), module=HELLO, module_name="guest.wasm", extra_args=named)
+        )
+        return Attempt(execution.stdout.decode(), execution)
+
+    def both(self, attack: Callable[..., str], *args: object) -> tuple[Attempt, Attempt]:
+        """Run an attack in a confined cell, and in one that is a process and no more."""
+        return self.attempt(attack, *args), self.attempt(attack, *args, plan=policy(UNCONFINED))
+
+
+@contextmanager
+def opened(root: Path, cache: ArtifactCache) -> Iterator[Lab]:
+    """A log and a runner whose cells run attacks."""
+    from audit.writer import AuditWriter
+
+    writer = AuditWriter(root / "log")
+    runner = Runner(writer=writer, cache=cache, scratch=root / "scratch", cells=Cells("tests.escape.native"))
+    log = Log(root / "log", writer, runner)
+    try:
+        yield Lab(log)
+    finally:
+        log.close()
+
+
+def call(number: int, *args: object) -> str:
+    """Make a system call by its number; gives its result, or the name of the error."""
+    ctypes.set_errno(0)
+    result = LIBC.syscall(ctypes.c_long(number), *args)
+    return errno.errorcode[ctypes.get_errno()] if result < 0 else f"done {result}"
+
+
+def tried(attack: Callable[[], object]) -> str:
+    """Do something, and give what it gives, or the name of the error."""
+    try:
+        return f"done {attack()}"
+    except OSError as err:
+        return errno.errorcode[err.errno or 0]
+
+
+def _attack(machine: Machine, job: Job) -> End:  # noqa: ARG001  # the shape is that of `cell.play`
+    module, name, *args = job.world.argv[1:]
+    attack: Callable[..., str] = getattr(importlib.import_module(module), name)
+    os.write(1, attack(*args).encode())
+    return End(EndKind.RETURNED)
+
+
+def main() -> None:
+    """Serve as a zygote that has read all attacks: a cell could read none behind its walls."""
+    for path in sorted(Path(__file__).parent.glob("test_native_*.py")):
+        importlib.import_module(f"tests.escape.{path.stem}")
+    cell.play = _attack
+    zygote.main()
+
+
+if __name__ == "__main__":
+    main()
