@@ -1,7 +1,7 @@
 """Which walls hold on this machine: each is tried from inside a cell, by a whole run of its own.
 
-What a probe does is `sandbox.confinement.probes`. The runs have a log, a cache and scratch of their own, which
-are thrown away. INVARIANT: a wall stands only if a probe met it; one that said nothing that can be read, for
+What a probe does is `sandbox.confinement.probes`. The runs have a log and scratch of their own, which are
+thrown away. INVARIANT: a wall stands only if a probe met it; one that said nothing that can be read, for
 whatever reason but the kernel's, found it broken.
 """
 
@@ -25,8 +25,16 @@ version: 1
 kind: ModulePolicy
 metadata: {name: wasmgate-doctor, description: What the probes of walls run under.}
 permissions: {extra_args: true}
-resources: {limits: {cpu: unlimited}}
+resources: {limits: {cpu: unlimited, memory: 1Mi, memories: 1, open_files: 16}}
 """
+_PROBES = "sandbox.confinement.probes"
+_HELD = {
+    "rlimits": "a gibibyte of memory, and 500 descriptors, were not to be had",
+    "capabilities": "the root directory could not be changed",
+    "landlock": "a file that all may read, and a port that listens, were out of reach",
+    "seccomp": "the kernel ended the cell that made a socket",
+    "namespaces": "a port that listens outside could not be reached",
+}
 # an empty module with a `_start`: the probe runs instead of it
 _MODULE = bytes.fromhex("0061736d0100000001040160000003020100070a01065f737461727400000a040102000b")
 
@@ -60,7 +68,7 @@ def _runner(stack: ExitStack) -> Runner:
     root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wasmgate-doctor-")))
     writer = AuditWriter(root / "log")
     stack.callback(writer.close)
-    cells = Cells("sandbox.confinement.probes")
+    cells = Cells(_PROBES)
     runner = Runner(writer=writer, cache=None, scratch=root / "scratch", cells=cells)
     stack.callback(runner.close)
     return runner
@@ -75,9 +83,7 @@ def _plan() -> Plan:
 def _run(runner: Runner, plan: Plan, arguments: tuple[str, ...]) -> Execution:
     from sandbox.runner import Order
 
-    return runner.run(
-        Order(plan=plan, module=_MODULE, module_name="probe.wasm", extra_args=arguments)
-    )
+    return runner.run(Order(plan=plan, module=_MODULE, module_name="probe.wasm", extra_args=arguments))
 
 
 def _judged(wall: str, run: Execution) -> Probed:
@@ -86,9 +92,9 @@ def _judged(wall: str, run: Execution) -> Probed:
     from sandbox.outcome import FORBIDDEN
 
     said, outcome = run.stdout.decode(errors="replace"), run.receipt.outcome
-    if outcome.message == FORBIDDEN:
-        return Probed(wall, wall == "seccomp", "the kernel ended the cell that tried")
+    if outcome.message == FORBIDDEN and wall == "seccomp":
+        return Probed(wall, holds=True, summary=_HELD[wall])
     if not said:
         return Probed(wall, holds=False, summary=inert(outcome.message or outcome.kind.value))
     word, _, more = said.partition(" ")
-    return Probed(wall, word == HELD, inert(more) or ("tried and refused" if word == HELD else "tried, and done"))
+    return Probed(wall, word == HELD, inert(more) or (_HELD[wall] if word == HELD else "a cell got past it"))

@@ -31,7 +31,8 @@ _LIMITS = {
     EndKind.STACK: "stack",
     EndKind.MEMORY: "memory",
 }
-_SIGNALS: dict[int, str] = {signal.SIGXCPU: "cpu", signal.SIGALRM: "timeout"}  # the cell's own last resort
+# what the cell has the kernel end it by
+_SIGNALS: dict[int, str] = {signal.SIGPROF: "cpu", signal.SIGXCPU: "cpu", signal.SIGALRM: "timeout"}
 _MAX_MESSAGE = 600
 # the engine's advice to whoever started it, which is nobody who reads this
 _ADVICE = re.compile(r" note: using the `WASMTIME_\w+=1` environment variable .*?(?= Caused by:|$)")
@@ -69,10 +70,9 @@ def judge(signs: Signs, *, is_sound: bool) -> Outcome:
 def _judge(signs: Signs) -> Outcome:
     if signs.limit:
         return _limit(signs.limit)
-    if signs.refused:
-        return Outcome(kind=OutcomeKind.REFUSED, message=signs.refused)
-    if signs.killed_for:
-        return Outcome(kind=OutcomeKind.KILLED, message=signs.killed_for)
+    if signs.refused or signs.killed_for:
+        kind = OutcomeKind.REFUSED if signs.refused else OutcomeKind.KILLED
+        return Outcome(kind=kind, message=signs.refused or signs.killed_for)
     if signs.stop in _STOPS:
         return _limit(_STOPS[signs.stop])
     if signs.end is None:

@@ -20,7 +20,7 @@ import sys
 from collections.abc import Sequence
 
 from sandbox import cell
-from sandbox.confinement.process import leave_namespaces
+from sandbox.confinement import process
 from sandbox.job import FDS, MAX_MESSAGE
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -141,7 +141,7 @@ def main() -> None:
     """Serve the socket whose descriptor is the only argument."""
     _prepare()
     # no guest has a network, so no cell needs one to lose
-    walls = () if leave_namespaces() else ("namespaces",)
+    walls = () if process.leave_namespaces() else ("namespaces",)
     Zygote(socket.socket(fileno=int(sys.argv[1])), walls).serve()
     os._exit(0)  # nothing here needs an orderly end, and the supervisor waits for it
 

@@ -48,7 +48,9 @@ def bounds_of(plan: Plan) -> Bounds:
         tables = limits.tables * limits.table_elements * _ELEMENT_BYTES
         memory = limits.memory_bytes * limits.memories + tables + _SPARE_BYTES
     return Bounds(
-        accesses=tuple(_access(mount, rights) for mount, rights in zip(plan.mounts, _rights(plan), strict=True)),
+        accesses=tuple(
+            _access(mount, rights) for mount, rights in zip(plan.mounts, _rights(plan), strict=True)
+        ),
         open_files=limits.open_files + _SPARE_FILES,
         memory_bytes=memory,
     )

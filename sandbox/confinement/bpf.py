@@ -1,7 +1,7 @@
 """Assembles seccomp filters: from what each system call may be given to a program for the kernel.
 
-Which calls those are is `filters.py`; handing the program over is `process.py`. The kernel runs it before each
-call of the process, and it looks at numbers only: pointers tell nothing that could not change after the look.
+Which calls those are is `filters.py`; handing the program over is `process.py`. The kernel runs it before
+each call of the process, and it looks at numbers only: what a pointer leads to could change after the look.
 INVARIANT: a program ends with a return on every path, and what no rule allows gets the action for the rest.
 """
 

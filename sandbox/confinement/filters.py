@@ -12,34 +12,36 @@ import fcntl
 import mmap
 import os
 import termios
+from collections.abc import Sequence
 from functools import cache
+from typing import Final
 
 from sandbox.confinement.bpf import Action, Case, Check, Rule, assemble
 from sandbox.confinement.syscalls import MACHINES
 
-_ALWAYS = """
-read write readv writev close fstat lseek
+_ALWAYS: Final = """
+read write readv writev close fstat lseek pread64 dup
 munmap mremap madvise brk futex nanosleep clock_nanosleep clock_gettime clock_getres gettimeofday time
 getrandom sched_yield sched_getaffinity getcpu gettid getpid getrusage times restart_syscall
 rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack set_robust_list rseq exit exit_group
-poll ppoll epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd2 dup pread64
-""".split()
-_LOOK = "statx newfstatat readlinkat getdents64 preadv preadv2 fadvise64 openat openat2".split()
-_CHANGE = """
+poll ppoll epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd2
+"""
+_LOOK: Final = "statx newfstatat readlinkat getdents64 preadv preadv2 fadvise64 openat openat2"
+_CHANGE: Final = """
 pwrite64 pwritev pwritev2 ftruncate fallocate fsync fdatasync sync_file_range
 mkdirat unlinkat renameat renameat2 linkat symlinkat utimensat
-""".split()
+"""
 # the C library and the engine's runtime try these, and go on without
-_TRIED = """
+_TRIED: Final = """
 open openat openat2 stat lstat statx newfstatat access faccessat faccessat2 readlink readlinkat membarrier
 prlimit64
-""".split()
-_COMPILES = (
-    "read write readv writev close fstat lseek pread64 munmap mremap madvise brk futex "
-    "clock_gettime clock_nanosleep nanosleep getrandom sched_yield sched_getaffinity getcpu gettid getpid "
-    "getrusage times restart_syscall rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack set_robust_list rseq "
-    "exit exit_group poll ppoll"
-).split()
+"""
+_COMPILES: Final = """
+read write readv writev close fstat lseek pread64
+munmap mremap madvise brk futex nanosleep clock_nanosleep clock_gettime
+getrandom sched_yield sched_getaffinity getcpu gettid getpid getrusage times restart_syscall
+rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack set_robust_list rseq exit exit_group poll ppoll
+"""
 
 _THREAD = 0x3D_0F00  # SPEC: clone(2); what the C library asks for, which is a thread and nothing else
 _THREAD_OF_OLD = 0x7D_0F00  # musl sets CLONE_DETACHED, which means nothing, as well
@@ -62,7 +64,7 @@ def cell_filter(machine: str, pid: int, *, has_files: bool, can_change: bool) ->
 @cache
 def _cell_rules(machine: str, *, has_files: bool, can_change: bool) -> tuple[Rule, ...]:
     numbers = MACHINES[machine].numbers
-    names = [*_ALWAYS, *(_LOOK if has_files else ()), *(_CHANGE if has_files and can_change else ())]
+    texts = (_ALWAYS, _LOOK if has_files else "", _CHANGE if has_files and can_change else "")
     # whether it is a terminal, how much there is to read, and not to wait for it
     ioctls = (termios.TCGETS, termios.FIONREAD, _SET_NON_BLOCKING)
     commands = (fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL, fcntl.F_SETFL, fcntl.F_DUPFD, _F_DUPFD_CLOEXEC)
@@ -77,7 +79,7 @@ def _cell_rules(machine: str, *, has_files: bool, can_change: bool) -> tuple[Rul
         "sendto": ((Check(4, 0, is_whole=True), Check(5, 0, is_whole=True)),),
         "recvfrom": ((Check(4, 0, is_whole=True),),),
     }
-    return _rules(numbers, names, special)
+    return _rules(numbers, " ".join(texts).split(), special)
 
 
 def compiler_filter(machine: str, pid: int) -> bytes:
@@ -91,7 +93,7 @@ def compiler_filter(machine: str, pid: int) -> bytes:
         "fcntl": tuple((Check(1, command),) for command in (fcntl.F_GETFD, fcntl.F_GETFL)),
         "ioctl": ((Check(1, termios.TCGETS),),),
     }
-    return _program(machine, _rules(numbers, list(_COMPILES), special, tried_more=("ioctl",)))
+    return _program(machine, _rules(numbers, _COMPILES.split(), special, tried_more=("ioctl",)))
 
 
 def _threads() -> dict[str, tuple[Case, ...]]:
@@ -103,7 +105,7 @@ def _threads() -> dict[str, tuple[Case, ...]]:
 
 def _rules(
     numbers: dict[str, int],
-    names: list[str],
+    names: Sequence[str],
     special: dict[str, tuple[Case, ...]],
     tried_more: tuple[str, ...] = (),
 ) -> tuple[Rule, ...]:
@@ -115,7 +117,7 @@ def _rules(
     rules += [Rule(numbers[name]) for name in names if name in numbers]
     # its flags lie in memory, which a filter cannot see: the C library falls back to `clone`
     rules.append(Rule(numbers["clone3"], (), Action.ABSENT))
-    tried = (name for name in _TRIED if name not in names and name in numbers)
+    tried = (name for name in _TRIED.split() if name not in names and name in numbers)
     return (*rules, *(Rule(numbers[name], (), Action.DENY) for name in tried))
 
 

@@ -1,8 +1,8 @@
 """Tries to break each wall from inside a cell, as native code that got out of the engine's sandbox would.
 
-It is a zygote whose cells run a probe where others run the guest: `wasmgate doctor` starts it to find out which
-walls hold on a machine. Each wall is tried without those that would stop the probe before it. INVARIANT: a
-probe does harm to nothing: what it does where a wall is missing changes no file and no process but its own.
+It is a zygote whose cells run a probe where others run the guest: `wasmgate doctor` starts it to find out
+which walls hold on a machine. Each wall is tried without those that would stop the probe before it.
+INVARIANT: a probe does no harm: what it does where a wall is missing changes no file and no other process.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import socket
 from collections.abc import Callable, Sequence
 
 from sandbox import cell, zygote
-from sandbox.confinement.walls import Site, confine_cell
+from sandbox.confinement import walls
+from sandbox.confinement.walls import Site
 from sandbox.engine_wasmtime import Machine
 from sandbox.guest import End, EndKind
 from sandbox.job import Job
@@ -24,8 +25,10 @@ from sandbox.job import Job
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_GET_NO_NEW_PRIVS = 39
 _WORLD_READABLE = "/etc/passwd"
-_TOO_MUCH = 1 << 40  # bytes, more than any plan of a probe grants
-_TOO_MANY = 1 << 16  # descriptors, as well
+# more than the plan of a probe comes to (bytes, descriptors), and less than a machine has without it
+_TOO_MUCH = 1 << 30
+_ASKED = "the kernel was asked: there is no program to try it with"
+_TOO_MANY = 500
 
 BROKEN, HELD = "broken", "held"
 """The first word that a probe writes. One that the kernel ended writes nothing, and its wall held."""
@@ -33,18 +36,19 @@ BROKEN, HELD = "broken", "held"
 
 def _no_new_privs(_port: int) -> str:
     """Nothing can be tried without a program that gives privileges: the kernel is asked."""
-    return HELD if _LIBC.prctl(_PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1 else BROKEN
+    stands = _LIBC.prctl(_PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1
+    return f"{HELD if stands else BROKEN} {_ASKED}"
 
 
 def _rlimits(_port: int) -> str:
-    """Take a terabyte, and more descriptors than there may be."""
+    """Take a gibibyte, and more descriptors than there may be."""
     try:
         mmap.mmap(-1, _TOO_MUCH, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
     except OSError as err:
         if err.errno != errno.ENOMEM:
             raise
     else:
-        return f"{BROKEN} a terabyte of memory was to be had"
+        return f"{BROKEN} a gibibyte of memory was to be had"
     try:
         for _ in range(_TOO_MANY):
             os.dup(0)
@@ -114,7 +118,7 @@ def _probe(machine: Machine, job: Job) -> End:  # noqa: ARG001  # the shape is t
     """Run the probe that the last but one argument names; its word goes to standard output."""
     name, port = job.world.argv[-2:]
     attack, without = PROBES[name]
-    confine_cell(_sites[-1], without)
+    walls.confine_cell(_sites[-1], without)
     os.write(1, attack(int(port)).encode())
     return End(EndKind.RETURNED)
 

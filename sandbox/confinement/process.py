@@ -14,6 +14,7 @@ import os
 import resource
 import struct
 from collections.abc import Iterable
+from pathlib import Path
 
 from sandbox.confinement.bpf import SIZE
 
@@ -29,12 +30,12 @@ _CLONE_NEWIPC, _CLONE_NEWUSER, _CLONE_NEWNET = 0x0800_0000, 0x1000_0000, 0x4000_
 
 def count_threads() -> int:
     """How many threads this process has."""
-    return len(os.listdir("/proc/self/task"))
+    return sum(1 for _ in Path("/proc/self/task").iterdir())
 
 
 def highest_descriptor() -> int:
     """The highest number of an open descriptor."""
-    return max(int(name) for name in os.listdir("/proc/self/fd"))
+    return max(int(path.name) for path in Path("/proc/self/fd").iterdir())
 
 
 def forbid_new_privileges() -> None:
@@ -67,15 +68,16 @@ def limit(number: int, value: int) -> None:
 
 def memory_in_use() -> int:
     """Bytes that this process has and can write, as `RLIMIT_DATA` counts them."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[5]) * resource.getpagesize()
+    # SPEC: proc_pid_statm(5): the sixth number is data and stack, in pages
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5]) * resource.getpagesize()
 
 
 def install_filter(program: bytes) -> None:
     """Have the kernel run a seccomp filter before each system call from now on; needs no new privileges."""
     code = ctypes.create_string_buffer(program, len(program))
-    pointer = struct.pack("@HP", len(program) // SIZE, ctypes.addressof(code))
-    _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.cast(pointer, ctypes.c_void_p))
+    # SPEC: struct sock_fprog
+    named = ctypes.create_string_buffer(struct.pack("@HP", len(program) // SIZE, ctypes.addressof(code)))
+    _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.cast(named, ctypes.c_void_p))
 
 
 def close_others(kept: Iterable[int]) -> None:
@@ -119,8 +121,7 @@ def leave_namespaces() -> str:
         ("uid_map", f"{user} {user} 1"),
         ("gid_map", f"{group} {group} 1"),
     ):
-        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
-            file.write(text)
+        Path(f"/proc/self/{name}").write_text(text, encoding="ascii")
     return ""
 
 

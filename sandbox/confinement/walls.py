@@ -1,8 +1,8 @@
 """Puts up the walls around a cell, in the cell, when all code is loaded and none of the guest's has run.
 
-What they let through is `bounds.py` and `filters.py`. They hold for the thread that puts them up and for those
-it starts later: INVARIANT: it is the only one, or the cell is not confined and says so by an error. A wall
-that this machine does not have is left out, and missing in the answer; any other failure is an error.
+What they let through is `bounds.py` and `filters.py`. They hold for the thread that puts them up and for
+those it starts later. INVARIANT: it is the only one, or the cell is not confined and says so by an error; a
+wall that this machine does not have is missing in the answer, and any other failure is an error.
 """
 
 from __future__ import annotations

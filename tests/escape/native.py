@@ -93,7 +93,7 @@ def tried(attack: Callable[[], object]) -> str:
         return errno.errorcode[err.errno or 0]
 
 
-def _attack(machine: Machine, job: Job) -> End:  # noqa: ARG001  # the shape is that of `cell.play`
+def _attack(machine: Machine, job: Job) -> End:  # the shape is that of `cell.play`
     module, name, *args = job.world.argv[1:]
     attack: Callable[..., str] = getattr(importlib.import_module(module), name)
     os.write(1, attack(*args).encode())

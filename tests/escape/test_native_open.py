@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.escape.native import UNCONFINED, WHOLE, tried
+from tests.escape.native import UNCONFINED, tried
 from tests.runs import mount_rule, policy
 
 OUTSIDE = "/etc/passwd"

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from sandbox.artifact import Artifact, freeze, private_file
-from sandbox.cache import ArtifactCache, ArtifactName, CacheError, Miss, artifact_name
+from sandbox.cache import ArtifactCache, ArtifactName, Miss, artifact_name
 
 NAME = artifact_name("sha256:aa", "engine-1")
 OTHER = artifact_name("sha256:bb", "engine-1")
@@ -177,44 +174,6 @@ def test_storing_again_leaves_a_loaded_file_alone(root: Path) -> None:
     assert fetch(root) == b"newer"
 
 
-def test_a_folder_that_others_may_write_to_is_refused(root: Path) -> None:
-    root.mkdir(mode=0o700)
-    root.chmod(0o770)
-    with pytest.raises(CacheError, match="can be written by other users"):
-        ArtifactCache(root)
-    root.chmod(0o700)
-    ArtifactCache(root).close()
-
-
-def test_a_folder_of_another_user_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    keep(root)
-    owner = root.stat().st_uid
-    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
-    with pytest.raises(CacheError, match="belongs to another user"):
-        ArtifactCache(root)
-    monkeypatch.setattr(os, "geteuid", lambda: owner)
-    ArtifactCache(root).close()
-
-
-def test_a_folder_that_is_a_link_is_refused(root: Path, tmp_path: Path) -> None:
-    keep(tmp_path / "real")
-    root.symlink_to(tmp_path / "real")
-    with pytest.raises(CacheError, match="cannot be opened"):
-        ArtifactCache(root)
-
-
-@pytest.mark.parametrize("damage", ["short", "readable"])
-def test_a_damaged_key_is_refused(root: Path, damage: str) -> None:
-    keep(root)
-    key = root / "key"
-    if damage == "short":
-        key.write_bytes(b"short")
-    else:
-        key.chmod(0o644)
-    with pytest.raises(CacheError, match="key is damaged or readable"):
-        ArtifactCache(root)
-
-
 def test_the_oldest_used_go_first(root: Path) -> None:
     names = [artifact_name(f"sha256:{i}", "e") for i in range(4)]
     for age, name in enumerate(names):
@@ -228,10 +187,35 @@ def test_the_oldest_used_go_first(root: Path) -> None:
     assert len(list(root.iterdir())) == 1 + 3 * 2
 
 
-def test_what_was_just_stored_stays_even_above_the_bound(root: Path) -> None:
-    with ArtifactCache(root, max_bytes=1) as cache, artifact() as made:
+def test_room_is_made_before_an_artifact_is_written(root: Path) -> None:
+    keep(root, OTHER)
+    with ArtifactCache(root, max_bytes=len(CODE)) as cache, artifact() as made:
         cache.store(NAME, made)
+        assert sum(path.stat().st_size for path in root.glob("*.cwasm")) == len(CODE)
     assert fetch(root) == CODE
+    assert fetch(root, OTHER) == Miss()
+
+
+def test_an_artifact_larger_than_the_cache_is_not_kept_and_displaces_nothing(root: Path) -> None:
+    keep(root, OTHER)
+    with ArtifactCache(root, max_bytes=len(CODE)) as cache:
+        with artifact(CODE + b"!") as made, pytest.raises(OSError, match="larger than the cache may be"):
+            cache.store(NAME, made)
+        assert [path.suffix for path in sorted(root.iterdir())] == [".cwasm", ".mac", ""]
+        with artifact() as made:
+            cache.store(NAME, made)
+    assert fetch(root) == CODE
+
+
+def test_an_entry_made_larger_than_the_cache_is_deleted_unread(root: Path) -> None:
+    keep(root)
+    path = code_file(root)
+    path.chmod(0o600)
+    os.truncate(path, 1 << 40)  # a hole: reading it would take hours
+    found = fetch(root)
+    assert isinstance(found, Miss)
+    assert "not what was stored" in found.finding
+    assert not path.exists()
 
 
 def test_a_superseded_artifact_goes_without_its_successors_code(root: Path) -> None:
@@ -243,57 +227,9 @@ def test_a_superseded_artifact_goes_without_its_successors_code(root: Path) -> N
     assert len(list(root.iterdir())) == 3
 
 
-def test_what_a_crash_left_is_removed_after_an_hour(root: Path) -> None:
-    keep(root)
-    stale, fresh = root / ".a.part", root / ".b.part"
-    for path in (stale, fresh):
-        path.write_bytes(b"x")
-    long_ago = time.time() - 7_200
-    os.utime(stale, (long_ago, long_ago))
-    keep(root, OTHER)
-    assert not stale.exists()
-    assert fresh.exists()
-
-
 def test_a_failed_store_leaves_nothing_behind(root: Path) -> None:
     with ArtifactCache(root) as cache, artifact() as made:
         made.close()
         with pytest.raises(OSError, match="Bad file descriptor"):
             cache.store(NAME, made)
     assert [path.name for path in root.iterdir()] == ["key"]
-
-
-WORKER = """
-import os, sys
-from pathlib import Path
-from sandbox.artifact import Artifact, private_file
-from sandbox.cache import ArtifactCache, Miss, artifact_name
-content = sys.argv[2].encode() * 50_000
-for turn in range(20):
-    with ArtifactCache(Path(sys.argv[1])) as cache:
-        name = artifact_name(str(turn % 3), "e")
-        fd = private_file("w")
-        os.write(fd, content)
-        with Artifact(fd) as made:
-            cache.store(name, made)
-        found = cache.load(name)
-        assert isinstance(found, Artifact), found
-        with found:
-            assert found.read() in {b"a" * 50_000, b"b" * 50_000, b"c" * 50_000, b"d" * 50_000}
-"""
-
-
-def test_several_processes_store_at_once(root: Path) -> None:
-    workers = [
-        subprocess.Popen([sys.executable, "-c", WORKER, str(root), letter], stderr=subprocess.PIPE)
-        for letter in "abcd"
-    ]
-    for worker in workers:
-        _, errors = worker.communicate(timeout=60)
-        assert worker.returncode == 0, errors.decode()
-    with ArtifactCache(root) as cache:
-        for turn in range(3):
-            found = cache.load(artifact_name(str(turn), "e"))
-            assert isinstance(found, Artifact)
-            found.close()
-    assert not list(root.glob("*.part"))

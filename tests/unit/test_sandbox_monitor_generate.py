@@ -75,7 +75,11 @@ Node = str | list["Node"]
 _TOKEN = re.compile(r';;[^\n]*|"[^"]*"|[()]|[^\s()]+')
 
 # Reviewed: these look before the call is on record, and change nothing.
-LOOKS_FIRST = {"fd_filestat_set_size": {"$probe.fd_filestat_get"}}
+LOOKS_FIRST = {
+    "fd_filestat_set_size": {"$probe.fd_filestat_get"},
+    "fd_pwrite": {"$probe.fd_filestat_get"},
+    "fd_write": {"$probe.fd_filestat_get", "$probe.fd_fdstat_get", "$probe.fd_tell"},
+}
 # The time of a record is read while the record is written.
 OF_THE_RECORD = {"$probe.clock_time_get"}
 
