@@ -26,6 +26,7 @@ from policy.plan import Plan
 from policy.plan_audit import Timestamps
 from sandbox.engine_wasmtime import (
     Artifacts,
+    Code,
     EngineConfig,
     Machine,
     StoreLimits,
@@ -176,11 +177,10 @@ resources: {{limits: {{host_calls: unlimited}}}}
                 ]
                 return 0
 
-            machine = Machine(CONFIG, limits=StoreLimits(-1, -1, -1, -1, -1), fuel=0, world=self._world())
+            ours = (self._paths[name] for name in ("gate", "probe", "monitor"))
+            machine = Machine(Code.load(CONFIG, Artifacts(*ours, guest=self.guest(task))))
+            machine.begin(limits=StoreLimits(-1, -1, -1, -1, -1), fuel=None, world=self._world())
             machine.assemble(
-                Artifacts(
-                    self._paths["gate"], self._paths["probe"], self._paths["monitor"], self.guest(task)
-                ),
                 drain=drain,
                 ring_fd=ring,
                 ring_bytes=layout.RING_BYTES,

@@ -1,6 +1,6 @@
 """The cell: the single-use process in which one execution runs.
 
-It is forked by `zygote.py` and told what to do by a `Job`; limits that stop the guest from outside are the
+It is forked by `zygote.py`, often before there is anything to do, and told what by a `Job`; limits that stop the guest from outside are the
 supervisor's (`executor.py`). INVARIANT: a guest byte runs only after the supervisor said so, and under all
 limits and behind all walls; the `start` section, which runs before the monitor is armed, reaches stubs that
 refuse. What the walls are is `confinement/`.
@@ -22,14 +22,15 @@ from typing import TYPE_CHECKING
 
 from sandbox.confinement import process
 from sandbox.confinement.walls import Site, confine_cell, site_of
-from sandbox.engine_wasmtime import Artifacts, End, EndKind, GuestError, Machine
-from sandbox.job import GO_ON, MAX_TEXT, STOP, CellEnd, Job, Request
+from sandbox.engine_wasmtime import Artifacts, Code, End, EndKind, GuestError, Machine
+from sandbox.job import CODE, GO_ON, MAX_MESSAGE, MAX_TEXT, STOP, WORLD, CellEnd, Job, Request, Spawn
 from sandbox.preopens import held
 from sandbox.shared_memory import read_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+_CPU_GRACE_S = 0.05  # for the engine to interrupt the guest at its CPU limit, before the kernel ends the cell
 _LAST_RESORT_S = 2  # how much later than the supervisor the kernel ends a cell, should the supervisor hang
 
 
@@ -38,56 +39,88 @@ class _Unwanted(Exception):  # noqa: N818  # not a mistake
 
 
 _STREAMS = ("stdin", "stdout", "stderr")
-_ARTIFACTS = ("gate", "probe", "monitor", "guest")
 
 
-def run(fds: Mapping[str, int], walls: Sequence[str] = ()) -> None:
-    """Run the job in this process and report its end on the control socket.
+class Cell:
+    """A process with an engine and the monitor's code in it, that waits for the one job it is for."""
 
-    `walls` stand already.
-    """
-    for number, name in enumerate(_STREAMS):
-        os.dup2(fds[name], number)
-    process.close_others((0, 1, 2, *(fd for name, fd in fds.items() if name not in _STREAMS)))
-    job = Job.from_json(read_all(fds["job"]))
-    control = socket.socket(fileno=fds["control"])
-    tables = read_all(fds["tables"])
-    with held(job.world.preopens) as (preopens, directories):
-        world = replace(job.world, preopens=preopens)
-        machine = Machine(job.config, limits=job.limits, fuel=job.fuel, world=world)
-        site = None if job.bounds is None else site_of(job.bounds, directories)
-
-    def start() -> None:
-        _set_last_resort(job)
-        for name in ("job", "tables", *_ARTIFACTS):
+    def __init__(self, spawn: Spawn, fds: Mapping[str, int], walls: Sequence[str]) -> None:
+        """Load what can be loaded before the job is known; `walls` stand already."""
+        self._walls = walls
+        self.control = socket.socket(fileno=fds["control"])
+        process.end_with(fds["leash"])
+        process.close_others((0, 1, 2, *fds.values()))
+        names = CODE if spawn.has_guest else CODE[:-1]
+        self._code = Code.load(spawn.config, Artifacts(**{name: _path(fds[name]) for name in names}))
+        for name in names:
             os.close(fds[name])
-        if _ask(control, Request.START, stand(site, walls)) != GO_ON:
-            raise _Unwanted
-        _watch_cpu(machine, job.cpu_ms)
+        self._machine = Machine(self._code)
 
-    unarmed = 0
-    try:
-        unarmed = machine.assemble(
-            Artifacts(*(f"/proc/self/fd/{fds[name]}" for name in _ARTIFACTS)),
-            drain=_drain(control, job.full_ms),
-            ring_fd=fds["ring"],
-            ring_bytes=job.ring_bytes,
-            tables=tables,
-            before_guest=start,
-        )
-        end = play(machine, job)
-    except GuestError as err:
-        end = err.end
-    except _Unwanted:
-        return
-    _report(control, end, memory_bytes=machine.memory_bytes, unarmed=unarmed)
+    def run(self) -> None:
+        """Wait for the job, run it and report its end on the control socket."""
+        job, fds = self._receive()
+        machine, control = self._machine, self.control
+        for number, name in enumerate(_STREAMS):
+            os.dup2(fds[name], number)
+            os.close(fds[name])
+        tables = read_all(fds["tables"])
+        os.close(fds["tables"])
+        with held(job.world.preopens) as (preopens, directories):
+            machine.begin(
+                limits=job.limits,
+                fuel=job.fuel if job.config.has_fuel else None,
+                world=replace(job.world, preopens=preopens),
+            )
+            site = None if job.bounds is None else site_of(job.bounds, directories)
+
+        def start() -> None:
+            _set_last_resort(job)
+            if _ask(control, Request.START, stand(site, self._walls)) != GO_ON:
+                raise _Unwanted
+            _watch_cpu(machine, job.cpu_ms)
+
+        unarmed = 0
+        try:
+            unarmed = machine.assemble(
+                drain=_drain(control, job.full_ms),
+                ring_fd=fds["ring"],
+                ring_bytes=job.ring_bytes,
+                tables=tables,
+                before_guest=start,
+            )
+            end = play(machine, job)
+        except GuestError as err:
+            end = err.end
+        except _Unwanted:
+            return
+        _report(control, end, memory_bytes=machine.memory_bytes, unarmed=unarmed)
+
+    def _receive(self) -> tuple[Job, dict[str, int]]:
+        most = len(WORLD) + 2
+        text, got, _, _ = socket.recv_fds(self.control, MAX_MESSAGE, most, flags=socket.MSG_CMSG_CLOEXEC)
+        if not got:  # the supervisor is gone, or has no work any more
+            os._exit(0)
+        fds = dict(zip(WORLD, got, strict=False))
+        left = got[len(WORLD) :]
+        if self._code.guest is None:
+            guest = left.pop(0)
+            self._code.load_guest(_path(guest))
+            os.close(guest)
+        if left:
+            text = read_all(left[0])
+            os.close(left[0])
+        return Job.from_json(text), fds
 
 
-def lament(control: int, err: BaseException) -> None:
-    """Tell the supervisor that the cell itself failed; `control` is the descriptor of its socket."""
+def _path(fd: int) -> str:
+    return f"/proc/self/fd/{fd}"
+
+
+def lament(control: socket.socket, err: BaseException) -> None:
+    """Tell the supervisor that the cell itself failed."""
     with contextlib.suppress(OSError):
         text = f"{type(err).__name__}: {err}"
-        _report(socket.socket(fileno=control), End(EndKind.REFUSED, text), memory_bytes=0, unarmed=0)
+        _report(control, End(EndKind.REFUSED, text), memory_bytes=0, unarmed=0)
 
 
 def stand(site: Site | None, before: Sequence[str]) -> bytes:
@@ -132,6 +165,9 @@ def _set_last_resort(job: Job) -> None:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, job.wall_ms / 1_000 + _LAST_RESORT_S)
     if job.cpu_ms >= 0:
+        # an instruction that fills gigabytes, and work of the host, are not interrupted by the engine
+        signal.signal(signal.SIGPROF, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_PROF, job.cpu_ms / 1_000 + _CPU_GRACE_S)
         _, hard = resource.getrlimit(resource.RLIMIT_CPU)
         seconds = int(time.process_time()) + -(-job.cpu_ms // 1_000) + _LAST_RESORT_S
         if hard == resource.RLIM_INFINITY or seconds < hard:

@@ -1,7 +1,8 @@
-"""Starts cells, through a zygote that is started when the first one is needed.
+"""Starts cells, through a zygote that is started when the first one is needed, and keeps some ready.
 
-What the zygote and a cell do is in `zygote.py` and `cell.py`. INVARIANT: a cell is named by a descriptor,
-never by a number that another process could get: kills reach the cell that was started here or nothing.
+What the zygote and a cell do is in `zygote.py` and `cell.py`, which ones are kept ready in `spares.py`.
+INVARIANT: a cell is named by a descriptor, never by a number that another process could get: kills reach the
+cell that was started here or nothing. A cell runs one job, and ends with this process at the latest.
 """
 
 from __future__ import annotations
@@ -15,31 +16,61 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sandbox.job import FDS, MAX_MESSAGE
+from sandbox.job import MAX_MESSAGE, WORLD, Spawn
+from sandbox.shared_memory import make_readable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from sandbox.job import Job
 
 _START_S = 30.0  # importing the engine takes 0.3 to 0.4 s on an idle machine
 _END_S = 5.0
 _MAX_LINE = 4_096
+_MAX_JOB = 32_768  # a longer job travels as a file
+_MAX_FORKS = 10_000  # after so many a zygote is replaced: what little it may leak is gone then
+_MAX_AGE_S = 3_600.0  # as well
 
 
 class CellError(Exception):
     """A cell could not be started; ours, or the machine's."""
 
 
+class CellGoneError(CellError):
+    """A cell ended before it was given its job."""
+
+
 @dataclass(slots=True)
 class Cell:
-    """A running cell, as its supervisor holds it; owns the descriptors until closed."""
+    """A cell, as its supervisor holds it; owns the descriptors until closed."""
 
     pid: int  # for people; never signalled by it
     pidfd: int
     exit_fd: int  # one line of JSON when it has ended, then the end of the file
+    leash_fd: int  # the kernel ends the cell when this is closed, by us or with us
+    control: socket.socket
+    zygote: Zygote
+    has_guest: bool
+    born_s: float  # on the clock that only runs forward
+
+    def give(self, job: Job, fds: Mapping[str, int], guest: int) -> None:
+        """Have it run a job, with copies of `fds` (all of `WORLD`) and of the guest's artifact; CellGoneError."""
+        text = job.to_json()
+        sent = [*(fds[name] for name in WORLD), *(() if self.has_guest else (guest,))]
+        with contextlib.ExitStack() as stack:
+            if len(text) > _MAX_JOB:
+                file = make_readable("wasmgate-job", text)
+                stack.callback(os.close, file)
+                sent, text = [*sent, file], b"-"
+            try:
+                socket.send_fds(self.control, [text], sent)
+            except OSError as err:
+                raise CellGoneError(f"the cell is gone: {err}") from err
 
     def kill(self) -> None:
         """End it at once, whatever it is doing."""
@@ -63,9 +94,11 @@ class Cell:
         """Kill it if it is still there, and give the descriptors back; a second call does nothing."""
         if self.pidfd >= 0:
             self.kill()
-            os.close(self.pidfd)
-            os.close(self.exit_fd)
+            for fd in (self.pidfd, self.exit_fd, self.leash_fd):
+                os.close(fd)
+            self.control.close()
             self.pidfd = -1
+            self.zygote.release()
 
 
 def _is_readable(fd: int, wait_s: float | None) -> bool:
@@ -75,90 +108,22 @@ def _is_readable(fd: int, wait_s: float | None) -> bool:
     return bool(poll.poll(None if wait_s is None else wait_s * 1_000))
 
 
-@dataclass(frozen=True, slots=True)
-class _Zygote:
-    process: subprocess.Popen[bytes]
-    channel: socket.socket
+class Zygote:
+    """A process that forks cells; it ends when it is retired and its last cell is closed."""
 
-    def end(self) -> None:
-        self.channel.close()
-        try:
-            self.process.wait(_END_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-
-class Cells:
-    """One zygote, and the cells that it forks; thread-safe."""
-
-    def __init__(self, program: str = "sandbox.zygote") -> None:
-        """Start nothing yet; `program` is the module that the zygote runs, another one to try the walls."""
-        self._program = program
+    def __init__(self, program: str) -> None:
+        """Start it; returns before it is ready. Raises OSError."""
         self._lock = threading.Lock()
-        self._zygote: _Zygote | None = None
-
-    def warm(self) -> None:
-        """Start the zygote if there is none; returns before it is ready."""
-        with self._lock:
-            self._ready()
-
-    def start(self, fds: Mapping[str, int]) -> Cell:
-        """Fork a cell, with copies of `fds` (all of `FDS` but `exit`); raises CellError.
-
-        It does nothing for the guest before its supervisor answers it: one that is lost here ends by itself.
-        """
-        exit_fd, wait_fd = os.pipe()
-        try:
-            with self._lock:
-                pid, pidfd = self._ask([*(fds[name] for name in FDS[:-1]), wait_fd])
-        except (OSError, ValueError, KeyError) as err:
-            os.close(exit_fd)
-            raise CellError(f"the zygote is gone: {err}") from err
-        finally:
-            os.close(wait_fd)
-        return Cell(pid=pid, pidfd=pidfd, exit_fd=exit_fd)
-
-    def close(self) -> None:
-        """End the zygote, and with it every cell."""
-        with self._lock:
-            self._end()
-
-    def _end(self) -> None:
-        zygote, self._zygote = self._zygote, None
-        if zygote is not None:
-            zygote.end()
-
-    def _ask(self, fds: list[int]) -> tuple[int, int]:
-        try:
-            socket.send_fds(self._ready().channel, [b"fork"], fds)
-        except OSError:
-            # it died since it was last looked at, and forked nothing: another one can be asked
-            self._end()
-            socket.send_fds(self._ready().channel, [b"fork"], fds)
-        got: list[int] = []
-        try:
-            text, got, _, _ = socket.recv_fds(
-                self._ready().channel, MAX_MESSAGE, 1, flags=socket.MSG_CMSG_CLOEXEC
-            )
-            (pidfd,) = got
-            return int(json.loads(text)["pid"]), pidfd
-        except BaseException:
-            for fd in got:
-                os.close(fd)
-            self._end()
-            raise
-
-    def _ready(self) -> _Zygote:
-        if self._zygote is not None and self._zygote.process.poll() is None:
-            return self._zygote
-        self._end()
+        self._born_s = time.monotonic()
+        self._forks = 0
+        self._cells = 0
+        self._is_retired = False
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
                 # SECURITY: the zygote gets no environment of ours: a cell cannot leak what it never had
-                process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", self._program, str(theirs.fileno())],
+                self.process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", program, str(theirs.fileno())],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     cwd="/",
@@ -170,5 +135,131 @@ class Cells:
                 ours.close()
                 raise
         ours.settimeout(_START_S)
-        self._zygote = _Zygote(process, ours)
-        return self._zygote
+        self._channel = ours
+
+    @property
+    def is_fit(self) -> bool:
+        """Whether it lives, and is not due to be replaced."""
+        is_due = self._forks >= _MAX_FORKS or time.monotonic() - self._born_s >= _MAX_AGE_S
+        return not is_due and not self._is_retired and self.process.poll() is None
+
+    def fork(self, spawn: Spawn, code: Sequence[int]) -> Cell:
+        """Fork a cell that loads these artifacts; raises OSError or ValueError, and is unfit then."""
+        exit_fd, exit_end = os.pipe()
+        leash_end, leash_fd = os.pipe()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            with self._lock:
+                pid, pidfd = self._ask(spawn, [theirs.fileno(), leash_end, exit_end, *code])
+                self._forks += 1
+                self._cells += 1
+        except BaseException:
+            os.close(exit_fd)
+            os.close(leash_fd)
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+            os.close(exit_end)
+            os.close(leash_end)
+        return Cell(
+            pid=pid,
+            pidfd=pidfd,
+            exit_fd=exit_fd,
+            leash_fd=leash_fd,
+            control=ours,
+            zygote=self,
+            has_guest=spawn.has_guest,
+            born_s=time.monotonic(),
+        )
+
+    def _ask(self, spawn: Spawn, fds: list[int]) -> tuple[int, int]:
+        got: list[int] = []
+        try:
+            socket.send_fds(self._channel, [spawn.to_json()], fds)
+            text, got, _, _ = socket.recv_fds(self._channel, MAX_MESSAGE, 1, flags=socket.MSG_CMSG_CLOEXEC)
+            (pidfd,) = got
+            return int(json.loads(text)["pid"]), pidfd
+        except BaseException:
+            for fd in got:
+                os.close(fd)
+            self._is_retired = True  # what it answers next would be the answer to this
+            raise
+
+    def release(self) -> None:
+        """Count a cell that was closed."""
+        with self._lock:
+            self._cells -= 1
+            is_over = self._is_retired and self._cells == 0
+        if is_over:
+            self.end()
+
+    def retire(self) -> None:
+        """Fork no more, and end when the last cell is closed."""
+        with self._lock:
+            self._is_retired = True
+            is_over = self._cells == 0
+        if is_over:
+            self.end()
+
+    def end(self) -> None:
+        """End it, and with it every cell; a second call does nothing."""
+        self._is_retired = True
+        self._channel.close()
+        try:
+            self.process.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class Cells:
+    """A zygote, its successors, and the cells that they fork; thread-safe."""
+
+    def __init__(self, program: str = "sandbox.zygote") -> None:
+        """Start nothing yet; `program` is the module that a zygote runs, another one to try the walls."""
+        self._program = program
+        self._lock = threading.Lock()
+        self._zygote: Zygote | None = None
+        self._former: list[Zygote] = []
+
+    def warm(self) -> None:
+        """Start the zygote if there is none; returns before it is ready."""
+        with self._lock:
+            self._ready()
+
+    def start(self, spawn: Spawn, code: Sequence[int]) -> Cell:
+        """Fork a cell that loads artifacts (`CODE`, as `spawn` says) and waits for a job; raises CellError.
+
+        It does nothing for the guest before its supervisor answers it: one that is lost here ends by itself.
+        """
+        try:
+            try:
+                return self._fit().fork(spawn, code)
+            except (OSError, ValueError, KeyError):
+                # it died since it was last looked at: another one can be asked
+                return self._fit().fork(spawn, code)
+        except (OSError, ValueError, KeyError) as err:
+            raise CellError(f"the zygote is gone: {err}") from err
+
+    def close(self) -> None:
+        """End the zygotes, and with them every cell."""
+        with self._lock:
+            zygotes = [*self._former, *(() if self._zygote is None else (self._zygote,))]
+            self._zygote, self._former = None, []
+        for zygote in zygotes:
+            zygote.end()
+
+    def _fit(self) -> Zygote:
+        with self._lock:
+            return self._ready()
+
+    def _ready(self) -> Zygote:
+        zygote = self._zygote
+        if zygote is None or not zygote.is_fit:
+            if zygote is not None:
+                self._former = [one for one in self._former if one.process.poll() is None]
+                self._former.append(zygote)
+                zygote.retire()
+            zygote = self._zygote = Zygote(self._program)
+        return zygote

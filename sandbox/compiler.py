@@ -48,7 +48,13 @@ MAX_ENGINE_MESSAGE = 300
 _START_CPU_S = 5
 
 # How the engine says that a module is within the format and above the engine's own caps.
-_CAP_WORDS = ("exceeds limit", "exceed maximum", "Unsupported feature:", "mplementation limit exceeded")
+_CAP_WORDS = (
+    "exceeds limit",
+    "exceed maximum",
+    "number of elements is out of bounds",
+    "Unsupported feature:",
+    "mplementation limit exceeded",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ guest text that it would print.
 from __future__ import annotations
 
 import ctypes
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import wasmtime
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Artifacts",
+    "Code",
     "CompileError",
     "End",
     "EndKind",
@@ -61,6 +62,8 @@ _TRAPS: dict[object, EndKind] = {
 _T = TypeVar("_T")
 _AFTER_NO_MEMORY: set[object] = {wasmtime.TrapCode.UNREACHABLE, wasmtime.TrapCode.MEMORY_OUT_OF_BOUNDS}
 """How a guest ends that was refused memory: it gives up, or uses the -1 as an address."""
+_NO_MEMORY = ("exceeds memory limits", "forcibly exceeded", "GC heap out of memory")
+"""What the engine says when it ends a guest for want of memory itself."""
 
 
 def _go_on() -> None:
@@ -110,26 +113,61 @@ def wat_to_wasm(text: str) -> bytes:
     return bytes(wasmtime.wat2wasm(text))
 
 
+@dataclass(slots=True)
+class Code:
+    """An engine, and the modules that it loaded."""
+
+    engine: wasmtime.Engine
+    gate: wasmtime.Module
+    probe: wasmtime.Module
+    monitor: wasmtime.Module
+    guest: wasmtime.Module | None  # None: not yet
+
+    @staticmethod
+    def load(config: EngineConfig, paths: Artifacts) -> Code:
+        """Load what the paths lead to; raises HostError."""
+        engine = make_engine(config)
+        gate, probe, monitor = (_load(engine, path) for path in (paths.gate, paths.probe, paths.monitor))
+        guest = _load(engine, paths.guest) if paths.guest else None
+        return Code(engine, gate, probe, monitor, guest)
+
+    def load_guest(self, path: str) -> None:
+        """Load the guest; raises HostError."""
+        self.guest = _load(self.engine, path)
+
+
 class Machine:
     """One store with gate, guest, probe and monitor in it; used once, by one thread.
 
+    It is made before anything is known of a run, `begin` says what the guest is given, `assemble` loads it.
     `interrupt` may be called from another thread; nothing else may.
     """
 
-    def __init__(self, config: EngineConfig, *, limits: StoreLimits, fuel: int, world: World) -> None:
-        self._engine = make_engine(config)
-        self._limits = limits
-        self._store = wasmtime.Store(self._engine)
+    def __init__(self, code: Code) -> None:
+        self._code = code
+        self._engine = code.engine
+        self._store = wasmtime.Store(code.engine)
         self._store.set_epoch_deadline(1)
-        if config.has_fuel:
-            self._store.set_fuel(fuel)
-        self._store.set_wasi(_wasi(world))
+        self._linker = wasmtime.Linker(code.engine)
+        self._linker.define_wasi()
+        # INVARIANT: the guest is linked to the gate's functions and to nothing else
+        self._slots, self._unarmed = gate_slots(self._store)
+        gate = wasmtime.Instance(self._store, code.gate, [self._slots, self._unarmed])
+        self._bare = wasmtime.Linker(code.engine)
+        self._bare.define_instance(self._store, WASI, gate)
+        self._limits = StoreLimits(0, 0, 0, 0, 0)
         self._memory: wasmtime.Memory | None = None
         self._guest: wasmtime.Instance | None = None
 
+    def begin(self, *, limits: StoreLimits, fuel: int | None, world: World) -> None:
+        """Say what the guest may use and what it finds; opens the directories and files of its world."""
+        self._limits = limits
+        if fuel is not None:
+            self._store.set_fuel(fuel)
+        self._store.set_wasi(_wasi(world))
+
     def assemble(
         self,
-        paths: Artifacts,
         *,
         drain: Callable[[int], int],
         ring_fd: int,
@@ -139,31 +177,24 @@ class Machine:
     ) -> int:
         """Wire gate, guest and monitor, put the ring on `ring_fd`; says how many calls came too early.
 
-        `before_guest` is called when all code is loaded and none of the guest's has run. Raises HostError, or
-        GuestError when instantiating the guest failed.
+        `before_guest` is called when none of the guest's code has run. Raises HostError, or GuestError when
+        instantiating the guest failed.
         """
-        store, engine = self._store, self._engine
-        linker = wasmtime.Linker(engine)
-        linker.define_wasi()
-        # INVARIANT: the guest is linked to the gate's functions and to nothing else
-        slots, unarmed = gate_slots(store)
-        gate = wasmtime.Instance(store, _load(engine, paths.gate), [slots, unarmed])
-        bare = wasmtime.Linker(engine)
-        bare.define_instance(store, WASI, gate)
-        guest, probe, monitor = (_load(engine, path) for path in (paths.guest, paths.probe, paths.monitor))
+        store, linker, code = self._store, self._linker, self._code
+        guest = _expect(code.guest, wasmtime.Module)
         before_guest()
-        self._instantiate(bare, guest)
+        self._instantiate(self._bare, guest)
         self._limit(ours=True)
-        linker.define_instance(store, "probe", linker.instantiate(store, probe))
-        linker.define(store, "gate", "table", slots)
+        linker.define_instance(store, "probe", linker.instantiate(store, code.probe))
+        linker.define(store, "gate", "table", self._slots)
         linker.define(store, "guest", "memory", self._guest_memory())
         kind = wasmtime.FuncType([wasmtime.ValType.i32()], [wasmtime.ValType.i32()])
         linker.define_func("host", "drain", kind, drain)
-        standing = linker.instantiate(store, monitor).exports(store)
+        standing = linker.instantiate(store, code.monitor).exports(store)
         self._place(standing, ring_fd=ring_fd, ring_bytes=ring_bytes, tables=tables)
         standing["arm"](store)  # type: ignore[operator]  # an export of ours, known to be a function
         self._limit(ours=False)
-        return int(unarmed.value(store))
+        return int(self._unarmed.value(store))
 
     def run(self, entry: str) -> End:
         """Call an exported function without parameters, to its end whatever that is."""
@@ -238,7 +269,9 @@ class Machine:
             if code in _AFTER_NO_MEMORY and 0 <= self._limits.memory_bytes < self.memory_bytes + _PAGE:
                 kind = EndKind.MEMORY
             return End(kind, text)
-        is_memory = "exceeds memory limits" in text or "forcibly exceeded" in text
+        # SECURITY: what stands behind the last of these words is the engine's, not a name of the guest's
+        cause = text.rpartition("Caused by:")[2]
+        is_memory = any(words in cause for words in _NO_MEMORY)
         return End(EndKind.MEMORY if is_memory else EndKind.TRAPPED, text)
 
 

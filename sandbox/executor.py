@@ -88,6 +88,7 @@ class Ended:
     rss_bytes: int
     failure: BaseException | None  # what ended the loop early: ours, or an interrupt
     walls: tuple[str, ...] = ()  # that stood around the guest, beside those that always do
+    is_early: bool = False  # the cell was gone before it asked whether to start, and nobody had ended it
 
 
 class Supervision:
@@ -334,7 +335,8 @@ class Supervision:
             end=seen.end,
             status=status,
         )
-        return Ended(signs, cpu_ms=cpu_ms, rss_bytes=rss_bytes, failure=failure, walls=seen.walls)
+        is_early = not (seen.has_started or seen.is_stopped or seen.end or failure)
+        return Ended(signs, cpu_ms=cpu_ms, rss_bytes=rss_bytes, failure=failure, walls=seen.walls, is_early=is_early)
 
 
 def _read_left(fd: int, outlet: Outlet) -> None:

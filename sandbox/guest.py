@@ -39,7 +39,7 @@ class Artifacts:
     gate: str
     probe: str
     monitor: str
-    guest: str
+    guest: str = ""  # none yet
 
 
 class EndKind(StrEnum):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, Final
 
 from policy.plan import WALLS, Engine
 from sandbox.confinement.bounds import Bounds
@@ -18,24 +18,39 @@ from sandbox.guest import EndKind, StoreLimits, World
 
 MAX_MESSAGE = 65_536  # of a socket; a job, which may be larger, travels as a file
 MAX_TEXT = 4_096  # characters of an engine's message that a cell sends back
-FDS = (
-    "job",
-    "control",
-    "ring",
-    "tables",
-    "gate",
-    "probe",
-    "monitor",
-    "guest",
-    "stdin",
-    "stdout",
-    "stderr",
-    "exit",
-)
-"""Descriptors that travel with a job, in this order; `exit` stays with the zygote."""
+CONTROL: Final = ("control", "leash", "exit")
+"""Descriptors that a cell is forked with; `exit` stays with the zygote. The artifacts follow: `CODE`."""
+
+CODE: Final = ("gate", "probe", "monitor", "guest")
+"""Artifacts, in this order; a cell that is forked before its module is known gets the guest with its job."""
+
+WORLD: Final = ("ring", "tables", "stdin", "stdout", "stderr")
+"""Descriptors that come with a job, in this order; then the guest's artifact, and a job that is too long."""
 
 GO_ON, STOP = 0, 1
 """The supervisor's answers, one byte; no answer is no."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """What the zygote is asked for: a cell that has loaded this much."""
+
+    config: EngineConfig
+    has_guest: bool
+
+    def to_json(self) -> bytes:
+        """The message that goes to the zygote."""
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Spawn:
+        """Read a message of the supervisor's."""
+        raw: dict[str, Any] = json.loads(text)
+        return cls(_config(raw["config"]), bool(raw["has_guest"]))
+
+
+def _config(raw: dict[str, Any]) -> EngineConfig:
+    return EngineConfig(**raw | {"engine": Engine(raw["engine"])})
 
 
 class Request(IntEnum):
@@ -64,7 +79,7 @@ class Job:
     bounds: Bounds | None = None  # what it is confined to; None: not at all
 
     def to_json(self) -> bytes:
-        """The file that goes to the cell."""
+        """The text that goes to the cell."""
         return json.dumps(asdict(self)).encode()
 
     @classmethod
@@ -76,7 +91,7 @@ class Job:
         raw["entries"] = tuple(raw["entries"])
         bounds = raw.pop("bounds")
         return cls(
-            config=EngineConfig(**config | {"engine": Engine(config["engine"])}),
+            config=_config(config),
             limits=StoreLimits(**raw.pop("limits")),
             world=World(
                 argv=tuple(world["argv"]),

@@ -52,6 +52,17 @@ class Refusal(StrEnum):
     COMPILE_FAILED = "compile-failed"
 
 
+_LIMITS = {
+    Refusal.TOO_LARGE: "module",
+    Refusal.MEMORY_SIZE: "memory",
+    Refusal.TOO_MANY_MEMORIES: "memories",
+    Refusal.TOO_MANY_TABLES: "tables",
+    Refusal.TABLE_SIZE: "table_elements",
+    Refusal.COMPILE_TIME: "compile",
+}
+"""The limit of the policy that a module is beyond before it runs, by the reason why it does not."""
+
+
 class AdmissionRefused(Exception):  # noqa: N818  # an outcome of a run, shown as `refused`, not a mistake of ours
     """The module is not run; `reason` is for scripts, `message` for people."""
 
@@ -60,6 +71,11 @@ class AdmissionRefused(Exception):  # noqa: N818  # an outcome of a run, shown a
         super().__init__(reason, message)
         self.reason = reason
         self.message = message
+
+    @property
+    def limit(self) -> str | None:
+        """The limit of the policy that the module is beyond, where that is the reason."""
+        return _LIMITS.get(self.reason)
 
     def __str__(self) -> str:
         """Return the sentence."""

@@ -28,6 +28,7 @@ from sandbox.preopens import MountRefused, open_mounts
 from sandbox.refusal import AdmissionRefused
 from sandbox.refused_calls import RefusedCall, refused_calls
 from sandbox.scratch import Scratch
+from sandbox.spares import Spares
 from sandbox.stage import Code, Played, Stage
 from sandbox.summary import Trail, receipt_of
 
@@ -66,9 +67,12 @@ class Runner:
         cache: ArtifactCache | None,
         scratch: Path,
         cells: Cells | None = None,
+        spare_cells: int = 0,
         protected: tuple[Path, ...] = (),
     ) -> None:
         """Records go to `writer`, `tmp://` directories are made below `scratch`; `cells` becomes ours.
+
+        At most `spare_cells` are kept ready for modules that ran lately.
 
         No guest is given a directory to write to that holds one of `protected`, or lies in one.
         """
@@ -77,7 +81,8 @@ class Runner:
         self._cache = cache
         self._scratch = Scratch(scratch)
         self._cells = cells or Cells()
-        self._stage = Stage(self._cells, writer)
+        self._spares = Spares(self._cells, spare_cells)
+        self._stage = Stage(self._spares, writer)
         self._lock = threading.Lock()
         self._modules: dict[str, MonitorModules] = {}
         self._running: dict[ExecutionId, Order] = {}
@@ -108,6 +113,7 @@ class Runner:
 
     def close(self) -> None:
         """End all cells; the writer and the cache stay the caller's."""
+        self._spares.close()
         self._cells.close()
         with self._lock:
             for modules in self._modules.values():
@@ -125,7 +131,9 @@ class Runner:
         self._running[order.exec_id] = order
         try:
             return self._run(order, started_ns)
-        except (AdmissionRefused, MountRefused, OrderRefused) as err:
+        except AdmissionRefused as err:
+            outcome = Outcome(kind=OutcomeKind.REFUSED, limit=err.limit, message=str(err))
+        except (MountRefused, OrderRefused) as err:
             outcome = Outcome(kind=OutcomeKind.REFUSED, message=str(err))
         except (CellError, OSError) as err:
             outcome = Outcome(kind=OutcomeKind.REFUSED, message=f"could not start: {err}")
@@ -182,7 +190,7 @@ class Runner:
             order.tell("run")
             if order.cancelled.is_set():
                 raise Cancelled
-            played = self._stage.play(order, job, Code(modules, guest))
+            played = self._stage.play(order, job, Code(modules, guest, admitted.digest))
             self._count_wait(played.waited_s)
         return self._end(order, started_ns, played, prepared)
 

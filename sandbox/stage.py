@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from audit.receipt import Outcome, OutcomeKind
 from policy.plan import StdinMode, StdoutMode
 from sandbox.admission import digest_of
 from sandbox.determinism import Told, settled, story_of
+from sandbox.cells import CellError, CellGoneError
 from sandbox.device_free import device_free
 from sandbox.executor import Ended, Supervision, Watch
 from sandbox.monitor import tables
@@ -27,21 +27,25 @@ from sandbox.outlet import Outlet
 from sandbox.patience import Patience
 from sandbox.ring import Ring, Totals
 from sandbox.shared_memory import make_readable
+from sandbox.spares import Kind
 from sandbox.summary import resources_of
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Mapping
+    from collections.abc import Callable, Sequence
 
     from audit.receipt import Resources
     from audit.wal import RecordFrame
     from audit.writer import AuditWriter
     from sandbox.artifact import Artifact
-    from sandbox.cells import Cell, Cells
+    from sandbox.cells import Cell
     from sandbox.determinism import Story
     from sandbox.job import Job
     from sandbox.monitor_modules import MonitorModules
     from sandbox.order import Order
+    from sandbox.spares import Spares
+
+    _Start = Callable[[Kind, Sequence[int]], Cell]
 
 _LOST = "the audit log could not be written"
 
@@ -52,6 +56,12 @@ class Code:
 
     monitor: MonitorModules
     guest: Artifact
+    digest: str  # of the guest's module
+
+    @property
+    def fds(self) -> tuple[int, ...]:
+        """Their descriptors, in the order of `job.CODE`."""
+        return self.monitor.gate.fd, self.monitor.probe.fd, self.monitor.monitor.fd, self.guest.fd
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,44 +92,56 @@ class Played:
 class Stage:
     """Where cells are run."""
 
-    cells: Cells
+    spares: Spares
     writer: AuditWriter
 
     def play(self, order: Order, job: Job, code: Code) -> Played:
-        """Run a job to its end; raises CellError or OSError when it could not be started."""
+        """Run a job to its end; raises CellError or OSError when it could not be started.
+
+        A cell that is gone before its guest began, and that nobody ended, is replaced once.
+        """
+        played = self._play(order, job, code, self.spares.take)
+        if played is not None:
+            return played
+        played = self._play(order, job, code, self.spares.fork)
+        if played is None:
+            raise CellError("two cells ended before they could begin")
+        return played
+
+    def _play(self, order: Order, job: Job, code: Code, start: _Start) -> Played | None:
         with contextlib.ExitStack() as stack:
             ring = Ring(order.exec_id, story := story_of(order))
             stack.callback(ring.close)
-            watch = self._set_up(order, job, code, (stack, ring))
+            try:
+                watch = self._set_up(order, job, code, (stack, ring, start))
+            except CellGoneError:
+                return None
             begun = time.monotonic()
             ended = Supervision(watch, self.writer).follow()
             wall_ms = int((time.monotonic() - begun) * 1_000)
+            if ended.is_early:
+                return None
             played = self._finish(watch, ended, wall_ms=wall_ms)
             return played if story is None else replace(played, told=told_of(played, story, ended))
 
-    def _set_up(self, order: Order, job: Job, code: Code, held: tuple[contextlib.ExitStack, Ring]) -> Watch:
-        stack, ring = held
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        stack.callback(ours.close)
+    def _set_up(
+        self, order: Order, job: Job, code: Code, held: tuple[contextlib.ExitStack, Ring, _Start]
+    ) -> Watch:
+        stack, ring, start = held
         with contextlib.ExitStack() as lent:
-            lent.callback(theirs.close)
             readers, writers = _pipes(stack, lent)
             fds = {
-                "job": _lend(lent, make_readable("wasmgate-job", job.to_json())),
-                "control": theirs.fileno(),
                 "ring": ring.fd,
                 "tables": _lend(lent, make_readable("wasmgate-tables", _tables(order))),
-                "gate": code.monitor.gate.fd,
-                "probe": code.monitor.probe.fd,
-                "monitor": code.monitor.monitor.fd,
-                "guest": code.guest.fd,
                 "stdin": _stdin(order, lent),
                 **writers,
             }
-            cell = self._start(fds, stack)
+            cell = start(Kind(job.config, code.digest), code.fds)
+            stack.callback(cell.close)
+            cell.give(job, fds, code.guest.fd)
         return Watch(
             cell=cell,
-            control=ours,
+            control=cell.control,
             ring=ring,
             streams=_streams(order, readers),
             wall_ms=order.plan.limits.wall_ms,
@@ -128,11 +150,6 @@ class Stage:
             patience=Patience(order.plan.audit.on_full_ms),
             required=order.plan.runtime.require_walls,
         )
-
-    def _start(self, fds: Mapping[str, int], stack: contextlib.ExitStack) -> Cell:
-        cell = self.cells.start(fds)
-        stack.callback(cell.close)
-        return cell
 
     def _finish(self, watch: Watch, ended: Ended, *, wall_ms: int) -> Played:
         """Take the last records."""

@@ -2,13 +2,13 @@
 
 It is started with `exec` and a clean environment, so no cell inherits what the supervisor holds in memory;
 what a cell does is in `cell.py`. INVARIANT: it never compiles and never runs guest code, so it never has a
-second thread. When the supervisor goes away its socket closes, and the zygote ends with all its cells.
+second thread. When the supervisor goes away its socket closes, and the zygote ends with all its cells; when
+the zygote itself is killed, cells that run go on, and end with the supervisor at the latest.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import gc
 import json
 import os
@@ -21,18 +21,9 @@ from collections.abc import Sequence
 
 from sandbox import cell
 from sandbox.confinement import process
-from sandbox.job import FDS, MAX_MESSAGE
+from sandbox.job import CODE, CONTROL, MAX_MESSAGE, Spawn
 
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
-_LIBC = ctypes.CDLL(None, use_errno=True)
 _STACK_BYTES = 16 << 20  # the guest's, MAX_STACK_BYTES at most, lies on the process's own
-
-
-def _die_with_parent(parent: int) -> None:
-    """End this process when its parent ends, also when that was just now."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 class Zygote:
@@ -71,14 +62,14 @@ class Zygote:
                 os.kill(pid, signal.SIGKILL)
 
     def _spawn(self) -> bool:
-        message, fds, _, _ = socket.recv_fds(self._channel, MAX_MESSAGE, len(FDS))
+        message, fds, _, _ = socket.recv_fds(self._channel, MAX_MESSAGE, len(CONTROL) + len(CODE))
         if not message:
             return False
-        given: dict[str, int] = dict(zip(FDS, fds, strict=True))
-        parent = os.getpid()
+        spawn = Spawn.from_json(message)
+        given: dict[str, int] = dict(zip((*CONTROL, *CODE), fds, strict=False))
         pid = os.fork()
         if pid == 0:
-            self._become_cell(parent, given)
+            self._become_cell(spawn, given)
         pidfd = os.pidfd_open(pid)
         self._exits[pid] = given.pop("exit")
         for fd in given.values():
@@ -89,21 +80,20 @@ class Zygote:
         os.close(pidfd)
         return True
 
-    def _become_cell(self, parent: int, given: dict[str, int]) -> None:
+    def _become_cell(self, spawn: Spawn, given: dict[str, int]) -> None:
         """Run the job in the child; never returns."""
         status = 1
+        control = socket.socket(fileno=os.dup(given["control"]))
         try:
-            _die_with_parent(parent)
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for fd in (self._channel.fileno(), self._wake.fileno(), self._keep.fileno(), given.pop("exit")):
-                os.close(fd)
-            for fd in self._exits.values():
-                os.close(fd)
-            cell.run(given, self._walls)
+            given.pop("exit")
+            made = cell.Cell(spawn, given, self._walls)
+            control = made.control
+            made.run()
             status = 0
         except BaseException as err:  # noqa: BLE001  # nothing may run on in a cell
-            cell.lament(given["control"], err)
+            cell.lament(control, err)
         finally:
             os._exit(status)
 

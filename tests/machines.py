@@ -23,7 +23,7 @@ from policy import compile_policy, load_document
 from policy.calls import CALLS
 from policy.plan import UNLIMITED, Clocks, Plan, StdinMode
 from sandbox import engine_wasmtime as engine
-from sandbox.engine_wasmtime import Artifacts, EndKind, EngineConfig, GuestError, Machine, StoreLimits, World
+from sandbox.engine_wasmtime import Artifacts, Code, EndKind, EngineConfig, GuestError, Machine, StoreLimits, World
 from sandbox.monitor import generate, layout, tables
 from sandbox.monitor.layout import IN_FLIGHT, RECORD, Decision, Reason, Stop
 from sandbox.ring import Ring
@@ -316,10 +316,11 @@ def run_watched(
     unarmed, log = 0, b""
     try:
         with streams(stdin) as (out, err):
-            machine = Machine(CONFIG, limits=LIMITS, fuel=0, world=world(plan, roots or roots_of(plan)))
+            paths = Artifacts(ours("gate"), ours("probe"), ours("monitor"), guest or script_guest())
+            machine = Machine(Code.load(CONFIG, paths))
+            machine.begin(limits=LIMITS, fuel=None, world=world(plan, roots or roots_of(plan)))
             try:
                 unarmed = machine.assemble(
-                    Artifacts(ours("gate"), ours("probe"), ours("monitor"), guest or script_guest()),
                     drain=drain,
                     ring_fd=ring.fd,
                     ring_bytes=layout.RING_BYTES,

@@ -194,8 +194,10 @@ class ReceiptView(Edge):
         default=(), description="What can, and did not: the policy or the machine had it so."
     )
     unenforced: tuple[str, ...] = Field(default=(), description="Fields of the policy that it ran without.")
-    determinism_digest: str | None = Field(
-        default=None, description="The same for each run of a deterministic policy with the same input."
+    determinism_digest: str = Field(
+        default="",
+        description="The same for each run of one module under one deterministic policy with one input. "
+        "Empty where the policy is none, or where time or the machine ended the run.",
     )
     gaps: tuple[GapView, ...] = Field(default=(), description="Missing records, if any.")
 

@@ -69,6 +69,9 @@ GLOBALS = """
 (global $timed_all (mut i32) (i32.const 0))
 (global $timed_io (mut i32) (i32.const 0))
 (global $sync_all (mut i32) (i32.const 0))
+;; how far the supervisor had drained the ring and the arena when it was last asked to
+(global $tail (mut i64) (i64.const 0))
+(global $arena_tail (mut i64) (i64.const 0))
 """
 
 TIME = f"""
@@ -95,24 +98,36 @@ STOPPING = f"""
   (i32.store $ring (i32.const {ring.STOP}) (local.get $why))
   (unreachable))
 (func $drain_or_stop (param $why i32)
-  (if (call $host.drain (local.get $why)) (then (call $stop (i32.const {int(Stop.AUDIT)})))))
+  (if (call $host.drain (local.get $why)) (then (call $stop (i32.const {int(Stop.AUDIT)}))))
+  (global.set $tail (i64.load $ring (i32.const {ring.TAIL})))
+  (global.set $arena_tail (i64.load $ring (i32.const {ring.ARENA_TAIL}))))
+(func $make_room
+  ;; with fuel this may come before the ring is full, which only `on_full` is about
+  (call $drain_or_stop
+    (select (i32.const {DRAIN_SYNC}) (i32.const {DRAIN_FULL}) {word(plan.COUNTS_FUEL)})))
+(func $drained (result i64)
+  ;; INVARIANT: fuel is spent by the monitor too, so with fuel what it does must not depend on when the
+  ;; supervisor comes round: it asks after so many records, whether there is room by then or not
+  (select (global.get $tail) (i64.load $ring (i32.const {ring.TAIL})) {word(plan.COUNTS_FUEL)}))
+(func $arena_drained (result i64)
+  (select (global.get $arena_tail) (i64.load $ring (i32.const {ring.ARENA_TAIL}))
+    {word(plan.COUNTS_FUEL)}))
 (func $is_full (result i32)
-  (i64.ge_u (i64.sub (global.get $head) (i64.load $ring (i32.const {ring.TAIL})))
-            (i64.const {ring.RING_RECORDS})))
+  (i64.ge_u (i64.sub (global.get $head) (call $drained)) (i64.const {ring.RING_RECORDS})))
 (func $is_arena_full (result i32)
-  (i64.gt_u (i64.sub (global.get $arena) (i64.load $ring (i32.const {ring.ARENA_TAIL})))
+  (i64.gt_u (i64.sub (global.get $arena) (call $arena_drained))
             (i64.const {ring.ARENA_BYTES - ARENA_ROOM})))
 (func $room (local $free i64)
   ;; SECURITY: no slot, no call: a record is never overwritten before it was drained
   (if (call $is_full) (then
-    (call $drain_or_stop (i32.const {DRAIN_FULL}))
+    (call $make_room)
     (if (call $is_full) (then (call $stop (i32.const {int(Stop.AUDIT)}))))))
-  (local.set $free (i64.add (i64.load $ring (i32.const {ring.TAIL})) (i64.const {ring.RING_RECORDS})))
+  (local.set $free (i64.add (call $drained) (i64.const {ring.RING_RECORDS})))
   (global.set $until (select (local.get $free) {long(plan.MAX_HOST_CALLS)}
     (i64.lt_u (local.get $free) {long(plan.MAX_HOST_CALLS)}))))
 (func $arena_room
   (if (call $is_arena_full) (then
-    (call $drain_or_stop (i32.const {DRAIN_FULL}))
+    (call $make_room)
     (if (call $is_arena_full) (then (call $stop (i32.const {int(Stop.AUDIT)})))))))
 """
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from policy.calls import CALL_CODES
 from sandbox.monitor import layout as ring
 from sandbox.monitor import tables as plan
-from sandbox.monitor.kernel import AT, DRAIN_FULL
+from sandbox.monitor.kernel import AT
 from sandbox.monitor.layout import DIGEST_BYTES, Stop
 
 _HELD = "(global.get $held_at)"
@@ -48,7 +48,7 @@ PAYLOADS = f"""
   (local.set $size (i32.add (global.get $held_kept) (i32.const {DIGEST_BYTES})))
   (call $piece (local.get $size))
   (if (i64.gt_u (call $used (local.get $size)) (i64.const {ring.ARENA_BYTES - ring.ARENA_SPARE})) (then
-    (call $drain_or_stop (i32.const {DRAIN_FULL}))
+    (call $make_room)
     (if (i64.gt_u (call $used (local.get $size)) (i64.const {ring.ARENA_BYTES - ring.ARENA_SPARE})) (then
       (call $stop (i32.const {int(Stop.AUDIT)})))))))
 (func $piece (param $size i32) (local $at i32)
@@ -60,7 +60,7 @@ PAYLOADS = f"""
       (i64.extend_i32_u (i32.sub (i32.const {ring.ARENA_BYTES}) (local.get $at))))))))
 (func $used (param $size i32) (result i64)
   (i64.sub (i64.add (global.get $held_place) (i64.extend_i32_u (local.get $size)))
-    (i64.load $ring (i32.const {ring.ARENA_TAIL}))))
+    (call $arena_drained)))
 (func $place (result i32)
   (i32.add (i32.const {ring.ARENA})
     (i32.and (i32.wrap_i64 (global.get $held_place)) (i32.const {ring.ARENA_BYTES - 1}))))

@@ -52,6 +52,7 @@ STDOUT_RULE = 108  # u32
 STDERR_RULE = 112  # u32
 IS_DETERMINISTIC = 116  # u32
 FILES_NUMBERED = 120  # u32: counted up by the monitor
+COUNTS_FUEL = 124  # u32
 SEED = 128  # 32 bytes
 RANDOM_BLOCK = 160  # i64: next block of the seeded stream
 STATES_AT = 168  # u32
@@ -105,11 +106,16 @@ OPENER = 16  # i64
 RULE = 24  # u32: the rule whose budgets a write uses
 CLASS = 28  # u32: offset of the class of its path
 ELSEWHERE = 32  # u32: rights that other mounts may give to what lies in the mount of a directory
+SIZE_SEEN = 40  # i64: the file had at least so many bytes at some time
 K_FREE, K_STDIN, K_STDOUT, K_STDERR, K_DIRECTORY, K_FILE = range(6)
 F_APPEND = 1  # opened for writing at the end only
 F_SPLIT = 2  # in a mount whose paths differ in rights
 F_COUNTED = 4  # counts as an open file
 F_PLAIN = 8  # in a mount that can hold nothing but regular files, directories and links
+F_SOUGHT = 16  # its position may lie behind the end of the file
+
+assert DESCRIPTORS + MAX_DESCRIPTORS * DESCRIPTOR_BYTES <= FILE_NUMBERS
+assert FILE_NUMBERS + MAX_FILE_NUMBERS * 8 <= TABLES
 
 # a state has 16 bytes: first edge, edges (u16), class (u16), default, flags
 # an edge has 8: low (u8), high (u8), -, target (u32); both sizes are shifts in `paths.py`
@@ -239,6 +245,7 @@ def _configure(memory: bytearray, plan: Plan) -> None:
         MONOTONIC_KIND: plan.clocks.monotonic,
         RANDOM_KIND: plan.random.kind,
         IS_DETERMINISTIC: plan.runtime.deterministic,
+        COUNTS_FUEL: plan.limits.fuel != UNLIMITED,
         MAX_OPEN_FILES: min(_limit(plan.limits.open_files), MAX_DESCRIPTORS),
         HARD_LINKS: links,
         STDIN_RULE: _refusing(plan, "stdio.stdin", is_none=plan.stdio.stdin is StdinMode.NONE),

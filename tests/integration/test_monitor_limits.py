@@ -299,7 +299,7 @@ def test_output_at_the_limit_is_allowed_and_the_next_byte_ends_the_guest(fd, nam
 
 GROWTH = {
     "writing": lambda s, fd, n: s.write(fd, b"x" * n),
-    "writing at a place": lambda s, fd, n: s.pwrite(fd, b"x" * n, 7),
+    "writing at a place": lambda s, fd, n: s.pwrite(fd, b"x" * n, 0),
     "setting the size": lambda s, fd, n: s.call("fd_filestat_set_size", fd, n),
 }
 
@@ -320,10 +320,67 @@ def test_bytes_to_files_at_the_limit_are_allowed_and_beyond_are_refused(way, roo
     (root / "new").unlink()
     result = run(plan, build(40, 101) if way == "setting the size" else build(40, 61))
     spent(result, "limit.disk", DQUOT)
-    assert (root / "new").stat().st_size in (40, 47)
+    assert (root / "new").stat().st_size == 40
     (root / "new").unlink()
     spent(run(plan, build(101)), "limit.disk", DQUOT)
     spent(run(plan, build(1 << 40 if way == "setting the size" else 1_000)), "limit.disk", DQUOT)
+
+
+SKIPS = {
+    "writing at a place": lambda s, fd, at, n: s.pwrite(fd, b"x" * n, at),
+    "writing after a seek": lambda s, fd, at, n: (s.call("fd_seek", fd, at, 0, s.out(8)), s.write(fd, b"x" * n)),
+}
+
+
+@pytest.mark.parametrize("way", SKIPS)
+@pytest.mark.parametrize("there", [0, 30])
+def test_bytes_that_a_write_skips_behind_the_end_of_a_file_count_as_written(way, there, root):
+    plan = limited(root, 'disk: "100"')
+
+    def build(*writes: tuple[int, int]):
+        def made(s: Script) -> None:
+            fd = s.open("old", rights=READ | WRITE)
+            for at, size in writes:
+                SKIPS[way](s, fd, at, size)
+
+        return made
+
+    def tried(*writes: tuple[int, int]):
+        (root / "old").write_bytes(b"o" * there)
+        return run(plan, build(*writes))
+
+    result = tried((there + 60, 40))
+    allowed(result)
+    assert (result.header["disk"], (root / "old").stat().st_size) == (100, there + 100)
+    spent(tried((there + 61, 40)), "limit.disk", DQUOT)
+    assert (root / "old").stat().st_size == there
+    for far in (1 << 40, 1 << 62, (1 << 63) - 1):
+        spent(tried((far, 1)), "limit.disk", DQUOT)
+    # backwards, over what is there by now, and once more behind the end
+    result = tried((there + 20, 10), (there, 20), (there + 30, 10), (there + 70, 10))
+    allowed(result)
+    assert result.header["disk"] == 30 + 20 + 10 + 40
+    spent(tried((there + 20, 10), (there, 20), (there + 30, 10), (there + 70, 11)), "limit.disk", DQUOT)
+
+
+def test_a_seek_that_nothing_is_written_after_costs_nothing_and_appending_skips_nothing(root):
+    plan = limited(root, 'disk: "100"')
+
+    def sought(flags: int):
+        def build(s: Script) -> None:
+            fd = s.open("file", rights=READ | WRITE, fdflags=flags)
+            s.call("fd_seek", fd, 1_000_000, 0, s.out(8))
+            s.write(fd, b"")
+            if flags:
+                s.write(fd, b"x" * 100)
+
+        return build
+
+    for flags in (0, 1):
+        result = run(plan, sought(flags))
+        allowed(result)
+        assert result.header["disk"] == 100 * flags
+    assert (root / "file").stat().st_size < 1_000
 
 
 def test_a_rule_has_a_budget_of_bytes_of_its_own(root):

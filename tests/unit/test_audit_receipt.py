@@ -59,6 +59,12 @@ def test_what_was_not_enforced_is_there_when_there_is_any():
     assert b"unenforced" not in RECEIPT.to_json()
 
 
+def test_the_digest_of_a_deterministic_run_is_there_when_there_is_one():
+    made = replace(RECEIPT, determinism_digest="sha256:" + "0" * 64)
+    assert Receipt.from_json(made.to_json()) == made
+    assert b"determinism" not in RECEIPT.to_json()
+
+
 def test_a_broken_document_is_refused():
     with pytest.raises(FormatError):
         Receipt.from_json(RECEIPT.to_json().replace(b'"records":10', b'"records":"10"'))

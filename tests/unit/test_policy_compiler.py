@@ -10,6 +10,7 @@ import pytest
 
 from policy import Plan, PolicyError, RuleId, check_policy, compile_policy, fixed, load_document, rule_index
 from policy.calls import CALL_CODES
+from policy.explain import explain_plan
 from policy.plan import (
     UNLIMITED,
     VIRTUAL_MONOTONIC_NS,
@@ -345,3 +346,25 @@ def test_interlocking_globs_are_refused_with_a_reason():
     assert refused(storage(f'{{uri: "fs:///m/**", access: [read], include: [{globs}]}}')) == {
         "too-many-states"
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("isolation: process", "It runs in a process of its own, without walls of the operating system."),
+        ("require_walls: [seccomp]", "Nothing runs unless these walls stand: seccomp."),
+        (
+            "deterministic: true",
+            "Wall clock: virtual, from 2000-01-01T00:00:00Z on; monotonic clock: virtual, from",
+        ),
+        ("deterministic: true", "Random bytes: from a seed made of the policy and the module."),
+        (
+            "deterministic: true",
+            "Runs are deterministic: the same module and the same input give the same digest.",
+        ),
+    ],
+)
+def test_what_a_run_is_kept_in_is_explained(text, said):
+    explained = "\n".join(explain_plan(compiled(f"runtime: {{{text}}}")))
+    assert said in explained
+    assert said not in "\n".join(explain_plan(compiled()))

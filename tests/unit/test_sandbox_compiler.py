@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import mmap
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import wasmtime
 
 from policy.plan import Engine
 from sandbox.admission import digest_of
-from sandbox.artifact import Artifact
+from sandbox.artifact import Artifact, freeze, private_file
 from sandbox.cache import ArtifactCache
 from sandbox.compile_process import MAX_MESSAGE_BYTES
 from sandbox.compiler import MAX_ENGINE_MESSAGE, CompileLimits, Prepared, compile_module, prepare
@@ -65,6 +66,15 @@ def test_an_artifact_is_sealed() -> None:
             os.pwrite(artifact.fd, b"x", 0)
         with pytest.raises(PermissionError):
             os.truncate(artifact.fd, 0)
+
+
+def test_a_file_that_somebody_can_still_write_to_is_no_artifact() -> None:
+    fd = private_file("test")
+    os.write(fd, b"x")
+    with mmap.mmap(fd, 1), pytest.raises(OSError, match="busy"):
+        freeze(fd)
+    freeze(fd)
+    os.close(fd)
 
 
 def test_no_descriptor_is_left_open() -> None:

@@ -17,6 +17,7 @@ from sandbox.monitor.over_time import counts_bytes, counts_call, counts_opening
 from sandbox.monitor.paths import BUFFER
 from sandbox.monitor.payloads import look_up
 
+_NO_FILE = 1 << 62
 _WRITE_BIT = RIGHTS.index(Right.WRITE)
 _REFUSE = f"(then (return (call $refuse (i32.const {ERRNO_NOTCAPABLE}))))"
 _KIND = f"(local.set $kind (i32.load $plan offset={plan.KIND} (local.get $at)))"
@@ -46,6 +47,30 @@ SUPPORT = f"""
   ;; the right that a write through this descriptor needs
   (if (result i32) (i32.and (i32.load $plan offset={plan.FLAGS} (local.get $at)) (i32.const {plan.F_APPEND}))
     (then (i32.const {int(Right.APPEND)})) (else (i32.const {int(Right.WRITE)}))))
+(func $gap (param $at i32) (param $fd i32) (param $from i64) (result i64) (local $size i64)
+  ;; bytes between the end of the file and where a write is about to start
+  ;; SECURITY: they are charged like those that are written: one byte far behind the end would make a file
+  ;; as large as any disk, and one in each block would take a whole block each
+  (if (i64.le_u (local.get $from) (i64.load $plan offset={plan.SIZE_SEEN} (local.get $at)))
+    (then (return (i64.const 0))))
+  (if (call $probe.fd_filestat_get (local.get $fd) (i32.const {BUFFER})) (then (return (i64.const 0))))
+  (local.set $size (i64.load $scratch (i32.const {BUFFER + 32})))
+  (i64.store $plan offset={plan.SIZE_SEEN} (local.get $at) (local.get $size))
+  (if (i64.le_u (local.get $from) (local.get $size)) (then (return (i64.const 0))))
+  (local.set $size (i64.sub (local.get $from) (local.get $size)))
+  ;; no file is that large, and no sum gets negative by it
+  (select (local.get $size) (i64.const {_NO_FILE}) (i64.lt_u (local.get $size) (i64.const {_NO_FILE}))))
+(func $position (param $at i32) (param $fd i32) (result i64)
+  ;; where a write goes that does not say: 0 where that is no further than the end
+  (if (i32.eqz (i32.and (i32.load $plan offset={plan.FLAGS} (local.get $at)) (i32.const {plan.F_SOUGHT})))
+    (then (return (i64.const 0))))
+  (if (call $probe.fd_fdstat_get (local.get $fd) (i32.const {BUFFER})) (then (return (i64.const 0))))
+  (if (i32.and (i32.load16_u $scratch (i32.const {BUFFER + 2})) (i32.const 1)) (then (return (i64.const 0))))
+  (if (call $probe.fd_tell (local.get $fd) (i32.const {BUFFER})) (then (return (i64.const 0))))
+  (i64.load $scratch (i32.const {BUFFER})))
+(func $seen_size (param $at i32) (param $size i64)
+  (if (i64.gt_u (local.get $size) (i64.load $plan offset={plan.SIZE_SEEN} (local.get $at))) (then
+    (i64.store $plan offset={plan.SIZE_SEEN} (local.get $at) (local.get $size)))))
 (func $disk_rule (param $rule i32) (param $bytes i64) (result i32)
   ;; which budget is spent: the run's or the rule's
   (if (result i32) (i64.lt_s {long(plan.DISK_LEFT)} (local.get $bytes))
@@ -102,12 +127,17 @@ _STREAMS = _stream(
 def _writes(name: str, *params: str) -> Lowering:
     # SECURITY: a write that names its own place ignores that the descriptor was opened to append
     need = f"(i32.const {int(Right.WRITE)})" if "offset" in params else "(call $may_write (local.get $at))"
+    start = "(local.get $offset)" if "offset" in params else "(call $position (local.get $at) (local.get $fd))"
     body = f"""{enter(name, "(local.get $fd)")}{known()}{_KIND}
 (local.set $n (call $first_length (local.get $iovs) (local.get $iovs_len)))
 {_STREAMS}
 (if (i32.eq (local.get $kind) (i32.const {plan.K_FILE})) (then
   (if (call $forbids (local.get $at) {need}) {_REFUSE})
   (local.set $rule (i32.load $plan offset={plan.RULE} (local.get $at)))
+  (if (i64.gt_s (local.get $n) (i64.const 0)) (then
+    (local.set $from {start})
+    (local.set $gap (call $gap (local.get $at) (local.get $fd) (local.get $from)))))
+  (local.set $n (i64.add (local.get $n) (local.get $gap)))
   (if (i32.eqz (call $has_disk (local.get $rule) (local.get $n)))
     (then (return (call $spent (call $disk_rule (local.get $rule) (local.get $n))
       (i32.const {ERRNO_DQUOT})))))))
@@ -120,10 +150,11 @@ def _writes(name: str, *params: str) -> Lowering:
   (local.get $n))))
 (if (i32.eq (local.get $kind) (i32.const {plan.K_STDERR})) (then (call $bump (i32.const {ring.STDERR_BYTES})
   (local.get $n))))
-(if (i32.eq (local.get $kind) (i32.const {plan.K_FILE})) (then (call $use_disk (local.get $rule)
-  (local.get $n))))
+(if (i32.and (i32.eq (local.get $kind) (i32.const {plan.K_FILE})) (i64.ne (local.get $n) (i64.const 0))) (then
+  (call $use_disk (local.get $rule) (i64.add (local.get $n) (local.get $gap)))
+  (call $seen_size (local.get $at) (i64.add (local.get $from) (local.get $n)))))
 {counts_bytes(Trigger.BYTES_OUT, "(local.get $n)")}(call $complete (local.get $errno))"""
-    names = ("$at i32", "$kind i32", "$errno i32", "$rule i32", "$n i64", "$keep i32")
+    names = ("$at i32", "$kind i32", "$errno i32", "$rule i32", "$n i64", "$keep i32", "$from i64", "$gap i64")
     return Lowering(name, params, "aux: bytes written", body, names)
 
 
@@ -156,6 +187,13 @@ _RENUMBER = f"""{enter("fd_renumber", "(local.get $fd)")}
   (call $forget (local.get $at2))
   (memory.copy $plan $plan (local.get $at2) (local.get $at) (i32.const {plan.DESCRIPTOR_BYTES}))
   (memory.fill $plan (local.get $at) (i32.const 0) (i32.const {plan.DESCRIPTOR_BYTES}))))
+(call $complete (local.get $errno))"""
+
+_SEEK = f"""{enter("fd_seek", "(local.get $fd)")}{known()}
+(call $publish)
+(local.set $errno {real("fd_seek", ("fd", "offset", "whence", "result"))})
+(i32.store $plan offset={plan.FLAGS} (local.get $at) (i32.or (i32.const {plan.F_SOUGHT})
+  (i32.load $plan offset={plan.FLAGS} (local.get $at))))
 (call $complete (local.get $errno))"""
 
 _SET_FLAGS = f"""{enter("fd_fdstat_set_flags", "(local.get $fd)")}
@@ -233,7 +271,7 @@ FUNCTIONS = (
         _RENUMBER,
         ("$at i32", "$at2 i32", "$errno i32"),
     ),
-    on_descriptor("fd_seek", "fd", "offset", "whence", "result"),
+    Lowering("fd_seek", ("fd", "offset", "whence", "result"), "nothing more", _SEEK, ("$at i32", "$errno i32")),
     on_descriptor("fd_sync", "fd"),
     on_descriptor("fd_tell", "fd", "result"),
     _writes("fd_write", "fd", "iovs", "iovs_len", "result"),
