@@ -1,27 +1,27 @@
 """The cell: the single-use process in which one execution runs.
 
 It is forked by `zygote.py`, often before there is anything to do, and told what by a `Job`; limits that stop the guest from outside are the
-supervisor's (`executor.py`). INVARIANT: a guest byte runs only after the supervisor said so, and under all
-limits and behind all walls; the `start` section, which runs before the monitor is armed, reaches stubs that
+supervisor's (`executor.py`). INVARIANT: a guest byte runs only under all limits and behind all walls, those
+that the policy requires among them; the `start` section, which runs before the monitor is armed, reaches stubs that
 refuse. What the walls are is `confinement/`.
 """
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import json
 import os
 import resource
 import signal
 import socket
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sandbox.confinement import process
-from sandbox.confinement.walls import Site, confine_cell, site_of
+from sandbox.confinement.walls import Site, confine_cell, make_ready, site_of
 from sandbox.engine_wasmtime import Artifacts, Code, End, EndKind, GuestError, Machine
 from sandbox.job import CODE, GO_ON, MAX_MESSAGE, MAX_TEXT, STOP, WORLD, CellEnd, Job, Request, Spawn
 from sandbox.preopens import held
@@ -34,8 +34,11 @@ _CPU_GRACE_S = 0.05  # for the engine to interrupt the guest at its CPU limit, b
 _LAST_RESORT_S = 2  # how much later than the supervisor the kernel ends a cell, should the supervisor hang
 
 
-class _Unwanted(Exception):  # noqa: N818  # not a mistake
-    """The supervisor is gone, or wants no guest any more."""
+class _MissingWallsError(Exception):
+    """The policy requires what does not stand here."""
+
+    def __init__(self, walls: Sequence[str]) -> None:
+        super().__init__(f"the policy requires what does not stand on this machine: {', '.join(walls)}")
 
 
 _STREAMS = ("stdin", "stdout", "stderr")
@@ -44,17 +47,20 @@ _STREAMS = ("stdin", "stdout", "stderr")
 class Cell:
     """A process with an engine and the monitor's code in it, that waits for the one job it is for."""
 
-    def __init__(self, spawn: Spawn, fds: Mapping[str, int], walls: Sequence[str]) -> None:
+    def __init__(
+        self, spawn: Spawn, control: socket.socket, fds: Mapping[str, int], walls: Sequence[str]
+    ) -> None:
         """Load what can be loaded before the job is known; `walls` stand already."""
         self._walls = walls
-        self.control = socket.socket(fileno=fds["control"])
+        self.control = control
         process.end_with(fds["leash"])
-        process.close_others((0, 1, 2, *fds.values()))
+        process.close_others((0, 1, 2, control.fileno(), *fds.values()))
         names = CODE if spawn.has_guest else CODE[:-1]
         self._code = Code.load(spawn.config, Artifacts(**{name: _path(fds[name]) for name in names}))
         for name in names:
             os.close(fds[name])
         self._machine = Machine(self._code)
+        make_ready()
 
     def run(self) -> None:
         """Wait for the job, run it and report its end on the control socket."""
@@ -75,8 +81,10 @@ class Cell:
 
         def start() -> None:
             _set_last_resort(job)
-            if _ask(control, Request.START, stand(site, self._walls)) != GO_ON:
-                raise _Unwanted
+            walls = stand(site, self._walls)
+            if missing := [wall for wall in job.required if wall not in walls]:
+                raise _MissingWallsError(missing)
+            control.send(bytes([Request.START]) + json.dumps(walls).encode())
             _watch_cpu(machine, job.cpu_ms)
 
         unarmed = 0
@@ -91,8 +99,8 @@ class Cell:
             end = play(machine, job)
         except GuestError as err:
             end = err.end
-        except _Unwanted:
-            return
+        except _MissingWallsError as err:
+            end = End(EndKind.REFUSED, str(err))
         _report(control, end, memory_bytes=machine.memory_bytes, unarmed=unarmed)
 
     def _receive(self) -> tuple[Job, dict[str, int]]:
@@ -123,9 +131,9 @@ def lament(control: socket.socket, err: BaseException) -> None:
         _report(control, End(EndKind.REFUSED, text), memory_bytes=0, unarmed=0)
 
 
-def stand(site: Site | None, before: Sequence[str]) -> bytes:
+def stand(site: Site | None, before: Sequence[str]) -> tuple[str, ...]:
     """Put the walls up; names all that stand now."""
-    return json.dumps([*before, *(() if site is None else confine_cell(site))]).encode()
+    return (*before, *(() if site is None else confine_cell(site)))
 
 
 def play(machine: Machine, job: Job) -> End:
@@ -138,8 +146,8 @@ def play(machine: Machine, job: Job) -> End:
     return end
 
 
-def _ask(control: socket.socket, request: Request, more: bytes = b"") -> int:
-    control.send(bytes([request]) + more)
+def _ask(control: socket.socket, request: Request) -> int:
+    control.send(bytes([request]))
     answer = control.recv(1)
     # SECURITY: no answer is no: without a supervisor nothing is on record
     return answer[0] if answer else STOP
@@ -188,7 +196,8 @@ def _watch_cpu(machine: Machine, cpu_ms: int) -> None:
             time.sleep(max(left, 0.001))
         machine.interrupt()
 
-    threading.Thread(target=watch, args=(spent() + cpu_ms / 1_000,), daemon=True).start()
+    # not `threading`, which waits until the thread runs, and that may take milliseconds
+    _thread.start_new_thread(watch, (spent() + cpu_ms / 1_000,))
 
 
 def _report(control: socket.socket, end: End, *, memory_bytes: int, unarmed: int) -> None:

@@ -108,6 +108,15 @@ def _is_readable(fd: int, wait_s: float | None) -> bool:
     return bool(poll.poll(None if wait_s is None else wait_s * 1_000))
 
 
+def _environment() -> dict[str, str]:
+    return {
+        "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
+        "LC_ALL": "C.UTF-8",
+        "TOKIO_WORKER_THREADS": "1",  # the engine's runtime, which serves one guest that waits for it
+        "MALLOC_ARENA_MAX": "1",  # its threads need no arenas of their own
+    }
+
+
 class Zygote:
     """A process that forks cells; it ends when it is retired and its last cell is closed."""
 
@@ -127,7 +136,7 @@ class Zygote:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     cwd="/",
-                    env={"PYTHONPATH": str(Path(__file__).resolve().parent.parent), "LC_ALL": "C.UTF-8"},
+                    env=_environment(),
                     pass_fds=(theirs.fileno(),),
                     start_new_session=True,
                 )

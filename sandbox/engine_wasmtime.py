@@ -2,11 +2,12 @@
 
 What goes in and comes out are the plain values of `engine_config.py` and `guest.py`; what the monitor does
 is generated in `sandbox/monitor`. No function here reads a policy document, and nothing here is called with
-guest text that it would print.
+guest text that it would print. It is longer than most: nothing else may import the engine.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
@@ -54,6 +55,7 @@ __all__ = [
 
 WASI = "wasi_snapshot_preview1"
 _PAGE = 65_536
+_OWN_FUEL = 1 << 40  # for gate and monitor to come up, which takes a few hundred
 _TRAPS: dict[object, EndKind] = {
     wasmtime.TrapCode.INTERRUPT: EndKind.CPU,
     wasmtime.TrapCode.OUT_OF_FUEL: EndKind.FUEL,
@@ -148,6 +150,8 @@ class Machine:
         self._engine = code.engine
         self._store = wasmtime.Store(code.engine)
         self._store.set_epoch_deadline(1)
+        with contextlib.suppress(wasmtime.WasmtimeError):  # of an engine that counts no fuel
+            self._store.set_fuel(_OWN_FUEL)
         self._linker = wasmtime.Linker(code.engine)
         self._linker.define_wasi()
         # INVARIANT: the guest is linked to the gate's functions and to nothing else
@@ -156,12 +160,14 @@ class Machine:
         self._bare = wasmtime.Linker(code.engine)
         self._bare.define_instance(self._store, WASI, gate)
         self._limits = StoreLimits(0, 0, 0, 0, 0)
+        self._has_fuel = False
         self._memory: wasmtime.Memory | None = None
         self._guest: wasmtime.Instance | None = None
 
     def begin(self, *, limits: StoreLimits, fuel: int | None, world: World) -> None:
         """Say what the guest may use and what it finds; opens the directories and files of its world."""
         self._limits = limits
+        self._has_fuel = fuel is not None
         if fuel is not None:
             self._store.set_fuel(fuel)
         self._store.set_wasi(_wasi(world))
@@ -185,6 +191,9 @@ class Machine:
         before_guest()
         self._instantiate(self._bare, guest)
         self._limit(ours=True)
+        left = store.get_fuel() if self._has_fuel else None
+        if left is not None:  # the guest pays for its calls, not for what has to be there before the first
+            store.set_fuel(_OWN_FUEL)
         linker.define_instance(store, "probe", linker.instantiate(store, code.probe))
         linker.define(store, "gate", "table", self._slots)
         linker.define(store, "guest", "memory", self._guest_memory())
@@ -194,6 +203,8 @@ class Machine:
         self._place(standing, ring_fd=ring_fd, ring_bytes=ring_bytes, tables=tables)
         standing["arm"](store)  # type: ignore[operator]  # an export of ours, known to be a function
         self._limit(ours=False)
+        if left is not None:
+            store.set_fuel(left)
         return int(self._unarmed.value(store))
 
     def run(self, entry: str) -> End:

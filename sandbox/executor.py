@@ -55,7 +55,6 @@ class Watch:
     host_calls: int  # negative: unlimited
     cancelled: threading.Event  # set by whoever asked for the run, to end it
     patience: Patience  # with a full disk
-    required: tuple[str, ...] = ()  # walls without which no guest may start
 
 
 @dataclass(slots=True)
@@ -64,7 +63,6 @@ class _Seen:
 
     limit: str = ""
     killed_for: str = ""
-    refused: str = ""
     walls: tuple[str, ...] = ()  # that stand, as the cell says before its guest starts
     is_stopped: bool = False
     is_log_broken: bool = False
@@ -164,8 +162,9 @@ class Supervision:
         if message[0] == Request.END:
             self._on_end(message[1:])
             return True
-        if message[0] == Request.START and not self._seen.has_started:
-            self._seen.walls = walls_from_json(message[1:])
+        if message[0] == Request.START:
+            self._on_start(message[1:])
+            return True
         return self._reply(message[0])
 
     def _reply(self, request: int) -> bool:
@@ -204,8 +203,6 @@ class Supervision:
             return STOP
         try:
             match request:
-                case Request.START if not seen.has_started:
-                    return self._start()
                 case Request.FULL:
                     self._drain()
                 case Request.SYNC:
@@ -223,15 +220,14 @@ class Supervision:
             return STOP
         return GO_ON
 
-    def _start(self) -> int:
+    def _on_start(self, said: bytes) -> None:
+        # SECURITY: said once: a cell that was taken over must not get more time, or walls, by saying it again
         seen, wall_ms = self._seen, self._watch.wall_ms
-        seen.has_started = True
-        if missing := [wall for wall in self._watch.required if wall not in seen.walls]:
-            seen.refused = f"the policy requires what does not stand on this machine: {', '.join(missing)}"
-            self._stop()
-            return STOP
-        seen.deadline = float("inf") if wall_ms < 0 else time.monotonic() + wall_ms / 1_000
-        return GO_ON
+        if not seen.has_started and seen.end is None:
+            seen.has_started = True
+            seen.walls = walls_from_json(said)
+            if not seen.is_stopped:
+                seen.deadline = float("inf") if wall_ms < 0 else time.monotonic() + wall_ms / 1_000
 
     def _look_after(self, selector: selectors.BaseSelector) -> None:
         """Do what is due, a few hundred times a second at most."""
@@ -327,7 +323,6 @@ class Supervision:
             status, cpu_ms, rss_bytes = -9, 0, 0
         signs = Signs(
             limit=seen.limit,
-            refused=seen.refused,
             killed_for=seen.killed_for,
             stop=ring.word(layout.STOP),
             has_exited=ring.word(layout.EXITED) == 1,
@@ -336,7 +331,9 @@ class Supervision:
             status=status,
         )
         is_early = not (seen.has_started or seen.is_stopped or seen.end or failure)
-        return Ended(signs, cpu_ms=cpu_ms, rss_bytes=rss_bytes, failure=failure, walls=seen.walls, is_early=is_early)
+        return Ended(
+            signs, cpu_ms=cpu_ms, rss_bytes=rss_bytes, failure=failure, walls=seen.walls, is_early=is_early
+        )
 
 
 def _read_left(fd: int, outlet: Outlet) -> None:

@@ -59,7 +59,7 @@ class Request(IntEnum):
     FULL = 1  # room in the ring
     SYNC = 2  # all completed records durable
     INTENT = 3  # and the one in flight
-    START = 4  # followed by JSON, the walls that stand: may the guest start now
+    START = 4  # followed by JSON, the walls that stand: the guest starts now; no answer
     END = 5  # followed by JSON: the end, and no answer
 
 
@@ -77,6 +77,7 @@ class Job:
     full_ms: int  # how long to wait for room in the ring
     ring_bytes: int
     bounds: Bounds | None = None  # what it is confined to; None: not at all
+    required: tuple[str, ...] = ()  # walls without which no guest may start
 
     def to_json(self) -> bytes:
         """The text that goes to the cell."""
@@ -89,6 +90,7 @@ class Job:
         config = raw.pop("config")
         world = raw.pop("world")
         raw["entries"] = tuple(raw["entries"])
+        raw["required"] = tuple(raw["required"])
         bounds = raw.pop("bounds")
         return cls(
             config=_config(config),

@@ -173,6 +173,7 @@ def job_of(order: Order, admitted: Admitted, preopens: Preopens) -> Job:
         wall_ms=plan.limits.wall_ms,
         full_ms=plan.audit.on_full_ms,
         ring_bytes=layout.RING_BYTES,
+        required=plan.runtime.require_walls,
         bounds=None if plan.runtime.isolation is Isolation.PROCESS else bounds_of(plan),
     )
 

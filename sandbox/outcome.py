@@ -46,7 +46,6 @@ class Signs:
     """What is known when a cell is gone."""
 
     limit: str  # the limit for which the supervisor killed it; empty when it did not
-    refused: str  # why the supervisor let no guest start; empty when it did
     killed_for: str  # why else the supervisor killed it; empty when it did not
     stop: int  # the ring's word
     has_exited: bool  # the guest called `proc_exit`
@@ -70,9 +69,8 @@ def judge(signs: Signs, *, is_sound: bool) -> Outcome:
 def _judge(signs: Signs) -> Outcome:
     if signs.limit:
         return _limit(signs.limit)
-    if signs.refused or signs.killed_for:
-        kind = OutcomeKind.REFUSED if signs.refused else OutcomeKind.KILLED
-        return Outcome(kind=kind, message=signs.refused or signs.killed_for)
+    if signs.killed_for:
+        return Outcome(kind=OutcomeKind.KILLED, message=signs.killed_for)
     if signs.stop in _STOPS:
         return _limit(_STOPS[signs.stop])
     if signs.end is None:

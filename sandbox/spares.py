@@ -73,7 +73,9 @@ class Spares:
         """Make nothing yet; with `most` 0 every cell is forked when it is asked for."""
         self._cells, self._most = cells, most
         self._changed = threading.Condition()
-        self._shelves: OrderedDict[Kind, _Shelf] = OrderedDict()  # the one that was asked for last is the last
+        self._shelves: OrderedDict[Kind, _Shelf] = (
+            OrderedDict()
+        )  # the one that was asked for last is the last
         self._thread: threading.Thread | None = None
         self._is_closed = False
 

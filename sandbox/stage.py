@@ -148,7 +148,6 @@ class Stage:
             host_calls=order.plan.limits.host_calls,
             cancelled=order.cancelled,
             patience=Patience(order.plan.audit.on_full_ms),
-            required=order.plan.runtime.require_walls,
         )
 
     def _finish(self, watch: Watch, ended: Ended, *, wall_ms: int) -> Played:

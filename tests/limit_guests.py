@@ -120,7 +120,7 @@ def recurses(depth: int, *, locals_: int = 0, calls: bool = False) -> bytes:
     """Calls itself so deep, with so many locals a frame, or with a host call in each."""
     names = f"(local {'i64 ' * locals_})" if locals_ else ""
     # what is set before the call and read behind it has to lie in the frame
-    hold = "".join(f"(local.set {n} (i64.extend_i32_u (local.get 0)))" for n in range(1, locals_ + 1))
+    hold = "".join(f"(local.set {n} (i64.load (i32.const {8 * n})))" for n in range(1, locals_ + 1))
     keep = "".join(f"(global.set $g (i64.add (global.get $g) (local.get {n})))" for n in range(1, locals_ + 1))
     host = "(drop (call $sched_yield))" if calls else ""
     deeper = "(if (local.get 0) (then (call $f (i32.sub (local.get 0) (i32.const 1)))))"

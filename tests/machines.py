@@ -23,7 +23,16 @@ from policy import compile_policy, load_document
 from policy.calls import CALLS
 from policy.plan import UNLIMITED, Clocks, Plan, StdinMode
 from sandbox import engine_wasmtime as engine
-from sandbox.engine_wasmtime import Artifacts, Code, EndKind, EngineConfig, GuestError, Machine, StoreLimits, World
+from sandbox.engine_wasmtime import (
+    Artifacts,
+    Code,
+    EndKind,
+    EngineConfig,
+    GuestError,
+    Machine,
+    StoreLimits,
+    World,
+)
 from sandbox.monitor import generate, layout, tables
 from sandbox.monitor.layout import IN_FLIGHT, RECORD, Decision, Reason, Stop
 from sandbox.ring import Ring

@@ -30,7 +30,7 @@ class Bounds:
     """What a cell may reach: all that its confinement is made of."""
 
     accesses: tuple[int, ...] = ()  # for each mount, in the plan's order: `landlock.Access`
-    open_files: int = UNLIMITED  # beside what the cell holds when it starts
+    open_files: int = UNLIMITED  # by the guest, and by the cell itself
     memory_bytes: int = UNLIMITED  # that can be written and is its own, beside what it has when it starts
 
     @property
@@ -51,7 +51,7 @@ def bounds_of(plan: Plan) -> Bounds:
         accesses=tuple(
             _access(mount, rights) for mount, rights in zip(plan.mounts, _rights(plan), strict=True)
         ),
-        open_files=limits.open_files + _SPARE_FILES,
+        open_files=limits.open_files + len(plan.mounts) + _SPARE_FILES,
         memory_bytes=memory,
     )
 

@@ -50,6 +50,7 @@ _F_DUPFD_CLOEXEC = 1030  # `fcntl` has no name for it on every Python
 _SET_NON_BLOCKING = 0x5421  # FIONBIO, which `termios` names on some machines only
 
 
+@cache
 def cell_filter(machine: str, pid: int, *, has_files: bool, can_change: bool) -> bytes:
     """The program for a cell whose number is `pid`, on a machine as `os.uname` names it.
 

@@ -34,12 +34,7 @@ _CLONE_NEWIPC, _CLONE_NEWUSER, _CLONE_NEWNET = 0x0800_0000, 0x1000_0000, 0x4000_
 
 def count_threads() -> int:
     """How many threads this process has."""
-    return sum(1 for _ in Path("/proc/self/task").iterdir())
-
-
-def highest_descriptor() -> int:
-    """The highest number of an open descriptor."""
-    return max(int(path.name) for path in Path("/proc/self/fd").iterdir())
+    return len(os.listdir("/proc/self/task"))  # noqa: PTH208  # a cell counts its milliseconds
 
 
 def end_with(fd: int) -> None:
@@ -85,7 +80,11 @@ def limit(number: int, value: int) -> None:
 def memory_in_use() -> int:
     """Bytes that this process has and can write, as `RLIMIT_DATA` counts them."""
     # SPEC: proc_pid_statm(5): the sixth number is data and stack, in pages
-    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5]) * resource.getpagesize()
+    fd = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return int(os.read(fd, 256).split()[5]) * resource.getpagesize()
+    finally:
+        os.close(fd)
 
 
 def install_filter(program: bytes) -> None:

@@ -11,6 +11,7 @@ import os
 import resource
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from policy.plan import UNLIMITED
@@ -67,6 +68,15 @@ def confine_cell(site: Site, without: frozenset[str] = frozenset()) -> tuple[str
     return _put_up({name: step for name, step in steps.items() if name not in without})
 
 
+def make_ready() -> None:
+    """Make what can be made before the bounds are known, and touch what will be: a cell that waits has the time."""
+    process.memory_in_use()
+    process.count_threads()
+    if can_filter():
+        for has_files, can_change in ((False, False), (True, False), (True, True)):
+            cell_filter(this_machine(), os.getpid(), has_files=has_files, can_change=can_change)
+
+
 def confine_compiler() -> tuple[str, ...]:
     """Confine this process to computing with the descriptors that it has; as `confine_cell`."""
     steps: dict[str, Callable[[], None]] = {
@@ -80,6 +90,7 @@ def confine_compiler() -> tuple[str, ...]:
     return _put_up(steps)
 
 
+@cache
 def can_filter() -> bool:
     """Whether this machine takes system call filters that are written for it here."""
     # the kernel lists the actions of a filter where it has filters
@@ -109,6 +120,6 @@ def _limit(bounds: Bounds) -> None:
     if not bounds.can_change:
         process.limit(resource.RLIMIT_FSIZE, 0)
     if bounds.open_files != UNLIMITED:
-        process.limit(resource.RLIMIT_NOFILE, process.highest_descriptor() + 1 + bounds.open_files)
+        process.limit(resource.RLIMIT_NOFILE, bounds.open_files)
     if bounds.memory_bytes != UNLIMITED:
         process.limit(resource.RLIMIT_DATA, process.memory_in_use() + bounds.memory_bytes)

@@ -38,10 +38,10 @@ def test_an_exit_is_a_call_like_any_other(shared):
 
 def test_calls_that_the_plan_refuses_count_too(shared):
     body = "(drop (call $random_get (i32.const 0) (i32.const 8)))"
-    given = "permissions: {random: none}\nresources: {limits: {host_calls: 1000}}\n"
+    given = "permissions: {random: none}\nresources: {limits: {host_calls: 300}}\n"
     done = shared.run(guests.busy(body, uses="random_get"), policy(given))
     assert done.receipt.outcome == limit("host_calls")
-    assert shared.run(guests.busy(body, 1_000, uses="random_get"), policy(given)).receipt.outcome == exited()
+    assert shared.run(guests.busy(body, 300, uses="random_get"), policy(given)).receipt.outcome == exited()
 
 
 ONE_CALL = {

@@ -36,8 +36,8 @@ def rules(done) -> set[str | None]:
 WRITES = {
     "one large": (with_file(WRITE, uses="fd_write", size=100_001), with_file(WRITE, uses="fd_write", size=100_000), 0),
     "many small": (
-        with_file(WRITE, uses="fd_write", times=None),
-        with_file(WRITE, uses="fd_write", times=100_000),
+        with_file(WRITE, uses="fd_write", times=None, size=10),
+        with_file(WRITE, uses="fd_write", times=10_000, size=10),
         100_000,
     ),
     "in one place": (
@@ -89,7 +89,9 @@ def test_bytes_on_disk_are_bounded_for_a_guest_that_writes(shared, folder, name,
     beyond, within, written = WRITES[name]
     more = {"timeout": "60s", "cpu": "60s"}
     bound = (
-        plan(folder, disk=100_000, **more) if given == "the run" else plan(folder, rule=", max_bytes: 100000", **more)
+        plan(folder, disk=100_000, **more)
+        if given == "the run"
+        else plan(folder, rule=", max_bytes: 100000", disk="unlimited", **more)
     )
     done = shared.run(beyond, bound)
     assert done.receipt.outcome == exited(DQUOT)
@@ -207,11 +209,11 @@ def test_descriptors_that_replace_each_other_count_once(shared, folder):
     assert (done.receipt.outcome, rules(done)) == (exited(0), {"limit.open_files"})
 
 
-def test_a_million_requests_that_are_refused_end_as_host_calls(shared, folder):
+def test_requests_that_are_refused_over_and_over_end_as_host_calls(shared, folder):
     (folder / "f").write_bytes(b"x")
     module = guests.busy(f"(drop {OPEN})", uses="path_open", fields='(data (i32.const 900) "f")')
-    bound = plan(folder, open_files=0, host_calls=5_000, timeout="60s")
+    bound = plan(folder, open_files=0, host_calls=500, timeout="60s")
     done = shared.run(module, bound)
     assert done.receipt.outcome == limit("host_calls")
     assert {one.rule for one in done.receipt.refusals} == {"limit.open_files"}
-    assert done.receipt.records == 5_001
+    assert done.receipt.records == 501

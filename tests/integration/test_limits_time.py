@@ -146,7 +146,7 @@ def least_fuel(shared, module: bytes, low: int, high: int) -> int:
 def test_fuel_is_exact_also_where_records_are_taken_while_the_guest_runs(shared):
     """The monitor's instructions count as well: how many they are depends on the guest's calls alone."""
     count = 100_000
-    few, some = (least_fuel(shared, guests.calls_with_work(n), 1, 4_000_000) for n in (500, 1_000))
+    few, some = (least_fuel(shared, guests.calls_with_work(n), 0, 4_000_000) for n in (500, 1_000))
     expected = few + (some - few) * (count - 500) // 500
     module = guests.calls_with_work(count)
     # beside the calls, asking for room in the ring costs a little
@@ -157,6 +157,16 @@ def test_fuel_is_exact_also_where_records_are_taken_while_the_guest_runs(shared)
 def test_with_fuel_a_guest_that_may_not_wait_for_the_log_is_not_ended_where_there_is_room(shared):
     plan = policy("resources: {limits: {fuel: 1G}}\naudit: {on_full: kill}\n")
     assert shared.run(guests.calls_with_work(40_000), plan).receipt.outcome == exited()
+
+
+def test_the_monitor_is_armed_on_no_fuel_of_the_guest(shared):
+    nothing = guest("(nop)")
+    needed = least_fuel(shared, nothing, 0, 100)
+    assert needed <= 2
+    # the start section is the guest's, and so is what is left behind it
+    start = guest("", fields="(func $s (drop (i32.const 1))) (start $s)")
+    assert least_fuel(shared, start, 0, 100) < 10
+    assert shared.run(guests.START_SPINS, limits(fuel=1_000)).receipt.outcome == limit("fuel")
 
 
 def test_a_guest_that_traps_has_no_limit_to_name(shared):

@@ -14,7 +14,7 @@ from sandbox.monitor.layout import Stop
 from sandbox.outcome import CANCELLED, UNSOUND, Signs, judge
 
 END = CellEnd(EndKind.RETURNED, "", 0, 0, 0, 0)
-SIGNS = Signs(limit="", refused="", killed_for="", stop=0, has_exited=False, exit_code=0, end=END, status=0)
+SIGNS = Signs(limit="", killed_for="", stop=0, has_exited=False, exit_code=0, end=END, status=0)
 
 
 def judged(**changes):

@@ -18,6 +18,7 @@ from sandbox.monitor.paths import BUFFER
 from sandbox.monitor.payloads import look_up
 
 _NO_FILE = 1 << 62
+_LARGEST = (1 << 63) - 1
 _WRITE_BIT = RIGHTS.index(Right.WRITE)
 _REFUSE = f"(then (return (call $refuse (i32.const {ERRNO_NOTCAPABLE}))))"
 _KIND = f"(local.set $kind (i32.load $plan offset={plan.KIND} (local.get $at)))"
@@ -127,7 +128,9 @@ _STREAMS = _stream(
 def _writes(name: str, *params: str) -> Lowering:
     # SECURITY: a write that names its own place ignores that the descriptor was opened to append
     need = f"(i32.const {int(Right.WRITE)})" if "offset" in params else "(call $may_write (local.get $at))"
-    start = "(local.get $offset)" if "offset" in params else "(call $position (local.get $at) (local.get $fd))"
+    start = (
+        "(local.get $offset)" if "offset" in params else "(call $position (local.get $at) (local.get $fd))"
+    )
     body = f"""{enter(name, "(local.get $fd)")}{known()}{_KIND}
 (local.set $n (call $first_length (local.get $iovs) (local.get $iovs_len)))
 {_STREAMS}
@@ -154,7 +157,16 @@ def _writes(name: str, *params: str) -> Lowering:
   (call $use_disk (local.get $rule) (i64.add (local.get $n) (local.get $gap)))
   (call $seen_size (local.get $at) (i64.add (local.get $from) (local.get $n)))))
 {counts_bytes(Trigger.BYTES_OUT, "(local.get $n)")}(call $complete (local.get $errno))"""
-    names = ("$at i32", "$kind i32", "$errno i32", "$rule i32", "$n i64", "$keep i32", "$from i64", "$gap i64")
+    names = (
+        "$at i32",
+        "$kind i32",
+        "$errno i32",
+        "$rule i32",
+        "$n i64",
+        "$keep i32",
+        "$from i64",
+        "$gap i64",
+    )
     return Lowering(name, params, "aux: bytes written", body, names)
 
 
@@ -216,9 +228,9 @@ _SET_SIZE = f"""{enter("fd_filestat_set_size", "(local.get $fd)")}
   (if (i32.eqz (call $probe.fd_filestat_get (local.get $fd) (i32.const {BUFFER}))) (then
     (if (i64.gt_u (local.get $size) (i64.load $scratch (i32.const {BUFFER + 32}))) (then
       (local.set $n (i64.sub (local.get $size) (i64.load $scratch (i32.const {BUFFER + 32}))))
+      (if (i64.lt_s (local.get $n) (i64.const 0)) (then (local.set $n (i64.const {_LARGEST}))))
       (local.set $rule (i32.load $plan offset={plan.RULE} (local.get $at)))
-      (if (i32.or (i64.lt_s (local.get $n) (i64.const 0))
-                  (i32.eqz (call $has_disk (local.get $rule) (local.get $n)))) (then
+      (if (i32.eqz (call $has_disk (local.get $rule) (local.get $n))) (then
         (return (call $spent (call $disk_rule (local.get $rule) (local.get $n))
           (i32.const {ERRNO_DQUOT})))))))))))
 (call $publish)
@@ -271,7 +283,9 @@ FUNCTIONS = (
         _RENUMBER,
         ("$at i32", "$at2 i32", "$errno i32"),
     ),
-    Lowering("fd_seek", ("fd", "offset", "whence", "result"), "nothing more", _SEEK, ("$at i32", "$errno i32")),
+    Lowering(
+        "fd_seek", ("fd", "offset", "whence", "result"), "nothing more", _SEEK, ("$at i32", "$errno i32")
+    ),
     on_descriptor("fd_sync", "fd"),
     on_descriptor("fd_tell", "fd", "result"),
     _writes("fd_write", "fd", "iovs", "iovs_len", "result"),
