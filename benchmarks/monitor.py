@@ -177,8 +177,8 @@ resources: {{limits: {{host_calls: unlimited}}}}
                 ]
                 return 0
 
-            ours = (self._paths[name] for name in ("gate", "probe", "monitor"))
-            machine = Machine(Code.load(CONFIG, Artifacts(*ours, guest=self.guest(task))))
+            ours = {name: self._paths[name] for name in ("gate", "probe", "monitor")}
+            machine = Machine(Code.load(CONFIG, Artifacts(**ours, guest=self.guest(task))))
             machine.begin(limits=StoreLimits(-1, -1, -1, -1, -1), fuel=None, world=self._world())
             machine.assemble(
                 drain=drain,

@@ -67,17 +67,23 @@ def digest_of(module: bytes) -> str:
 
 
 def admit(
-    module: bytes, *, name: str, plan: Plan, invoke: str | None = None, tenant: str | None = None
+    module: bytes,
+    *,
+    name: str,
+    plan: Plan,
+    invoke: str | None = None,
+    tenant: str | None = None,
+    digest: str | None = None,
 ) -> Admitted:
     """Check a module against what can be run here and against `plan`; raises AdmissionRefused.
 
     `name` is what the policy's `match.name` is compared with, `tenant` its `match.tenant`; `invoke`
-    names an export to call instead of `_start`.
+    names an export to call instead of `_start`; `digest` is the module's, where it is known.
     Function bodies are not checked: the compiler does that.
     """
     check_size(len(module), plan.limits)
     shape = read_shape(module)
-    digest = digest_of(module)
+    digest = digest or digest_of(module)
     _check_match(digest, name, plan)
     _check_tenant(tenant, plan)
     check_shape(shape)

@@ -1,9 +1,9 @@
 """The cell: the single-use process in which one execution runs.
 
-It is forked by `zygote.py`, often before there is anything to do, and told what by a `Job`; limits that stop the guest from outside are the
-supervisor's (`executor.py`). INVARIANT: a guest byte runs only under all limits and behind all walls, those
-that the policy requires among them; the `start` section, which runs before the monitor is armed, reaches stubs that
-refuse. What the walls are is `confinement/`.
+It is forked by `zygote.py`, often before there is anything to do, and told what by a `Job`; limits that stop
+the guest from outside are the supervisor's (`executor.py`). INVARIANT: a guest byte runs only under all
+limits and behind all walls, those that the policy requires among them; the `start` section, which runs before
+the monitor is armed, reaches stubs that refuse. What the walls are is `confinement/`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from sandbox.confinement import process
 from sandbox.confinement.walls import Site, confine_cell, make_ready, site_of
 from sandbox.engine_wasmtime import Artifacts, Code, End, EndKind, GuestError, Machine
-from sandbox.job import CODE, GO_ON, MAX_MESSAGE, MAX_TEXT, STOP, WORLD, CellEnd, Job, Request, Spawn
+from sandbox.job import CODE, MAX_MESSAGE, MAX_TEXT, STOP, WORLD, CellEnd, Job, Request, Spawn
 from sandbox.preopens import held
 from sandbox.shared_memory import read_all
 

@@ -59,7 +59,7 @@ class Cell:
     born_s: float  # on the clock that only runs forward
 
     def give(self, job: Job, fds: Mapping[str, int], guest: int) -> None:
-        """Have it run a job, with copies of `fds` (all of `WORLD`) and of the guest's artifact; CellGoneError."""
+        """Have it run a job, with copies of `fds` (`WORLD`) and of the guest's artifact; CellGoneError."""
         text = job.to_json()
         sent = [*(fds[name] for name in WORLD), *(() if self.has_guest else (guest,))]
         with contextlib.ExitStack() as stack:

@@ -20,7 +20,6 @@ import numpy as np
 from audit.receipt import OutcomeKind
 from policy.digest import canonical, plan_digest
 from policy.plan import VIRTUAL_MONOTONIC_NS, VIRTUAL_WALL_NS, Random, Runtime, SourceKind, StdinMode
-from sandbox.admission import digest_of
 from sandbox.monitor import layout
 from sandbox.monitor.layout import RECORD
 
@@ -155,7 +154,7 @@ def run_digest(order: Order, told: Told) -> str:
     rows, texts = told.story.digests()
     value: dict[str, Json] = {
         "format": FORMAT,
-        "module": digest_of(order.module),
+        "module": order.module_digest,
         "plan": _plan_digest(order.plan),
         "entry": order.invoke or "",
         "arguments": [order.module_name, *order.extra_args],

@@ -63,6 +63,11 @@ class Order:
     on_progress: Callable[[str], None] | None = None  # `compile`, `run`: for people who wait
     cancelled: threading.Event = field(default_factory=threading.Event)  # set it to end the run, at any time
     exec_id: ExecutionId = field(default_factory=new_execution_id)
+    module_digest: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Name the module, once: hashing a large one takes milliseconds."""
+        object.__setattr__(self, "module_digest", digest_of(self.module))
 
     def tell(self, step: str) -> None:
         """Say what is being done now, to whoever waits."""
@@ -115,7 +120,7 @@ def start_of(order: Order, started_ns: int) -> ExecutionStart:
     return ExecutionStart(
         exec_id=order.exec_id,
         started_at_ns=started_ns,
-        module_digest=digest_of(order.module),
+        module_digest=order.module_digest,
         module_name=from_host(order.module_name),
         tenant=from_host(order.tenant),
         policy_name=plan.name,

@@ -175,7 +175,12 @@ class Runner:
         plan = order.plan
         check_order(order)
         admitted = admit(
-            order.module, name=order.module_name, plan=plan, invoke=order.invoke, tenant=order.tenant
+            order.module,
+            name=order.module_name,
+            plan=plan,
+            invoke=order.invoke,
+            tenant=order.tenant,
+            digest=order.module_digest,
         )
         self._cells.warm()
         with contextlib.ExitStack() as stack:

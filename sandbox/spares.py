@@ -1,8 +1,8 @@
 """Cells that were forked before there was a job for them: a run that finds one starts in milliseconds.
 
-How cells are forked is `cells.py`. A spare has loaded the monitor, and the guest too where the same module ran
-before. INVARIANT: a spare runs one job, of the module it was made for; there are never more than were asked
-for, and one that is old, or has died, is not given out.
+How cells are forked is `cells.py`. A spare has loaded the monitor, and the guest too where the same module
+ran before. INVARIANT: a spare runs one job, of the module it was made for; there are never more than were
+asked for, and one that is old, or has died, is not given out.
 """
 
 from __future__ import annotations
@@ -124,7 +124,9 @@ class Spares:
                 self._thread = threading.Thread(target=self._make, name="spare-cells", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
-        for old in (*unfit, *evicted):
+        for cell in unfit:
+            cell.close()
+        for old in evicted:
             old.close()
         return found
 
@@ -173,16 +175,19 @@ class Spares:
                         return kind, tuple(os.dup(fd) for fd in shelf.code)
                 self._changed.wait(_LOOK_S)
                 old = self._expired()
-            for each in old:
-                each.close()
+            for cell in old:
+                cell.close()
 
-    def _expired(self) -> list[Cell | _Shelf]:
+    def _expired(self) -> list[Cell]:
         """Take out what nobody asked for in a long time, and what is to be made anew."""
-        old: list[Cell | _Shelf] = []
+        old: list[Cell] = []
         now = time.monotonic()
         for kind, shelf in list(self._shelves.items()):
             if now - shelf.asked_s >= _MAX_AGE_S:
-                old.append(self._shelves.pop(kind))
+                gone = self._shelves.pop(kind)
+                old += gone.ready
+                gone.ready.clear()
+                gone.close()
                 continue
             unfit = [cell for cell in shelf.ready if not _is_fit(cell)]
             shelf.ready = deque(cell for cell in shelf.ready if cell not in unfit)

@@ -15,7 +15,6 @@ from audit.receipt import CallCount, Outcome, Receipt, Resources
 from audit.text import from_host
 from policy.calls import CALLS
 from policy.plan import WALLS
-from sandbox.admission import digest_of
 from sandbox.monitor import layout
 from sandbox.monitor.layout import Decision
 
@@ -52,7 +51,7 @@ def receipt_of(order: Order, started_ns: int, outcome: Outcome, trail: Trail | N
     plan = order.plan
     return Receipt(
         execution_id=order.exec_id,
-        module_digest=digest_of(order.module),
+        module_digest=order.module_digest,
         module_name=from_host(order.module_name),
         tenant=from_host(order.tenant),
         policy_name=plan.name,

@@ -6,6 +6,8 @@ given a number that makes it one. Those that make files do it in the mount that 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from tests.runs import FOREVER, guest, says, text_data
 
 NAME = 1_024
@@ -39,7 +41,9 @@ def sleeps(ns: int, subscriptions: int = 1) -> bytes:
     at = "(i32.add (i32.const 65536) (i32.mul (local.get $i) (i32.const 48)))"
     one = f"(i32.store offset=16 {at} (i32.const 1)) (i64.store offset=24 {at} (i64.const {ns}))"
     end = 65_536 + 48 * subscriptions
-    wait = f"(call $poll_oneoff (i32.const 65536) (i32.const {end}) (i32.const {subscriptions}) (i32.const 8))"
+    wait = (
+        f"(call $poll_oneoff (i32.const 65536) (i32.const {end}) (i32.const {subscriptions}) (i32.const 8))"
+    )
     return guest(
         f"(local $i i32) {again(one, subscriptions)} (call $proc_exit {wait})",
         uses="poll_oneoff proc_exit",
@@ -59,9 +63,9 @@ READS_ON = guest(
     uses="fd_read",
 )
 # with an entry of its own it is no command, so it is initialized
-INITIALIZER_SPINS = guest(
-    "", fields=f'(func (export "_initialize") {FOREVER}) (func (export "go"))'
-).replace(b"_start", b"unused")
+INITIALIZER_SPINS = guest("", fields=f'(func (export "_initialize") {FOREVER}) (func (export "go"))').replace(
+    b"_start", b"unused"
+)
 START_SPINS = guest("", fields=f"(func $s {FOREVER}) (start $s)")
 
 
@@ -101,9 +105,7 @@ def keeps_objects(count: int | None = None) -> bytes:
 
 def makes_array(size: int) -> bytes:
     """Makes one object of that size."""
-    return guest(
-        f"(drop (array.new_default $a (i32.const {size})))", fields="(type $a (array (mut i8)))"
-    )
+    return guest(f"(drop (array.new_default $a (i32.const {size})))", fields="(type $a (array (mut i8)))")
 
 
 def grows_table(by: int, kind: str = "func") -> bytes:
@@ -121,7 +123,9 @@ def recurses(depth: int, *, locals_: int = 0, calls: bool = False) -> bytes:
     names = f"(local {'i64 ' * locals_})" if locals_ else ""
     # what is set before the call and read behind it has to lie in the frame
     hold = "".join(f"(local.set {n} (i64.load (i32.const {8 * n})))" for n in range(1, locals_ + 1))
-    keep = "".join(f"(global.set $g (i64.add (global.get $g) (local.get {n})))" for n in range(1, locals_ + 1))
+    keep = "".join(
+        f"(global.set $g (i64.add (global.get $g) (local.get {n})))" for n in range(1, locals_ + 1)
+    )
     host = "(drop (call $sched_yield))" if calls else ""
     deeper = "(if (local.get 0) (then (call $f (i32.sub (local.get 0) (i32.const 1)))))"
     return guest(
@@ -209,3 +213,36 @@ def makes(body: str, *, uses: str, times: int, before: str = "") -> bytes:
         uses=f"proc_exit {uses}",
         fields=text_data(900, b"f"),
     )
+
+
+# --- a crowd ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Hostile:
+    """A guest that never ends by itself, the limits under which it is run, and the one that ends it."""
+
+    module: bytes
+    limits: dict[str, object]
+    ends_by: str
+    has_folder: bool = False  # it makes files in a folder of its own
+
+
+_NAMED = '(data (i32.const 900) "f")'
+_REOPENS = busy(f"(drop {opens(0, at=900)})", uses="path_open", fields=_NAMED)
+_DEVOURS = busy(f"(drop {opens(at=900)}) (drop {WRITE})", uses="path_open fd_write", fields=_NAMED)
+
+CROWD = {
+    "spins on the processor": Hostile(SPINS, {"cpu": "150ms"}, "cpu"),
+    "spins for a while": Hostile(SPINS, {"timeout": "400ms", "cpu": "unlimited"}, "timeout"),
+    "sleeps": Hostile(sleeps(3_600 * 10**9), {"timeout": "400ms"}, "timeout"),
+    "prints": Hostile(prints(b"x" * 1_000), {"stdout": "256Ki"}, "stdout"),
+    "complains a byte at a time": Hostile(prints(b"x", fd=2), {"stderr": 5_000}, "stderr"),
+    "opens": Hostile(_REOPENS, {"open_files": 20, "host_calls": 100}, "host_calls", has_folder=True),
+    "fills the disk": Hostile(_DEVOURS, {"disk": 1_000, "host_calls": 100}, "host_calls", has_folder=True),
+    "eats memory": Hostile(keeps_objects(), {"memory": "16Mi"}, "memory"),
+    "recurses": Hostile(recurses(10_000_000), {}, "stack"),
+    "calls": Hostile(CALLS, {"host_calls": 50_000}, "host_calls"),
+    "burns fuel": Hostile(SPINS, {"fuel": "10M"}, "fuel"),
+}
+"""One guest of each kind, for runs of many at once."""

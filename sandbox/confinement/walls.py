@@ -69,7 +69,7 @@ def confine_cell(site: Site, without: frozenset[str] = frozenset()) -> tuple[str
 
 
 def make_ready() -> None:
-    """Make what can be made before the bounds are known, and touch what will be: a cell that waits has the time."""
+    """Make what can be made before the bounds are known, and touch what is used then: there is time."""
     process.memory_in_use()
     process.count_threads()
     if can_filter():

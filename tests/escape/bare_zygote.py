@@ -6,6 +6,7 @@ Nothing else is changed: what our code makes of such answers is what the tests l
 from __future__ import annotations
 
 import os
+from unittest import mock
 
 from sandbox import zygote
 from sandbox.confinement import landlock, process, walls
@@ -13,10 +14,12 @@ from sandbox.confinement import landlock, process, walls
 
 def main() -> None:
     """Serve as a zygote."""
-    landlock.abi = lambda: 0
-    walls.can_filter = lambda: False
-    process.leave_namespaces = lambda: os.strerror(1)
-    zygote.main()
+    with (
+        mock.patch.object(landlock, "abi", return_value=0),
+        mock.patch.object(walls, "can_filter", return_value=False),
+        mock.patch.object(process, "leave_namespaces", return_value=os.strerror(1)),
+    ):
+        zygote.main()
 
 
 if __name__ == "__main__":

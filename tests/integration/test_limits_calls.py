@@ -91,7 +91,9 @@ def test_one_buffer_of_gigabytes_is_refused_by_the_engine(shared, fd):
         assert shared.run(moves(1_000, "1"), plan, stdin_fd=zeros.fileno()).receipt.outcome == exited()
 
 
-@pytest.mark.parametrize("code", [0, 1, 125, 126, 127, 128, 255, 256, 134, 137, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF])
+@pytest.mark.parametrize(
+    "code", [0, 1, 125, 126, 127, 128, 255, 256, 134, 137, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF]
+)
 def test_an_exit_code_is_what_the_guest_said_and_never_a_limit(shared, code):
     module = guest(f"(call $proc_exit (i32.const {code}))", uses="proc_exit")
     assert shared.run(module).receipt.outcome == exited(code)

@@ -48,15 +48,25 @@ def test_a_name_that_reads_like_the_want_of_memory_is_no_want_of_memory(shared):
 
 @pytest.mark.parametrize("kind", ["func", "extern"])
 def test_a_table_grows_to_its_limit_by_one_element_or_by_many_and_no_further(shared, kind):
-    assert shared.run(guests.grows_table(1, kind), limits(table_elements=5_001)).receipt.outcome == exited(5_001)
-    assert shared.run(guests.grows_table(1_000, kind), limits(table_elements=5_001)).receipt.outcome == exited(5_001)
-    assert shared.run(guests.grows_table(1_000, kind), limits(table_elements=5_000)).receipt.outcome == exited(4_001)
+    assert shared.run(guests.grows_table(1, kind), limits(table_elements=5_001)).receipt.outcome == exited(
+        5_001
+    )
+    assert shared.run(
+        guests.grows_table(1_000, kind), limits(table_elements=5_001)
+    ).receipt.outcome == exited(5_001)
+    assert shared.run(
+        guests.grows_table(1_000, kind), limits(table_elements=5_000)
+    ).receipt.outcome == exited(4_001)
     for by in (5_001, 1 << 30, -1):
-        assert shared.run(guests.grows_table(by, kind), limits(table_elements=5_001)).receipt.outcome == exited(1)
+        assert shared.run(
+            guests.grows_table(by, kind), limits(table_elements=5_001)
+        ).receipt.outcome == exited(1)
 
 
 def test_each_of_several_tables_has_the_limit_for_itself(shared):
-    grow = "(loop $l{0} (br_if $l{0} (i32.ne (table.grow ${0} (ref.null extern) (i32.const 1)) (i32.const -1))))"
+    grow = (
+        "(loop $l{0} (br_if $l{0} (i32.ne (table.grow ${0} (ref.null extern) (i32.const 1)) (i32.const -1))))"
+    )
     module = guest(
         f"{grow.format('a')} {grow.format('b')} (call $proc_exit (i32.add (table.size $a) (table.size $b)))",
         uses="proc_exit",
@@ -97,7 +107,9 @@ def test_the_smallest_and_the_largest_stack_end_in_the_limit_and_not_in_the_cell
 
 
 def test_one_frame_that_is_larger_than_the_stack_does_not_fit(shared):
-    assert shared.run(guests.recurses(0, locals_=4_000), limits(stack="16Ki")).receipt.outcome == limit("stack")
+    assert shared.run(guests.recurses(0, locals_=4_000), limits(stack="16Ki")).receipt.outcome == limit(
+        "stack"
+    )
     assert shared.run(guests.recurses(0, locals_=4_000), limits(stack="512Ki")).receipt.outcome == exited()
 
 
@@ -120,7 +132,9 @@ def test_the_receipt_of_a_module_that_is_refused_names_the_limit_that_it_is_beyo
 
     def outcome(value: object):
         plan = limits(**{name: value})
-        return shared.run(module, replace(plan, runtime=replace(plan.runtime, cache=name != "compile"))).receipt.outcome
+        return shared.run(
+            module, replace(plan, runtime=replace(plan.runtime, cache=name != "compile"))
+        ).receipt.outcome
 
     refused = outcome(too_little)
     assert (refused.kind, refused.limit) == (OutcomeKind.REFUSED, name)

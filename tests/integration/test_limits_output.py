@@ -33,7 +33,9 @@ def test_many_writes_of_a_byte_end_the_guest_at_the_same_byte(shared, fd, name):
 def test_writes_of_nothing_are_no_output_and_end_as_host_calls(shared):
     done = shared.run(guests.prints(b""), limits(stdout=0, host_calls=1_000))
     assert (done.receipt.outcome, done.stdout) == (limit("host_calls"), b"")
-    assert shared.run(guests.prints(b"", 1_000), limits(stdout=0, host_calls=1_000)).receipt.outcome == exited()
+    assert (
+        shared.run(guests.prints(b"", 1_000), limits(stdout=0, host_calls=1_000)).receipt.outcome == exited()
+    )
 
 
 def test_a_stream_under_another_number_is_still_that_stream(shared):

@@ -44,12 +44,16 @@ def test_the_wall_clock_ends_a_guest_that(shared, name):
         shared.check(done)
 
 
-@pytest.mark.parametrize("module", [guests.sleeps(SHORT), guests.sleeps(SHORT, 1_000), guests.fills(65_536, 10)])
+@pytest.mark.parametrize(
+    "module", [guests.sleeps(SHORT), guests.sleeps(SHORT, 1_000), guests.fills(65_536, 10)]
+)
 def test_a_guest_that_sleeps_or_works_for_less_ends_by_itself(shared, module):
     assert shared.run(module, limits(timeout="20s", memory="4Gi")).receipt.outcome == exited()
 
 
-def test_a_wait_with_more_subscriptions_than_the_engine_takes_is_the_end_of_the_guest_and_not_of_the_cell(shared):
+def test_a_wait_with_more_subscriptions_than_the_engine_takes_is_the_end_of_the_guest_and_not_of_the_cell(
+    shared,
+):
     done = shared.run(guests.sleeps(LONG, 1_000_000), limits(timeout="20s", memory="128Mi"))
     assert done.receipt.outcome.kind is OutcomeKind.TRAPPED
     assert "no free keys" in (done.receipt.outcome.message or "")
@@ -79,7 +83,10 @@ def test_an_input_without_end_is_read_no_longer_than_the_limits_say(shared, give
         plan = stdin_plan(**given, host_calls="unlimited")
         assert shared.run(guests.READS_ON, plan, stdin_fd=zeros.fileno()).receipt.outcome == limit(name)
     with open(__file__, "rb") as file:
-        assert shared.run(guests.READS_ON, stdin_plan(timeout="20s"), stdin_fd=file.fileno()).receipt.outcome == exited()
+        assert (
+            shared.run(guests.READS_ON, stdin_plan(timeout="20s"), stdin_fd=file.fileno()).receipt.outcome
+            == exited()
+        )
 
 
 # --- processor time ---------------------------------------------------------------------------------------
@@ -108,7 +115,9 @@ BUSY = {
 @pytest.mark.parametrize("name", BUSY)
 def test_processor_time_ends_a_guest_that(shared, name):
     module, twin = BUSY[name]
-    plan = limits(cpu="100ms", timeout="60s", host_calls="unlimited", memory="4Gi" if "at once" in name else "70Mi")
+    plan = limits(
+        cpu="100ms", timeout="60s", host_calls="unlimited", memory="4Gi" if "at once" in name else "70Mi"
+    )
     more = {"extra_args": ("x" * (1 << 20),) * 7} if "arguments" in name else {}
     done = shared.run(module, plan, **more)
     assert done.receipt.outcome == limit("cpu")

@@ -328,7 +328,10 @@ def test_bytes_to_files_at_the_limit_are_allowed_and_beyond_are_refused(way, roo
 
 SKIPS = {
     "writing at a place": lambda s, fd, at, n: s.pwrite(fd, b"x" * n, at),
-    "writing after a seek": lambda s, fd, at, n: (s.call("fd_seek", fd, at, 0, s.out(8)), s.write(fd, b"x" * n)),
+    "writing after a seek": lambda s, fd, at, n: (
+        s.call("fd_seek", fd, at, 0, s.out(8)),
+        s.write(fd, b"x" * n),
+    ),
 }
 
 
