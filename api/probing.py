@@ -88,6 +88,7 @@ def _run(runner: Runner, plan: Plan, arguments: tuple[str, ...]) -> Execution:
 
 def _judged(wall: str, run: Execution) -> Probed:
     from audit.inert import inert
+    from sandbox.confinement.landlock import abi, missing
     from sandbox.confinement.probes import HELD
     from sandbox.outcome import FORBIDDEN
 
@@ -97,4 +98,6 @@ def _judged(wall: str, run: Execution) -> Probed:
     if not said:
         return Probed(wall, holds=False, summary=inert(outcome.message or outcome.kind.value))
     word, _, more = said.partition(" ")
+    if wall == "landlock" and word == HELD and (gaps := missing(abi())):
+        more = more or f"{_HELD[wall]}; this kernel can't refuse {', '.join(gaps)}"
     return Probed(wall, word == HELD, inert(more) or (_HELD[wall] if word == HELD else "a cell got past it"))

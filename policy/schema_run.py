@@ -72,7 +72,7 @@ class ClocksSection(Model):
 class LimitsSection(Model):
     """What a run may use; sizes in bytes, times in milliseconds."""
 
-    memory: MemoryLimit = Field(default=64 * MIB, description="Bytes of each linear memory.")
+    memory: MemoryLimit = Field(default=64 * MIB, description="Bytes of all linear memories together.")
     cpu: Milliseconds = Field(default=5_000, description="Time spent in the guest.")
     timeout: Milliseconds = Field(default=10_000, description="Wall-clock time, also while the guest waits.")
     fuel: CountLimit = Field(default=-1, description="Count of instructions, which is exact.")

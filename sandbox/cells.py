@@ -183,6 +183,8 @@ class Zygote:
         )
 
     def _ask(self, spawn: Spawn, fds: list[int]) -> tuple[int, int]:
+        if self._is_retired:  # since it was chosen; its last cell may be its end at any moment
+            raise OSError("it forks no more")
         got: list[int] = []
         try:
             socket.send_fds(self._channel, [spawn.to_json()], fds)

@@ -60,6 +60,10 @@ class Zygote:
         for pid in self._exits:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        # nobody else would take note of their end where the first process of a container reaps no strangers
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                os.wait4(-1, 0)
 
     def _spawn(self) -> bool:
         message, fds, _, _ = socket.recv_fds(self._channel, MAX_MESSAGE, len(CONTROL) + len(CODE))

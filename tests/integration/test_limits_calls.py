@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from audit.receipt import OutcomeKind
@@ -85,7 +87,7 @@ def test_one_buffer_of_gigabytes_is_refused_by_the_engine(shared, fd):
     plan = policy(
         "permissions: {stdio: {stdin: caller}}\nresources: {limits: {memory: 2Gi, stdout: 4Gi, timeout: 20s}}\n"
     )
-    with open("/dev/zero", "rb") as zeros:
+    with Path("/dev/zero").open("rb") as zeros:
         huge = shared.run(moves(1 << 30, "20000"), plan, stdin_fd=zeros.fileno())
         assert (huge.receipt.outcome, huge.stdout) == (exited(48), b"")
         assert shared.run(moves(1_000, "1"), plan, stdin_fd=zeros.fileno()).receipt.outcome == exited()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -79,10 +80,10 @@ def test_a_wait_for_input_that_never_comes_is_cut_and_one_for_input_that_is_ther
     [({"timeout": "300ms", "cpu": "unlimited"}, "timeout"), ({"timeout": "20s", "cpu": "50ms"}, "cpu")],
 )
 def test_an_input_without_end_is_read_no_longer_than_the_limits_say(shared, given, name):
-    with open("/dev/zero", "rb") as zeros:
+    with Path("/dev/zero").open("rb") as zeros:
         plan = stdin_plan(**given, host_calls="unlimited")
         assert shared.run(guests.READS_ON, plan, stdin_fd=zeros.fileno()).receipt.outcome == limit(name)
-    with open(__file__, "rb") as file:
+    with Path(__file__).open("rb") as file:
         assert (
             shared.run(guests.READS_ON, stdin_plan(timeout="20s"), stdin_fd=file.fileno()).receipt.outcome
             == exited()

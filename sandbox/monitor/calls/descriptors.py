@@ -65,10 +65,11 @@ SUPPORT = f"""
   ;; where a write goes that does not say: 0 where that is no further than the end
   (if (i32.eqz (i32.and (i32.load $plan offset={plan.FLAGS} (local.get $at)) (i32.const {plan.F_SOUGHT})))
     (then (return (i64.const 0))))
-  (if (call $probe.fd_fdstat_get (local.get $fd) (i32.const {BUFFER})) (then (return (i64.const 0))))
-  (if (i32.and (i32.load16_u $scratch (i32.const {BUFFER + 2})) (i32.const 1)) (then (return (i64.const 0))))
   (if (call $probe.fd_tell (local.get $fd) (i32.const {BUFFER})) (then (return (i64.const 0))))
   (i64.load $scratch (i32.const {BUFFER})))
+(func $appends (param $fd i32) (result i32)
+  (if (call $probe.fd_fdstat_get (local.get $fd) (i32.const {BUFFER})) (then (return (i32.const 0))))
+  (i32.and (i32.load16_u $scratch (i32.const {BUFFER + 2})) (i32.const 1)))
 (func $seen_size (param $at i32) (param $size i64)
   (if (i64.gt_u (local.get $size) (i64.load $plan offset={plan.SIZE_SEEN} (local.get $at))) (then
     (i64.store $plan offset={plan.SIZE_SEEN} (local.get $at) (local.get $size)))))
@@ -128,9 +129,11 @@ _STREAMS = _stream(
 def _writes(name: str, *params: str) -> Lowering:
     # SECURITY: a write that names its own place ignores that the descriptor was opened to append
     need = f"(i32.const {int(Right.WRITE)})" if "offset" in params else "(call $may_write (local.get $at))"
-    start = (
-        "(local.get $offset)" if "offset" in params else "(call $position (local.get $at) (local.get $fd))"
-    )
+    start, end = "(local.get $offset)", ""
+    if "offset" not in params:
+        start = "(call $position (local.get $at) (local.get $fd))"
+        end = """(if (i64.ne (local.get $gap) (i64.const 0)) (then (if (call $appends (local.get $fd)) (then
+      (local.set $gap (i64.const 0)) (local.set $from (i64.const 0))))))"""
     body = f"""{enter(name, "(local.get $fd)")}{known()}{_KIND}
 (local.set $n (call $first_length (local.get $iovs) (local.get $iovs_len)))
 {_STREAMS}
@@ -139,7 +142,8 @@ def _writes(name: str, *params: str) -> Lowering:
   (local.set $rule (i32.load $plan offset={plan.RULE} (local.get $at)))
   (if (i64.gt_s (local.get $n) (i64.const 0)) (then
     (local.set $from {start})
-    (local.set $gap (call $gap (local.get $at) (local.get $fd) (local.get $from)))))
+    (local.set $gap (call $gap (local.get $at) (local.get $fd) (local.get $from)))
+    {end}))
   (local.set $n (i64.add (local.get $n) (local.get $gap)))
   (if (i32.eqz (call $has_disk (local.get $rule) (local.get $n)))
     (then (return (call $spent (call $disk_rule (local.get $rule) (local.get $n))
@@ -158,14 +162,8 @@ def _writes(name: str, *params: str) -> Lowering:
   (call $seen_size (local.get $at) (i64.add (local.get $from) (local.get $n)))))
 {counts_bytes(Trigger.BYTES_OUT, "(local.get $n)")}(call $complete (local.get $errno))"""
     names = (
-        "$at i32",
-        "$kind i32",
-        "$errno i32",
-        "$rule i32",
-        "$n i64",
-        "$keep i32",
-        "$from i64",
-        "$gap i64",
+        *("$at i32", "$kind i32", "$errno i32", "$rule i32"),
+        *("$n i64", "$keep i32", "$from i64", "$gap i64"),
     )
     return Lowering(name, params, "aux: bytes written", body, names)
 
