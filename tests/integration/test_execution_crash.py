@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,9 +16,12 @@ from audit.filters import RecordFilter
 from audit.query import AuditReader
 from audit.receipt import OutcomeKind
 from audit.recovery import recover
+from audit.writer import AuditWriter
+from sandbox.cells import Cells
 from sandbox.monitor.decode import decode
+from sandbox.runner import Runner
 from tests.integration.test_execution_records import TELLS
-from tests.runs import mount_rule, open_log
+from tests.runs import FOREVER, HELLO, Log, exited, guest, limit, limits, mount_rule, open_log
 
 ROOT = Path(__file__).resolve().parents[2]
 SUPERVISOR = """
@@ -78,6 +82,8 @@ def test_what_the_guest_was_told_is_in_the_log_after_the_supervisor_was_killed(
     assert cells
     scratch = list((tmp_path / "scratch").glob("*-*"))
     assert len(scratch) == 1
+    if sync == "deny":  # nobody is left then who could end the cell but the kernel
+        os.kill(zygote, signal.SIGKILL)
     supervisor.send_signal(signal.SIGKILL)
     supervisor.wait()
     supervisor.stdout.close()
@@ -103,25 +109,51 @@ def test_what_the_guest_was_told_is_in_the_log_after_the_supervisor_was_killed(
     log.close()
 
 
-def test_a_cell_ends_with_its_zygote(log):
-    import threading
+def started(zygote: int) -> list[int]:
+    """Cells whose guests run: they have a second thread, which counts their processor time."""
+    return [pid for pid in children(zygote) if len([*Path(f"/proc/{pid}/task").iterdir()]) > 1]
 
-    from tests.runs import FOREVER, guest, limits
 
+def test_a_run_outlives_its_zygote(log):
     log.runner.warm()
     zygote = log.runner._cells._zygote.process.pid
     cells: list[int] = []
 
     def kill() -> None:
-        wait_for(lambda: children(zygote))
-        cells.extend(children(zygote))
+        wait_for(lambda: started(zygote))
+        cells.extend(started(zygote))
         os.kill(zygote, signal.SIGKILL)
 
     thread = threading.Thread(target=kill)
     thread.start()
-    done = log.run(guest(FOREVER), limits(timeout="30s", cpu="30s"))
+    done = log.run(guest(FOREVER), limits(timeout="1s", cpu="30s"))
     thread.join()
-    assert done.receipt.outcome.kind in (OutcomeKind.KILLED, OutcomeKind.REFUSED)
+    assert done.receipt.outcome == limit("timeout")
+    assert cells
     wait_for(lambda: not any(map(is_alive, cells)))
     # and the next run has another one
     assert log.run(guest("")).receipt.outcome.kind is OutcomeKind.EXITED
+
+
+def log_of(root: Path, cache, program: str) -> Log:
+    writer = AuditWriter(root / "log")
+    runner = Runner(writer=writer, cache=cache, scratch=root / "scratch", cells=Cells(program))
+    return Log(root / "log", writer, runner)
+
+
+def test_a_cell_that_is_lost_before_its_guest_began_is_replaced(tmp_path, cache):
+    log = log_of(tmp_path, cache, "tests.frail_zygote")
+    for _ in range(3):
+        done = log.run(HELLO)
+        assert (done.receipt.outcome, done.stdout) == (exited(), b"hello\n")
+        assert len(log.check(done)) == 1
+    log.close()
+
+
+def test_a_machine_on_which_every_cell_dies_refuses_the_run(tmp_path, cache):
+    log = log_of(tmp_path, cache, "tests.fatal_zygote")
+    receipt = log.run(HELLO).receipt
+    assert receipt.outcome.kind is OutcomeKind.REFUSED
+    assert "ended before they could begin" in (receipt.outcome.message or "")
+    assert log.check(receipt) == []
+    log.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import threading
 import time
 from pathlib import Path
@@ -44,19 +46,25 @@ def zygote_of(log: Log) -> int:
     return zygote.process.pid
 
 
+def has_begun(pid: int) -> bool:
+    """Whether the guest of a cell runs: it has a second thread, which counts its processor time."""
+    try:
+        return len([*Path(f"/proc/{pid}/task").iterdir()]) > 1
+    except OSError:
+        return False
+
+
 def kill_a_cell(log: Log, delay_s: float) -> threading.Thread:
-    """Kill the cell some time after it appeared, from outside."""
+    """Kill the cell some time after its guest began, from outside."""
 
     def kill() -> None:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             for pid in children(zygote_of(log)):
-                time.sleep(delay_s)
-                import os
-                import signal
-
-                os.kill(pid, signal.SIGKILL)
-                return
+                if has_begun(pid):
+                    time.sleep(delay_s)
+                    os.kill(pid, signal.SIGKILL)
+                    return
 
     thread = threading.Thread(target=kill)
     thread.start()
