@@ -108,7 +108,7 @@ class Cell:
         text, got, _, _ = socket.recv_fds(self.control, MAX_MESSAGE, most, flags=socket.MSG_CMSG_CLOEXEC)
         if not got:  # the supervisor is gone, or has no work any more
             os._exit(0)
-        fds = dict(zip(WORLD, got, strict=False))
+        fds: dict[str, int] = dict(zip(WORLD, got, strict=False))
         left = got[len(WORLD) :]
         if self._code.guest is None:
             guest = left.pop(0)

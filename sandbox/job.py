@@ -50,7 +50,12 @@ class Spawn:
 
 
 def _config(raw: dict[str, Any]) -> EngineConfig:
-    return EngineConfig(**raw | {"engine": Engine(raw["engine"])})
+    return EngineConfig(
+        engine=Engine(raw["engine"]),
+        has_fuel=raw["has_fuel"],
+        stack_bytes=raw["stack_bytes"],
+        is_deterministic=raw["is_deterministic"],
+    )
 
 
 class Request(IntEnum):

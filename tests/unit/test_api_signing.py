@@ -89,6 +89,7 @@ def test_it_looks_by_itself(settings, log, signer):
 
 
 def test_the_key_is_in_another_process(signer, settings):
+    signer.wait(10, timeout_s=WAIT_S)  # a process that is about to begin has no environment yet
     assert signer.pid != os.getpid()
     environment = Path(f"/proc/{signer.pid}/environ").read_bytes()
     assert {item.partition(b"=")[0] for item in environment.split(b"\0") if item} == {
