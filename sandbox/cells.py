@@ -86,6 +86,11 @@ class Cell:
         """Whether it has ended."""
         return _is_readable(self.pidfd, 0.0)
 
+    @property
+    def is_orphan(self) -> bool:
+        """Whether nobody is left to say how it ends: its zygote has ended, or has said so already."""
+        return _is_readable(self.exit_fd, 0.0)
+
     def exit_line(self, wait_s: float) -> bytes:
         """How it ended, in the zygote's words; empty when the zygote has ended, too."""
         return os.read(self.exit_fd, _MAX_LINE) if _is_readable(self.exit_fd, wait_s) else b""

@@ -63,7 +63,9 @@ class _Shelf:
 
 
 def _is_fit(cell: Cell) -> bool:
-    return not cell.is_gone and time.monotonic() - cell.born_s < _MAX_AGE_S
+    # an orphan would run, but what it used, and which signal ended it, would be on no record
+    is_lost = cell.is_gone or cell.is_orphan
+    return not is_lost and time.monotonic() - cell.born_s < _MAX_AGE_S
 
 
 class Spares:

@@ -192,7 +192,9 @@ def settles(what: Callable[[], bool], seconds: float = 30.0) -> bool:
 class Held:
     """What is held when nothing runs."""
 
-    memory: int  # private bytes of the supervisor
+    memory: int  # private bytes of the supervisor; its allocators keep some tens of megabytes, or not
+    objects: int  # of Python's
+    mappings: int
     zygote_memory: int
     fds: int
     zygote_fds: int
@@ -219,6 +221,7 @@ class Soak:
     strikes: int = 0
     met: Counter[str] = field(default_factory=Counter)
     sessions: set[int] = field(default_factory=set)  # of the zygotes, each of which leads its own
+    is_closed: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
@@ -226,6 +229,13 @@ class Soak:
         self.runner = Runner(
             writer=self.writer, cache=self.cache, scratch=self.base / "scratch", spare_cells=SPARES
         )
+
+    def close(self) -> None:
+        """End everything; a second call does nothing."""
+        if not self.is_closed:
+            self.is_closed = True
+            self.runner.close()
+            self.writer.close()
 
     @property
     def zygote(self) -> int:
@@ -311,10 +321,14 @@ class Soak:
 
     def rest(self) -> Held:
         """What is held once the spares are made and nothing else goes on."""
-        zygote = self.zygote
+        zygote, spares = self.zygote, self.runner._spares
+        with spares._changed:  # as it does by itself twice a minute
+            old = spares._expired()
+            spares._changed.notify_all()
+        for cell in old:
+            cell.close()
 
         def is_idle() -> bool:
-            spares = self.runner._spares
             with spares._changed:
                 wanted = sum(shelf.wanted for shelf in spares._shelves.values())
             return not wanted and len(children(zygote)) == sum(
@@ -330,15 +344,17 @@ class Soak:
         self.sessions &= {zygote}
         give_back()
         # beside what each spare, and each kind that is kept in mind, is known to hold
-        spares = self._ready_cells()
-        shelves = [len(shelf.code) for shelf in self.runner._spares._shelves.values()]
+        ready = self._ready_cells()
+        shelves = [len(shelf.code) for shelf in spares._shelves.values()]
         return Held(
             memory=resident(os.getpid()),
+            objects=len(gc.get_objects()),
+            mappings=Path("/proc/self/maps").read_text().count("\n"),
             zygote_memory=resident(zygote),
-            fds=descriptors(os.getpid()).total() - 4 * len(spares) - sum(shelves),
+            fds=descriptors(os.getpid()).total() - 4 * len(ready) - sum(shelves),
             zygote_fds=descriptors(zygote).total() - len(children(zygote)),
             threads=threading.active_count(),
-            scratch=tuple(one.name for one in (self.base / "scratch").iterdir() if one.name != ".lock"),
+            scratch=tuple(one.name for one in (self.base / "scratch").glob("[!.]*")),
         )
 
     def _ready_cells(self):

@@ -19,13 +19,29 @@ from audit.tlog.log import TransparencyLog
 from audit.tlog.receipt_notes import sign_receipts
 from audit.tlog.signer import sign_head
 from audit.verify import standalone
+from sandbox.engine_config import EngineConfig
+from sandbox.job import Spawn
 from sandbox.monitor.decode import decode
+from sandbox.spares import _is_fit
 from tests.soaking import Held, Soak, children, descriptors, in_sessions, kinds, settles
 
 ORIGIN = "example.com/soak"
 MIB = 1 << 20
 _SETTLED = 500
 """After so many runs what is held once for all is there: pools, caches, arenas of the allocator."""
+
+
+@pytest.fixture
+def outside():
+    """What there is before anything of the test is."""
+    return _outside()
+
+
+@pytest.fixture
+def soak(tmp_path, cache):
+    made = Soak(tmp_path, cache)
+    yield made
+    made.close()
 
 
 @pytest.mark.parametrize(
@@ -36,9 +52,7 @@ _SETTLED = 500
         pytest.param(10_000, id="full", marks=[pytest.mark.slow, pytest.mark.timeout(3_600)]),
     ],
 )
-def test_many_mixed_runs_leave_nothing_behind_and_are_all_on_record(tmp_path, cache, runs):
-    before = _outside()
-    soak = Soak(tmp_path, cache)
+def test_many_mixed_runs_leave_nothing_behind_and_are_all_on_record(outside, soak, tmp_path, runs):
     receipts = tmp_path / "receipts"
     with receipts.open("w") as kept:
         note = _noter(kept)
@@ -55,12 +69,40 @@ def test_many_mixed_runs_leave_nothing_behind_and_are_all_on_record(tmp_path, ca
     assert soak.met.total() == runs
     assert set(soak.met) == {kind.name for kind in kinds()}
     assert soak.runner.running == ()
-    soak.runner.close()
-    soak.writer.close()
-    assert settles(lambda: not in_sessions(soak.sessions)), in_sessions(soak.sessions)
-    assert settles(lambda: _outside() == before), (before, _outside())
+    soak.close()
+    assert in_sessions(soak.sessions) == set()  # nor one that is dead and that nobody waited for
+    assert settles(lambda: _outside() == outside), (outside, _outside())
     _check_records(tmp_path / "log", receipts, runs)
     _check_seal(tmp_path)
+
+
+def test_a_zygote_that_is_retired_forks_no_more_and_the_next_one_does(soak):
+    soak.run(range(1), lambda _: None)
+    soak.rest()
+    former = soak.runner._cells._zygote
+    assert former is not None
+    former.retire()  # its spare cells keep it
+    with pytest.raises(OSError, match="no more"):
+        former.fork(Spawn(EngineConfig(), has_guest=False), ())
+    soak.run(range(1), lambda _: None)
+    assert soak.runner._cells._zygote is not former
+    assert soak.odd == []
+    soak.close()
+    assert in_sessions(soak.sessions | {former.process.pid}) == set()
+
+
+def test_a_spare_is_not_given_out_once_nobody_can_say_how_it_ends(soak):
+    soak.run(range(1), lambda _: None)
+    soak.rest()
+    ready = soak._ready_cells()
+    assert ready
+    assert all(_is_fit(cell) for cell in ready)
+    soak._strike_zygote()
+    assert settles(lambda: not any(_is_fit(cell) for cell in ready))
+    assert not any(cell.is_gone for cell in ready)
+    soak.run(range(1), lambda _: None)
+    assert soak.odd == []
+    assert soak.struck == 0
 
 
 def _noter(kept):
@@ -85,8 +127,10 @@ def _outside() -> dict[str, object]:
 def _hold_the_same(first: Held, now: Held) -> None:
     assert now.scratch == ()
     assert (now.fds, now.zygote_fds, now.threads) == (first.fds, first.zygote_fds, first.threads)
-    # a receipt of each run, kept, would be more than this after 10,000
-    assert now.memory <= first.memory + 24 * MIB, (first, now)
+    # an object that each tenth run leaves would be more than this after 10,000; so would one mapping of each hundredth
+    assert now.objects <= first.objects + 1_000, (first, now)
+    assert now.mappings <= first.mappings + 100, (first, now)
+    assert now.memory <= first.memory + 96 * MIB, (first, now)
     assert now.zygote_memory <= first.zygote_memory + 4 * MIB, (first, now)
 
 
@@ -94,7 +138,7 @@ def _check_records(root: Path, receipts: Path, runs: int) -> None:
     counted: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     with AuditReader(root, decode) as reader:
         for row in reader.stream(RecordFilter(fields=("exec_id", "call", "decision", "n"))):
-            name = f"{str(row['call']).rpartition('.')[2]}:{row['decision']}"
+            name = ":".join((str(row["call"]).rpartition(".")[2], str(row["decision"])))
             counted[str(row["exec_id"])][name] += int(str(row["n"]))
         lines = receipts.read_text().splitlines()
         assert len({line.split()[0] for line in lines}) == runs
