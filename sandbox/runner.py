@@ -152,6 +152,7 @@ class Runner:
             raise
         finally:
             self._running.pop(order.exec_id, None)
+            self._spares.replenish()
         receipt = receipt_of(order, started_ns, outcome)
         self._record_end(order, receipt)
         return Execution(receipt)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from sandbox.engine_config import EngineConfig
 
 _MAX_AGE_S = 300.0  # of a spare, and of the wish for one
+_MOST_SHELVES = 64  # kinds that are remembered, each with four descriptors
+_PATIENCE_S = 0.05  # how long a run that takes a spare has the machine for itself, unless it ends before
 _LOOK_S = 30.0  # how often spares that nobody takes are looked at
 
 
@@ -75,9 +77,9 @@ class Spares:
         """Make nothing yet; with `most` 0 every cell is forked when it is asked for."""
         self._cells, self._most = cells, most
         self._changed = threading.Condition()
-        self._shelves: OrderedDict[Kind, _Shelf] = (
-            OrderedDict()
-        )  # the one that was asked for last is the last
+        # the one that was asked for last is the last
+        self._shelves: OrderedDict[Kind, _Shelf] = OrderedDict()
+        self._not_before_s = 0.0
         self._thread: threading.Thread | None = None
         self._is_closed = False
 
@@ -89,6 +91,12 @@ class Spares:
     def fork(self, kind: Kind, code: Sequence[int]) -> Cell:
         """Give a cell that waited for nothing; as `take`."""
         return self._cells.start(Spawn(kind.config, has_guest=True), code)
+
+    def replenish(self) -> None:
+        """Say that a run is over: making the next spare takes nothing away from it any more."""
+        with self._changed:
+            self._not_before_s = 0.0
+            self._changed.notify_all()
 
     @property
     def ready(self) -> int:
@@ -122,10 +130,10 @@ class Spares:
             if not plain.ready:
                 plain.wanted = 1  # for a module that did not run lately
             evicted = self._make_room()
+            self._not_before_s = time.monotonic() + _PATIENCE_S
             if self._thread is None:
                 self._thread = threading.Thread(target=self._make, name="spare-cells", daemon=True)
                 self._thread.start()
-            self._changed.notify_all()
         for cell in unfit:
             cell.close()
         for old in evicted:
@@ -144,7 +152,7 @@ class Spares:
         """Forget the kinds that were asked for longest ago, until there is room for what is wanted."""
         evicted: list[_Shelf] = []
         for kind in list(self._shelves)[:-1]:
-            if self._count() <= self._most:
+            if self._count() <= self._most and len(self._shelves) <= _MOST_SHELVES:
                 break
             evicted.append(self._shelves.pop(kind))
         last = next(reversed(self._shelves.values()))
@@ -171,11 +179,12 @@ class Spares:
             with self._changed:
                 if self._is_closed:
                     return None
-                for kind, shelf in reversed(self._shelves.items()):
-                    if shelf.wanted > 0:
-                        shelf.wanted -= 1
-                        return kind, tuple(os.dup(fd) for fd in shelf.code)
-                self._changed.wait(_LOOK_S)
+                wanted = [kind for kind, shelf in self._shelves.items() if shelf.wanted > 0]
+                if wanted and time.monotonic() >= self._not_before_s:
+                    shelf = self._shelves[wanted[-1]]
+                    shelf.wanted -= 1
+                    return wanted[-1], tuple(os.dup(fd) for fd in shelf.code)
+                self._changed.wait(_PATIENCE_S if wanted else _LOOK_S)
                 old = self._expired()
             for cell in old:
                 cell.close()
