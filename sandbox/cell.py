@@ -21,8 +21,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sandbox.confinement import process
+from sandbox.confinement.bounds import Bounds
 from sandbox.confinement.walls import Site, confine_cell, make_ready, site_of
 from sandbox.engine_wasmtime import Artifacts, Code, End, EndKind, GuestError, Machine
+from sandbox.guest import StoreLimits, World
 from sandbox.job import CODE, MAX_MESSAGE, MAX_TEXT, STOP, WORLD, CellEnd, Job, Request, Spawn
 from sandbox.preopens import held
 from sandbox.shared_memory import read_all
@@ -59,8 +61,18 @@ class Cell:
         self._code = Code.load(spawn.config, Artifacts(**{name: _path(fds[name]) for name in names}))
         for name in names:
             os.close(fds[name])
+        self._rehearse(spawn)
         self._machine = Machine(self._code)
+
+    def _rehearse(self, spawn: Spawn) -> None:
+        """Do what a run does, with nothing in it: the pages that it writes are copied now, and not then."""
+        world = World(("",), (), (), has_stdin=False)
+        limits = StoreLimits(-1, -1, -1, -1, -1)
+        job = Job(spawn.config, limits, world, ("",), 0, -1, -1, 0, 0, Bounds())
+        Job.from_json(job.to_json())
         make_ready()
+        with held(()):
+            Machine(self._code).rehearse(has_fuel=spawn.config.has_fuel)
 
     def run(self) -> None:
         """Wait for the job, run it and report its end on the control socket."""

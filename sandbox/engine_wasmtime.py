@@ -55,6 +55,7 @@ __all__ = [
 
 WASI = "wasi_snapshot_preview1"
 _PAGE = 65_536
+_NO_WORLD = World(("",), (), (), has_stdin=False)
 _OWN_FUEL = 1 << 40  # for gate and monitor to come up, which takes a few hundred
 _TRAPS: dict[object, EndKind] = {
     wasmtime.TrapCode.INTERRUPT: EndKind.CPU,
@@ -186,26 +187,40 @@ class Machine:
         `before_guest` is called when none of the guest's code has run. Raises HostError, or GuestError when
         instantiating the guest failed.
         """
-        store, linker, code = self._store, self._linker, self._code
-        guest = _expect(code.guest, wasmtime.Module)
+        store = self._store
+        guest = _expect(self._code.guest, wasmtime.Module)
         before_guest()
         self._instantiate(self._bare, guest)
         self._limit(ours=True)
         left = store.get_fuel() if self._has_fuel else None
         if left is not None:  # the guest pays for its calls, not for what has to be there before the first
             store.set_fuel(_OWN_FUEL)
-        linker.define_instance(store, "probe", linker.instantiate(store, code.probe))
-        linker.define(store, "gate", "table", self._slots)
-        linker.define(store, "guest", "memory", self._guest_memory())
-        kind = wasmtime.FuncType([wasmtime.ValType.i32()], [wasmtime.ValType.i32()])
-        linker.define_func("host", "drain", kind, drain)
-        standing = linker.instantiate(store, code.monitor).exports(store)
+        standing = self._wire(self._guest_memory(), drain)
         self._place(standing, ring_fd=ring_fd, ring_bytes=ring_bytes, tables=tables)
         standing["arm"](store)  # type: ignore[operator]  # an export of ours, known to be a function
         self._limit(ours=False)
         if left is not None:
             store.set_fuel(left)
         return int(self._unarmed.value(store))
+
+    def _wire(self, memory: wasmtime.Memory, drain: Callable[[int], int]) -> Mapping[str, object]:
+        """Make instances of probe and monitor; gives what the monitor exports."""
+        store, linker, code = self._store, self._linker, self._code
+        linker.define_instance(store, "probe", linker.instantiate(store, code.probe))
+        linker.define(store, "gate", "table", self._slots)
+        linker.define(store, "guest", "memory", memory)
+        kind = wasmtime.FuncType([wasmtime.ValType.i32()], [wasmtime.ValType.i32()])
+        linker.define_func("host", "drain", kind, drain)
+        return linker.instantiate(store, code.monitor).exports(store)
+
+    def rehearse(self, *, has_fuel: bool) -> None:
+        """Make instances of our own modules, in place of a run: what that touches is there for the next one.
+
+        None of their functions is called: the engine would start its threads.
+        """
+        fuel = _OWN_FUEL if has_fuel else None
+        self.begin(limits=StoreLimits(-1, -1, -1, -1, -1), fuel=fuel, world=_NO_WORLD)
+        self._wire(wasmtime.Memory(self._store, wasmtime.MemoryType(wasmtime.Limits(0, 0))), lambda _: 0)
 
     def run(self, entry: str) -> End:
         """Call an exported function without parameters, to its end whatever that is."""

@@ -70,6 +70,8 @@ def confine_cell(site: Site, without: frozenset[str] = frozenset()) -> tuple[str
 
 def make_ready() -> None:
     """Make what can be made before the bounds are known, and touch what is used then: there is time."""
+    if (ruleset := landlock.ruleset(())) is not None:
+        os.close(ruleset)
     process.memory_in_use()
     process.count_threads()
     if can_filter():
