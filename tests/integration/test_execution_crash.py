@@ -150,6 +150,18 @@ def test_a_cell_that_is_lost_before_its_guest_began_is_replaced(tmp_path, cache)
     log.close()
 
 
+def test_what_the_supervisor_writes_its_messages_to_is_left_alone(tmp_path, cache_root):
+    (tmp_path / "guest.wasm").write_bytes(HELLO)
+    messages = tmp_path / "messages"
+    messages.write_text("kept\n")
+    with messages.open("a") as file:
+        subprocess.run(
+            [sys.executable, "-c", SUPERVISOR, str(tmp_path), str(cache_root), ""],
+            cwd=ROOT, stdout=subprocess.DEVNULL, stderr=file, check=True,
+        )  # fmt: skip
+    assert messages.read_text() == "kept\n"
+
+
 def test_a_machine_on_which_every_cell_dies_refuses_the_run(tmp_path, cache):
     log = log_of(tmp_path, cache, "tests.fatal_zygote")
     receipt = log.run(HELLO).receipt
