@@ -156,6 +156,7 @@ class SealerProcess:
         while not line.endswith(b"\n"):
             if not select.select([handle], [], [], max(end - self._clock(), 0.0))[0]:
                 _pipe(self._process).kill()
+                _pipe(self._process).wait(_END_S)
                 return None
             some = os.read(handle, 1 << 16)
             if not some:

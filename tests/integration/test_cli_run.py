@@ -35,6 +35,7 @@ RECEIPT = {
         "host_calls": int,
     },
     "walls": list,
+    "missing_walls": list,
 }
 
 
