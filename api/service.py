@@ -21,6 +21,8 @@ from api.modules import ModuleStore
 from api.outputs import OutputStore
 from api.policies import PolicyStore
 from api.retaining import retaining_of
+from api.run_bounds import TurnedAwayError, WaitedOutError, bounds_of
+from api.run_queue import RunQueue
 from api.sealing import Sealing, is_much_left, open_reader, seal_left
 from api.secret_file import secret_of
 from api.settings import Settings, is_export_wanted
@@ -29,15 +31,19 @@ from api.telemetry import open_telemetry
 from api.version import program_version
 from audit.errors import AuditError
 from audit.identity import ExecutionId
+from audit.receipt import Outcome, OutcomeKind
 from audit.store import make_directory
 from audit.writer import ROTATE_BYTES, AuditWriter
 from sandbox.cache import ArtifactCache
+from sandbox.order import Unstarted
+from sandbox.outcome import CANCELLED
 from sandbox.runner import Order, Runner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    from api.run_queue import Place
     from api.sealer_process import SealedFile
     from api.signing import SignerProcess
     from audit.events import ControlEvent
@@ -50,16 +56,6 @@ if TYPE_CHECKING:
 
 SEAL_EVERY_S = 5.0  # design of the audit log: seal at least this often when idle
 _BRIEF_EVERY_S = 1.0
-
-
-class BusyError(Exception):
-    """As many runs as the settings allow are going on, and none ended in time."""
-
-    def __init__(self, runs: int, waited_s: float) -> None:
-        """Keep how many run, and how long it was waited."""
-        super().__init__(f"{runs} runs are going on already; waited {waited_s:g} s for one to end")
-        self.runs = runs
-        self.waited_s = waited_s
 
 
 def _ignore(_err: AuditError) -> None:
@@ -97,7 +93,7 @@ class Service:
         self._lock = threading.Lock()
         self._reader: AuditReader | None = None
         self._follower: Follower | None = None
-        self._slots = threading.BoundedSemaphore(settings.max_concurrent_runs)
+        self.queue = RunQueue(bounds_of(settings))
         try:
             self._open(on_seal_failure, cells)
             self._begin()
@@ -138,6 +134,8 @@ class Service:
             cache=cache,
             scratch=settings.scratch_dir,
             cells=cells,
+            spare_cells=0 if self._is_brief else settings.spare_cells,
+            max_compilers=settings.max_compilers,
             protected=settings.own_dirs,
         )
         stack.callback(self._runner.close)
@@ -207,32 +205,45 @@ class Service:
         """Start in the background what the first run will need."""
         self._runner.warm()
 
-    def run(self, order: Order, *, wait_s: float | None = None) -> Execution:
-        """Run to the end, in this thread.
+    def run(self, order: Order, place: Place | None = None) -> Execution:
+        """Run to the end, in this thread, when its turn has come.
 
-        Waits for its turn, `wait_s` seconds at most: then BusyError. Raises AuditError when not even the
-        beginning can be recorded; everything else that can happen is an outcome in the receipt.
+        `place` is one in `queue`, entered for this run; it is left here. Without one it is taken: raises
+        BusyError when there is none. Raises AuditError when not even the beginning can be recorded;
+        everything else that can happen is an outcome in the receipt, a turn that did not come included.
         """
-        if not self._slots.acquire(timeout=wait_s):
-            raise BusyError(self.settings.max_concurrent_runs, wait_s or 0.0)
-        self._has_masked |= bool(order.plan.audit.mask)
-        try:
+        with place or self.queue.enter(order.tenant) as taken:
+            self._has_masked |= bool(order.plan.audit.mask)
             self._in_force.note(order)
-            execution = self._runner.run(order)
-        finally:
-            self._slots.release()
+            execution = self._runner.run(order, wait=lambda: self._wait(order, taken))
         with contextlib.suppress(OSError):  # a full disk: the run is over, and on record
             self.outputs.put(order.exec_id, "stdout", execution.stdout)
             self.outputs.put(order.exec_id, "stderr", execution.stderr)
         self._telemetry.executed(execution.receipt)
         return execution
 
+    def _wait(self, order: Order, place: Place) -> None:
+        if not place.has_turn:
+            order.tell("wait")
+        try:
+            place.wait(self.settings.max_wait_s, order.cancelled)
+        except WaitedOutError as err:
+            outcome = Outcome(kind=OutcomeKind.REFUSED, limit="wait", message=str(err))
+            raise Unstarted(outcome) from err
+        except TurnedAwayError as err:
+            message = CANCELLED if order.cancelled.is_set() else "the service ended before its turn came"
+            raise Unstarted(Outcome(kind=OutcomeKind.KILLED, message=message)) from err
+
     def cancel(self, exec_id: str) -> bool:
-        """End a run: its guest is killed and its outcome is `killed`; False when no such run goes on here."""
+        """End a run, or take it out of the queue: its outcome is `killed`.
+
+        Gives False when no such run goes on here.
+        """
         return self._runner.cancel(ExecutionId(exec_id))
 
     def cancel_all(self) -> None:
-        """End every run of this process."""
+        """End every run of this process, those that wait as well, and begin no other."""
+        self.queue.close()
         for exec_id in self._runner.running:
             self.cancel(exec_id)
 

@@ -1,6 +1,7 @@
 """Settings of this program: read once from the environment, checked, and frozen.
 
-What a policy says is no setting; it lives in `policy/`. This is the only reader of the environment.
+What a policy says is no setting; it lives in `policy/`. This is the only reader of the environment, and
+longer because every setting is here.
 INVARIANT: a `WASMGATE_` variable that is misspelt or out of range is an error that says how to fix it, never
 a default.
 """
@@ -133,6 +134,31 @@ class Settings(BaseModel):
     )
     max_concurrent_runs: int = Field(
         4, ge=1, le=256, description="Runs at the same time; further ones wait for their turn."
+    )
+    max_tenant_runs: int = Field(
+        0,
+        ge=0,
+        le=256,
+        description="Runs at the same time of one tenant; 0 for one fewer than of all, so that nobody has"
+        " every turn.",
+    )
+    max_waiting_runs: int = Field(
+        64, ge=1, le=1_024, description="Runs that wait for their turn; further ones are refused."
+    )
+    max_tenant_waiting_runs: int = Field(
+        0, ge=0, le=1_024, description="Runs of one tenant that wait; 0 for half of all that may."
+    )
+    max_wait_s: int = Field(
+        60, ge=1, le=86_400, description="Seconds that a run waits for its turn before it is given up."
+    )
+    max_compilers: int = Field(
+        2, ge=1, le=64, description="Modules that are compiled at the same time; each may take 4 GiB."
+    )
+    spare_cells: int = Field(
+        4,
+        ge=0,
+        le=64,
+        description="Cells that `serve` keeps ready for modules that ran lately, so that they start faster.",
     )
 
     @property

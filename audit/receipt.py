@@ -63,6 +63,7 @@ class Resources:
     """What an execution used; null where nobody measured it."""
 
     wall_ms: int | None = None
+    waited_ms: int = 0  # for its turn, before anything of the module was read
     cpu_ms: int | None = None
     peak_memory_bytes: int | None = None
     bytes_read: int = 0
@@ -142,6 +143,7 @@ class Receipt:
             ],
             "resources": {
                 "wall_ms": used.wall_ms,
+                "waited_ms": used.waited_ms,
                 "cpu_ms": used.cpu_ms,
                 "peak_memory_bytes": used.peak_memory_bytes,
                 "bytes_read": used.bytes_read,
@@ -225,6 +227,7 @@ def _refusal(read: Document) -> Refusal:
 def _resources(read: Document) -> Resources:
     return Resources(
         wall_ms=read.optional_integer("wall_ms"),
+        waited_ms=read.integer("waited_ms") if "waited_ms" in read.fields else 0,
         cpu_ms=read.optional_integer("cpu_ms"),
         peak_memory_bytes=read.optional_integer("peak_memory_bytes"),
         bytes_read=read.integer("bytes_read"),

@@ -31,6 +31,7 @@ from sandbox.compile_process import (
     WALLS,
     CompileOrder,
 )
+from sandbox.compile_turns import Cancelled, CompileTurns
 from sandbox.refusal import AdmissionRefused, Refusal
 
 if TYPE_CHECKING:
@@ -67,10 +68,6 @@ class CompileLimits:
     cancelled: threading.Event | None = None  # set by whoever no longer wants the artifact
 
 
-class Cancelled(Exception):  # noqa: N818  # an outcome of a run, not a mistake of ours
-    """Whoever asked for the module to be compiled no longer wants it."""
-
-
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """An artifact that is ready to be loaded, and how it was come by."""
@@ -88,26 +85,34 @@ def prepare(
     engine_key: str,
     limits: CompileLimits,
     cache: ArtifactCache | None,
+    turns: CompileTurns | None = None,
 ) -> Prepared:
-    """Take the artifact of `module` from the cache, or compile it and keep it there.
+    """Take the artifact of `module` from the cache, or compile it, when it has one of `turns`, and keep it.
 
     `digest` is that of `module`, `engine_key` that of `config`; without a cache the artifact lasts for this
     run only.
-    A cache that cannot be written costs time, not the run. Raises AdmissionRefused as `compile_module` does.
+    A cache that cannot be written costs time, not the run. Raises AdmissionRefused as `compile_module` does,
+    and Cancelled.
     """
-    if cache is None:
-        artifact, walls = _compile(module, config, limits)
-        return Prepared(artifact, is_cached=False, finding=_gap(walls))
+    turns = turns or CompileTurns()
     name = artifact_name(digest, engine_key)
+    if cache is None:
+        with turns.turn(f"{name} {id(limits)}", limits.cancelled):  # nobody else waits for this one
+            artifact, walls = _compile(module, config, limits)
+        return Prepared(artifact, is_cached=False, finding=_gap(walls))
     found = cache.load(name)
     if isinstance(found, Artifact):
         return Prepared(found, is_cached=True)
-    artifact, walls = _compile(module, config, limits)
-    findings = [found.finding, _gap(walls)]
-    try:
-        cache.store(name, artifact)
-    except OSError as err:
-        findings.append(f"the artifact could not be kept: {err.strerror}")
+    with turns.turn(name, limits.cancelled) as has_waited:
+        again = cache.load(name) if has_waited else found
+        if isinstance(again, Artifact):
+            return Prepared(again, is_cached=True)
+        artifact, walls = _compile(module, config, limits)
+        findings = [found.finding, _gap(walls)]
+        try:
+            cache.store(name, artifact)
+        except OSError as err:
+            findings.append(f"the artifact could not be kept: {err.strerror}")
     return Prepared(artifact, is_cached=False, finding="; ".join(filter(None, findings)))
 
 

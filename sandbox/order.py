@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from audit.identity import ExecutionId
+    from audit.receipt import Outcome
     from policy.plan import Plan
     from policy.plan_audit import Audit
     from sandbox.admission import Admitted
@@ -43,6 +44,23 @@ if TYPE_CHECKING:
 MAX_ARGUMENT_BYTES = 8 << 20
 
 
+@dataclass(frozen=True, slots=True)
+class StoredModule:
+    """A module that is read when its turn has come: what waits need not be in memory."""
+
+    digest: str  # of what `read` gives; `read` has checked it
+    read: Callable[[], bytes]  # raises OSError
+
+
+class Unstarted(Exception):  # noqa: N818  # an outcome of a run, not a mistake of ours
+    """A run is over before anything of it was read."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        """Keep how it ended."""
+        super().__init__(outcome)
+        self.outcome = outcome
+
+
 class OrderRefused(Exception):  # noqa: N818  # an outcome of a run, shown as `refused`, not a mistake of ours
     """The caller asked for what the policy, or the engine, does not take."""
 
@@ -52,7 +70,7 @@ class Order:
     """One run that somebody asked for."""
 
     plan: Plan
-    module: bytes
+    module: bytes | StoredModule
     module_name: str
     tenant: str = TENANT
     extra_args: tuple[str, ...] = ()
@@ -60,14 +78,21 @@ class Order:
     stdin_fd: int | None = None  # read by the guest when the plan grants it; stays the caller's
     on_stdout: OnOutput = ignore
     on_stderr: OnOutput = ignore
-    on_progress: Callable[[str], None] | None = None  # `compile`, `run`: for people who wait
+    on_progress: Callable[[str], None] | None = None  # `wait`, `compile`, `run`: for people who wait
     cancelled: threading.Event = field(default_factory=threading.Event)  # set it to end the run, at any time
     exec_id: ExecutionId = field(default_factory=new_execution_id)
     module_digest: str = field(init=False)
 
     def __post_init__(self) -> None:
         """Name the module, once: hashing a large one takes milliseconds."""
-        object.__setattr__(self, "module_digest", digest_of(self.module))
+        source = self.module
+        digest = source.digest if isinstance(source, StoredModule) else digest_of(source)
+        object.__setattr__(self, "module_digest", digest)
+
+    def read_module(self) -> bytes:
+        """Give the bytes of the module; raises OSError."""
+        source = self.module
+        return source.read() if isinstance(source, StoredModule) else source
 
     def tell(self, step: str) -> None:
         """Say what is being done now, to whoever waits."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,10 +17,11 @@ from audit.receipt import Outcome, OutcomeKind
 from sandbox import monitor_modules
 from sandbox.admission import Admitted, admit
 from sandbox.cells import CellError, Cells
-from sandbox.compiler import Cancelled, CompileLimits, prepare
+from sandbox.compile_turns import DEFAULT_MOST, Cancelled, CompileTurns
+from sandbox.compiler import CompileLimits, prepare
 from sandbox.determinism import run_digest
 from sandbox.engine_config import EngineConfig, engine_key
-from sandbox.order import Order, OrderRefused, check_order, job_of, start_of
+from sandbox.order import Order, OrderRefused, Unstarted, check_order, job_of, start_of
 from sandbox.outcome import CANCELLED
 from sandbox.patience import Patience
 from sandbox.preopens import MountRefused, open_mounts
@@ -30,9 +30,10 @@ from sandbox.refused_calls import RefusedCall, refused_calls
 from sandbox.scratch import Scratch
 from sandbox.spares import Spares
 from sandbox.stage import Code, Played, Stage
-from sandbox.summary import Trail, receipt_of
+from sandbox.summary import Begun, Trail, receipt_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from audit.identity import ExecutionId
@@ -68,11 +69,13 @@ class Runner:
         scratch: Path,
         cells: Cells | None = None,
         spare_cells: int = 0,
+        max_compilers: int = DEFAULT_MOST,
         protected: tuple[Path, ...] = (),
     ) -> None:
         """Records go to `writer`, `tmp://` directories are made below `scratch`; `cells` becomes ours.
 
-        At most `spare_cells` are kept ready for modules that ran lately.
+        At most `spare_cells` are kept ready for modules that ran lately, and at most `max_compilers` compile
+        at the same time.
 
         No guest is given a directory to write to that holds one of `protected`, or lies in one.
         """
@@ -83,6 +86,7 @@ class Runner:
         self._cells = cells or Cells()
         self._spares = Spares(self._cells, spare_cells)
         self._stage = Stage(self._spares, writer)
+        self._compiling = CompileTurns(max_compilers)
         self._lock = threading.Lock()
         self._modules: dict[str, MonitorModules] = {}
         self._running: dict[ExecutionId, Order] = {}
@@ -120,17 +124,23 @@ class Runner:
                 modules.close()
             self._modules.clear()
 
-    def run(self, order: Order) -> Execution:
+    def run(self, order: Order, *, wait: Callable[[], None] | None = None) -> Execution:
         """Run to the end, whatever that is: it is in the receipt.
 
+        `wait` is called when the run is on record, returns when its turn has come, and may raise Unstarted.
         Raises AuditError when the beginning or the end cannot be recorded (the guest is over then), and what
         the order's own functions raise, or an interrupt, once the end is on record.
         """
-        started_ns = time.time_ns()
-        self._writer.begin(start_of(order, started_ns))
+        begun = Begun()
+        self._writer.begin(start_of(order, begun.started_ns))
         self._running[order.exec_id] = order
         try:
-            return self._run(order, started_ns)
+            if wait is not None:
+                wait()
+                begun = begun.over()
+            return self._run(order, begun)
+        except Unstarted as err:
+            begun, outcome = begun.over(), err.outcome
         except AdmissionRefused as err:
             outcome = Outcome(kind=OutcomeKind.REFUSED, limit=err.limit, message=str(err))
         except (MountRefused, OrderRefused) as err:
@@ -148,12 +158,12 @@ class Runner:
                 kind=OutcomeKind.KILLED, message=f"ended before its start: {type(err).__name__}"
             )
             with contextlib.suppress(AuditError):
-                self._record_end(order, receipt_of(order, started_ns, outcome))
+                self._record_end(order, receipt_of(order, begun, outcome))
             raise
         finally:
             self._running.pop(order.exec_id, None)
             self._spares.replenish()
-        receipt = receipt_of(order, started_ns, outcome)
+        receipt = receipt_of(order, begun, outcome)
         self._record_end(order, receipt)
         return Execution(receipt)
 
@@ -172,11 +182,12 @@ class Runner:
         with self._lock:
             self._waited_s += seconds
 
-    def _run(self, order: Order, started_ns: int) -> Execution:
+    def _run(self, order: Order, begun: Begun) -> Execution:
         plan = order.plan
         check_order(order)
+        module = order.read_module()
         admitted = admit(
-            order.module,
+            module,
             name=order.module_name,
             plan=plan,
             invoke=order.invoke,
@@ -187,7 +198,7 @@ class Runner:
         with contextlib.ExitStack() as stack:
             config = EngineConfig.of(plan)
             modules = self._monitor(config)
-            prepared = self._prepare(order, admitted, config)
+            prepared = self._prepare(order, admitted, module, config)
             guest = stack.enter_context(prepared.artifact)
             scratch = None
             if any(mount.scratch or mount.is_optional for mount in plan.mounts):
@@ -198,17 +209,18 @@ class Runner:
                 raise Cancelled
             played = self._stage.play(order, job, Code(modules, guest, admitted.digest))
             self._count_wait(played.waited_s)
-        return self._end(order, started_ns, played, prepared)
+        return self._end(order, begun, played, prepared)
 
-    def _prepare(self, order: Order, admitted: Admitted, config: EngineConfig) -> Prepared:
+    def _prepare(self, order: Order, admitted: Admitted, module: bytes, config: EngineConfig) -> Prepared:
         order.tell("compile")
         return prepare(
-            order.module,
+            module,
             digest=admitted.digest,
             config=config,
             engine_key=engine_key(config),
             limits=CompileLimits(wall_ms=order.plan.limits.compile_ms, cancelled=order.cancelled),
             cache=self._cache if order.plan.runtime.cache else None,
+            turns=self._compiling,
         )
 
     def _monitor(self, config: EngineConfig) -> MonitorModules:
@@ -218,11 +230,11 @@ class Runner:
                 self._modules[key] = monitor_modules.load(config, self._cache)
             return self._modules[key]
 
-    def _end(self, order: Order, started_ns: int, played: Played, prepared: Prepared) -> Execution:
-        refused = refused_calls(start_of(order, started_ns), played.kept) if played.kept else ()
+    def _end(self, order: Order, begun: Begun, played: Played, prepared: Prepared) -> Execution:
+        refused = refused_calls(start_of(order, begun.started_ns), played.kept) if played.kept else ()
         repeated = "" if played.told is None else run_digest(order, played.told)
         trail = Trail(played.totals, refused, played.resources, played.walls, repeated)
-        receipt = receipt_of(order, started_ns, played.outcome, trail)
+        receipt = receipt_of(order, begun, played.outcome, trail)
         try:
             self._record_end(order, receipt)
             played.pass_on(order.cancelled)

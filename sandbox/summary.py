@@ -8,7 +8,7 @@ or say so.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from audit.receipt import CallCount, Outcome, Receipt, Resources
@@ -36,6 +36,19 @@ _DECISIONS: dict[int, str] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """When a run was put on record."""
+
+    started_ns: int = field(default_factory=time.time_ns)  # since 1970 UTC
+    started_s: float = field(default_factory=time.monotonic)
+    waited_ms: int = 0  # from then on, for its turn
+
+    def over(self) -> Begun:
+        """The same, with what it waited up to now."""
+        return replace(self, waited_ms=int((time.monotonic() - self.started_s) * 1_000))
+
+
+@dataclass(frozen=True, slots=True)
 class Trail:
     """What a run left behind."""
 
@@ -46,7 +59,7 @@ class Trail:
     determinism_digest: str = ""
 
 
-def receipt_of(order: Order, started_ns: int, outcome: Outcome, trail: Trail | None = None) -> Receipt:
+def receipt_of(order: Order, begun: Begun, outcome: Outcome, trail: Trail | None = None) -> Receipt:
     """The receipt; without a trail, of a run whose guest never started."""
     plan = order.plan
     return Receipt(
@@ -57,13 +70,13 @@ def receipt_of(order: Order, started_ns: int, outcome: Outcome, trail: Trail | N
         policy_name=plan.name,
         policy_digest=plan.policy_digest,
         plan_digest=plan.plan_digest,
-        started_at_ns=started_ns,
-        ended_at_ns=max(time.time_ns(), started_ns),
+        started_at_ns=begun.started_ns,
+        ended_at_ns=max(time.time_ns(), begun.started_ns),
         outcome=outcome,
         calls=_counts(trail.totals) if trail else (),
         records=trail.totals.records if trail else 0,
         refusals=tuple(one.refusal() for one in trail.refused) if trail else (),
-        resources=trail.resources if trail else Resources(),
+        resources=replace(trail.resources if trail else Resources(), waited_ms=begun.waited_ms),
         walls=(*ALWAYS, *trail.walls) if trail else (),
         missing_walls=tuple(wall for wall in WALLS if wall not in trail.walls) if trail else (),
         unenforced=tuple(from_host(field) for field in plan.unenforced),

@@ -35,6 +35,7 @@ PERMISSIONS: dict[str, str] = {
     "post_execution": "run",
     "cancel_execution": "run",
     "list_executions": "executions",
+    "get_queue": "executions",
     "get_execution": "executions",
     "get_stdout": "output",
     "get_stderr": "output",

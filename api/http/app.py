@@ -23,6 +23,7 @@ from api.http import (
     health,
     modules,
     policies,
+    queue,
     retention,
     tail,
     tlog,
@@ -41,7 +42,6 @@ from api.library import LibraryError, UngovernedError
 from api.logs import logger
 from api.modules import ModuleMissingError
 from api.policies import PolicyMissingError
-from api.service import BusyError
 from audit.errors import AuditError, FilterError, OutOfTimeError
 from policy import PolicyError
 from policy.access import load_access
@@ -65,13 +65,13 @@ _EXPECTED: tuple[type[Exception], ...] = (
     UngovernedError,
     LibraryError,
     AuditError,
-    BusyError,
 )
 _ROUTERS = (
     health.router,
     modules.router,
     policies.router,
     executions.router,
+    queue.router,
     audit.router,
     audit_executions.router,
     tail.router,
@@ -161,8 +161,6 @@ def problem_of(request: Request, error: Exception) -> Problem:
         case FilterError():
             fault = Fault(message=str(error), field=error.field, expected=error.expected, found=error.found)
             found = Problem("bad-filter", errors=[fault])
-        case BusyError():
-            found = Problem("too-many-runs", str(error), headers={"Retry-After": "1"})
         case _:
             found = _unanswered(error)
     return found

@@ -127,6 +127,7 @@ EXECUTION: Example = {
         ],
         "resources": {
             "wall_ms": 3,
+            "waited_ms": 0,
             "cpu_ms": 2,
             "peak_memory_bytes": 65_536,
             "bytes_read": 0,
@@ -136,6 +137,21 @@ EXECUTION: Example = {
         "walls": ["wasm", "monitor", "process"],
         "gaps": [],
     },
+}
+QUEUE: Example = {
+    "total": {"running": 3, "waiting": 2},
+    "tenants": [
+        {"tenant": "acme", "running": 2, "waiting": 2},
+        {"tenant": "default", "running": 1, "waiting": 0},
+    ],
+    "bounds": {
+        "running": 4,
+        "running_of_tenant": 3,
+        "waiting": 64,
+        "waiting_of_tenant": 32,
+        "wait_s": 60,
+    },
+    "is_ending": False,
 }
 EXECUTIONS: Example = {"executions": [EXECUTION], "next": None}
 

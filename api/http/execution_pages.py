@@ -22,27 +22,29 @@ if TYPE_CHECKING:
     from api.http.access import Asker
     from api.http.gateway import Gateway
     from api.http.models import ExecutionsQuery
+    from api.http.runs import State
     from audit.query import Execution
 
 _INT64 = 1 << 63
 
 
-def execution_view(found: Execution, *, is_going: bool) -> ExecutionView:
-    """Show an execution; one whose output is still being kept counts as running."""
+def execution_view(found: Execution, state: State | None) -> ExecutionView:
+    """Show an execution that waits or goes on here, in this state; None: it does neither."""
     receipt = found.receipt
     about = receipt or found.start
     if about is None:
         raise Problem("not-found", f"the log knows nothing of execution {found.exec_id}")
     path = f"/v1/executions/{found.exec_id}"
-    is_running = receipt is None or is_going
+    if receipt is None and state is None:
+        state = "running"  # in another process, or it was cut off and nobody has found it yet
     return ExecutionView(
         execution_id=found.exec_id,
-        status="running" if is_running else "done",
+        status=state or "done",
         tenant=about.tenant,
         module=NamedDigest(digest=about.module_digest, name=about.module_name),
         policy=NamedDigest(digest=about.policy_digest, name=about.policy_name),
         started_at=to_rfc3339(about.started_at_ns),
-        receipt=None if receipt is None or is_going else ReceiptView.model_validate_json(receipt.to_json()),
+        receipt=None if receipt is None or state else ReceiptView.model_validate_json(receipt.to_json()),
         links=LinksView(
             self=path,
             events=f"/v1/audit/executions/{found.exec_id}/events",
@@ -71,7 +73,7 @@ class ExecutionPages:
     def page(self, query: ExecutionsQuery) -> ExecutionsView:
         """Give one page; raises Problem for a cursor that is none of this query's."""
         found, following = self.found(query)
-        kept = [execution_view(each, is_going=self.within.runs.is_going(each.exec_id)) for each in found]
+        kept = [execution_view(each, self.within.runs.state(each.exec_id)) for each in found]
         return ExecutionsView(executions=tuple(kept), next=following)
 
     def found(self, query: ExecutionsQuery) -> tuple[tuple[Execution, ...], str | None]:

@@ -66,7 +66,7 @@ async def post_execution(request: Request, within: Within, asking: Asking) -> Re
     if wanted.wait and not _is_async_preferred(request):
         done, _ = await asyncio.wait([asyncio.wrap_future(run.ended)], timeout=MAX_WAIT_S)
         for ended in done:
-            view = execution_view(KnownExecution(None, ended.result().receipt), is_going=False)
+            view = execution_view(KnownExecution(None, ended.result().receipt), None)
             return answer(view, 201, {"Location": view.links.self})
     view = await run_in_threadpool(_view, within, asking, order.exec_id)
     return answer(view, 202, {"Location": view.links.self})
@@ -158,14 +158,15 @@ def _is_async_preferred(request: Request) -> bool:
 
 
 def _view(within: Gateway, asking: Asker, execution_id: str) -> ExecutionView:
-    is_going = within.runs.is_going(execution_id)  # before the log is asked: it may end in between
-    return execution_view(known_execution(within, asking, execution_id), is_going=is_going)
+    # before the log is asked: it may end in between
+    state = within.runs.state(execution_id)
+    return execution_view(known_execution(within, asking, execution_id), state)
 
 
 def _output(
     within: Gateway, asking: Asker, execution_id: str, *, stream: Literal["stdout", "stderr"]
 ) -> Response:
-    if _view(within, asking, execution_id).status == "running":
+    if _view(within, asking, execution_id).status != "done":
         raise Problem("still-running", "output can be read when the run is over")
     content = within.service.outputs.get(execution_id, stream)
     return attachment(content, name=f"{execution_id}.{stream}")

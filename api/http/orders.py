@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import base64
 import json
+from functools import partial
 from typing import TYPE_CHECKING
 
 from api.http.bodies import refused
-from api.modules import module_digest
+from api.modules import ModuleMissingError, module_digest
 from audit.identity import new_execution_id
 from policy.plan import StdinMode
 from policy.subject import Subject
+from sandbox.order import StoredModule
 from sandbox.runner import Order
 
 if TYPE_CHECKING:
     from api.http.models import RunRequest
+    from api.modules import ModuleDigest
     from api.service import Service
     from policy import Plan
 
@@ -32,8 +35,8 @@ def order_of(service: Service, wanted: RunRequest) -> tuple[Order, bytes | None]
     for input that the policy does not grant.
     """
     digest = module_digest(wanted.module)
-    module = service.modules.get(digest)
-    name = wanted.name or service.modules.about(digest).name
+    stored = service.modules.about(digest)  # it is read when its turn has come
+    name = wanted.name or stored.name
     name = name or f"{digest.removeprefix('sha256:')[:_DIGITS_SHOWN]}.wasm"
     exec_id = new_execution_id()
     subject = Subject(tenant=wanted.tenant, module_name=name, module_digest=digest, run_id=exec_id)
@@ -43,7 +46,7 @@ def order_of(service: Service, wanted: RunRequest) -> tuple[Order, bytes | None]
         raise refused("stdin", expected="no input: the policy does not grant it (`stdio: {stdin: caller}`)")
     order = Order(
         plan=plan,
-        module=module,
+        module=StoredModule(digest, partial(_read, service, digest)),
         module_name=name,
         tenant=wanted.tenant,
         exec_id=exec_id,
@@ -51,6 +54,13 @@ def order_of(service: Service, wanted: RunRequest) -> tuple[Order, bytes | None]
         invoke=wanted.invoke,
     )
     return order, stdin
+
+
+def _read(service: Service, digest: ModuleDigest) -> bytes:
+    try:
+        return service.modules.get(digest)
+    except ModuleMissingError as err:  # since the run was started
+        raise OSError(str(err)) from err
 
 
 def _plan(service: Service, wanted: RunRequest, subject: Subject) -> Plan:

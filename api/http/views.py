@@ -160,6 +160,7 @@ class ResourcesView(Edge):
     """What an execution used; null where nobody measured it."""
 
     wall_ms: int | None
+    waited_ms: int = Field(0, ge=0, description="For its turn, before the guest started.")
     cpu_ms: int | None
     peak_memory_bytes: int | None
     bytes_read: int
@@ -215,12 +216,12 @@ class ExecutionView(Edge):
     """One execution."""
 
     execution_id: ExecutionIdText
-    status: Literal["running", "done"]
+    status: Literal["waiting", "running", "done"]
     tenant: str = Field(description="For whom it runs.")
     module: NamedDigest
     policy: NamedDigest
     started_at: str
-    receipt: ReceiptView | None = Field(description="Null while it runs.")
+    receipt: ReceiptView | None = Field(description="Null while it waits or runs.")
     links: LinksView
 
 

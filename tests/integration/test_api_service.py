@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from api.service import BusyError, Service
+from api.run_bounds import BusyError
+from api.service import Service
 from api.settings import load_settings
 from audit.filters import RecordFilter
 from audit.receipt import OutcomeKind
@@ -20,7 +21,13 @@ POLICY = b"version: 1\nmetadata: {name: test}\nresources: {limits: {timeout: 20s
 
 @pytest.fixture
 def settings(tmp_path: Path):
-    return load_settings({"WASMGATE_MAX_CONCURRENT_RUNS": "2"}, home=tmp_path / "home")
+    variables = {
+        "WASMGATE_MAX_CONCURRENT_RUNS": "2",
+        "WASMGATE_MAX_TENANT_RUNS": "2",
+        "WASMGATE_MAX_TENANT_WAITING_RUNS": "10",
+        "WASMGATE_MAX_WAIT_S": "30",
+    }
+    return load_settings(variables, home=tmp_path / "home")
 
 
 def test_threads_share_a_service(settings):
@@ -46,6 +53,7 @@ def test_threads_share_a_service(settings):
 
 
 def test_a_run_can_be_cancelled_and_further_ones_wait(settings):
+    settings = settings.model_copy(update={"max_wait_s": 1})
     running = threading.Barrier(3)
     with Service(settings) as service:
         plan = service.policies.plan_inline(POLICY)
@@ -60,14 +68,25 @@ def test_a_run_can_be_cancelled_and_further_ones_wait(settings):
         with ThreadPoolExecutor(2) as pool:
             two = [pool.submit(run) for _ in range(2)]
             running.wait(30)
-            with pytest.raises(BusyError):
-                service.run(Order(plan=plan, module=module, module_name="m"), wait_s=0.01)
+            waited = service.run(Order(plan=plan, module=module, module_name="m")).receipt
+            assert (waited.outcome.kind, waited.outcome.limit) == (OutcomeKind.REFUSED, "wait")
+            assert waited.resources.waited_ms >= 1_000
+            assert service.receipt(waited.execution_id) == waited
             assert not service.cancel("01a20490-d053-754d-9ff7-0772ed2a8a2b")
             for exec_id in service.running:
                 assert service.cancel(exec_id)
             for each in two:
                 assert each.result(30).receipt.outcome.kind is OutcomeKind.KILLED
         assert service.running == ()
+
+
+def test_a_service_that_is_closed_runs_nothing_more(settings):
+    with Service(settings) as service:
+        order = Order(plan=service.policies.plan_inline(POLICY), module=printing(b"x"), module_name="m")
+        assert service.run(order).receipt.outcome.exit_code == 0
+        service.cancel_all()
+        with pytest.raises(BusyError):
+            service.run(order)
 
 
 def test_a_brief_service_leaves_its_log_to_the_next_reader(settings):

@@ -28,6 +28,7 @@ RECEIPT = {
     "refusals": list,
     "resources": {
         "wall_ms": int,
+        "waited_ms": int,
         "cpu_ms": int,
         "peak_memory_bytes": int,
         "bytes_read": int,

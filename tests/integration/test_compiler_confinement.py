@@ -14,7 +14,8 @@ import pytest
 
 from policy.plan import Engine
 from sandbox.admission import digest_of
-from sandbox.compiler import Cancelled, CompileLimits, compile_module, prepare
+from sandbox.compile_turns import Cancelled
+from sandbox.compiler import CompileLimits, compile_module, prepare
 from sandbox.engine_config import EngineConfig, engine_key
 from sandbox.refusal import AdmissionRefused, Refusal
 from tests import bombs

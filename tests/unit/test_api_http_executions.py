@@ -25,7 +25,9 @@ JSON = {"Content-Type": "application/json"}
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory):
-    with open_api(tmp_path_factory.mktemp("home"), max_concurrent_runs="2") as found:
+    with open_api(
+        tmp_path_factory.mktemp("home"), max_concurrent_runs="2", max_tenant_runs="2", max_waiting_runs="1"
+    ) as found:
         yield found
 
 
@@ -229,11 +231,13 @@ def test_a_run_that_nobody_waits_for_is_answered_at_once_and_can_be_cancelled(ap
 
 def test_as_many_runs_as_allowed_go_on_and_one_more_is_told_to_come_back(api):
     body = {"module": api.upload(endless_guest()), "policy_document": POLICY, "wait": False}
-    paths = [post(api, body).headers["location"] for _ in range(2)]
+    paths = [post(api, body).headers["location"] for _ in range(3)]
+    assert [api.client.get(path).json()["status"] for path in paths] == ["running", "running", "waiting"]
     count = len(api.client.get("/v1/executions").json()["executions"])
     answer = post(api, body)
     assert answer.status_code == 429
-    assert answer.headers["retry-after"] == "1"
+    assert ProblemView.model_validate_json(answer.content).type == "urn:wasmgate:problem:too-many-runs"
+    assert 1 <= int(answer.headers["retry-after"]) <= 60
     assert len(api.client.get("/v1/executions").json()["executions"]) == count
     for path in paths:
         assert api.client.delete(path).status_code == 202

@@ -50,7 +50,7 @@ def test_no_limit_is_shared_by_nobody():
 def test_a_job_comes_out_of_its_file_as_it_went_in():
     made = plan(environment=(("A", "ü\n"),), args=("x",))
     order = Order(plan=made, module=module(), module_name="m.wasm", extra_args=("--", "é"))
-    job = job_of(order, admit(order.module, name="m.wasm", plan=made), (("/srv", "/d", True),))
+    job = job_of(order, admit(order.read_module(), name="m.wasm", plan=made), (("/srv", "/d", True),))
     assert Job.from_json(job.to_json()) == job
     assert job.world.argv == ("m.wasm", "x", "--", "é")
 
