@@ -1,21 +1,28 @@
-"""Fixtures of attacks: a laboratory that the tests of a module share, and one cache of compiled modules."""
+"""Fixtures of attacks: what the tests of a module share, and one cache of compiled modules."""
 
 from __future__ import annotations
 
 import os
 import platform
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from sandbox.cache import ArtifactCache
 from tests.escape.native import Lab, opened
+from tests.runs import Log, open_log
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ArtifactCache]:
+def cache_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.getbasetemp()
-    with ArtifactCache((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "artifacts") as made:
+    return (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "artifacts"
+
+
+@pytest.fixture(scope="session")
+def cache(cache_root: Path) -> Iterator[ArtifactCache]:
+    with ArtifactCache(cache_root) as made:
         yield made
 
 
@@ -26,3 +33,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory, cache: ArtifactCache) -> Itera
         pytest.skip("needs Linux")
     with opened(tmp_path_factory.mktemp("lab"), cache) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory, cache: ArtifactCache) -> Iterator[Log]:
+    """Where guests that attack are run."""
+    made = open_log(tmp_path_factory.mktemp("log"), cache)
+    yield made
+    made.close()
