@@ -404,7 +404,7 @@ def table_sustained(rounds: int, base: Path, _tools: Tools) -> None:
 
 STEPS = (
     "begun in the log", "admitted", "monitor and artifact found", "ring, pipes, tables", "cell given",
-    "job sent", "walls stand", "first output seen", "end heard", "cell gone", "records taken", "receipt durable",
+    "job sent", "walls stand", "first output seen", "end heard", "cell let go", "records taken", "receipt durable",
 )  # fmt: skip
 
 
@@ -442,7 +442,7 @@ def watched(writer: AuditWriter) -> Iterator[list[tuple[str, float]]]:
         after(Supervision, "_on_start", STEPS[6])
         after(Outlet, "put", STEPS[7])
         after(Supervision, "_on_end", STEPS[8])
-        after(Cell, "wait", STEPS[9])
+        after(Supervision, "follow", STEPS[9])
         after(Stage, "play", STEPS[10])
         after(writer, "begin", STEPS[0])
         after(writer, "end", STEPS[11])

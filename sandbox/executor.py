@@ -1,9 +1,10 @@
 """The supervisor's loop: watches one cell from its start to its last record.
 
 Starting cells is `cells.py`, what the ends mean is `outcome.py`, and the order of a whole run is
-`runner.py`. INVARIANT: whatever becomes of the cell, or of this loop, the cell is gone when `follow`
-returns; every record in the ring can then be handed to the audit writer. It is longer than most: what is
-looked at in each turn of the loop stands together.
+`runner.py`. INVARIANT: whatever becomes of the cell, or of this loop, when `follow` returns the cell is gone,
+or it has said its end, was killed, and is behind walls that leave it nothing to change; every record in the
+ring can then be handed to the audit writer. It is longer than most: what is looked at in each turn of the
+loop stands together.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import selectors
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from audit.errors import AuditError, LogFullError
@@ -38,6 +39,8 @@ _START_S = 60.0  # for the cell to be ready, on a loaded machine
 _LEAVE_S = 5.0  # for the cell to go once it said how its guest ended, and for its exit status to come
 _CHUNK = 1 << 16
 _LEFT_BYTES = 2 << 20  # more than a pipe holds
+# without these two a cell could still do something between the kill and its end
+_HOLDING = frozenset({"landlock", "seccomp"})
 _LEFT_MESSAGES = 4_096  # more than a socket holds; a child that a cell made could go on sending
 
 
@@ -55,6 +58,7 @@ class Watch:
     host_calls: int  # negative: unlimited
     cancelled: threading.Event  # set by whoever asked for the run, to end it
     patience: Patience  # with a full disk
+    can_change: bool = True  # whether there is anything that the cell, walls standing, could change
 
 
 @dataclass(slots=True)
@@ -84,7 +88,7 @@ class Ended:
     signs: Signs
     cpu_ms: int
     rss_bytes: int
-    failure: BaseException | None  # what ended the loop early: ours, or an interrupt
+    failure: BaseException | None = None  # what ended the loop early: ours, or an interrupt
     walls: tuple[str, ...] = ()  # that stood around the guest, beside those that always do
     is_early: bool = False  # the cell was gone before it asked whether to start, and nobody had ended it
 
@@ -106,9 +110,22 @@ class Supervision:
             self._follow()
         except BaseException as err:  # noqa: BLE001  # the runner raises it again, once the run is on record
             failure = err
-        self._watch.cell.kill()
-        self._watch.cell.wait()
+        cell = self._watch.cell
+        if failure is None and self._is_over:
+            # a process takes milliseconds to give its memory back, for which nobody has to wait
+            cpu_ms = cell.cpu_ms()
+            cell.kill()
+            return self._told(0, cpu_ms, 0)
+        cell.kill()
+        cell.wait()
         return self._ended(failure)
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether nothing that the cell could still do before it is gone would matter."""
+        seen, watch = self._seen, self._watch
+        is_held = not watch.can_change and _HOLDING.issubset(seen.walls)
+        return is_held and seen.end is not None and not seen.is_stopped
 
     def _follow(self) -> None:
         watch = self._watch
@@ -119,7 +136,8 @@ class Supervision:
             selector.register(watch.cell.pidfd, selectors.EVENT_READ, None)
             for stream in watch.streams:
                 selector.register(stream[1], selectors.EVENT_READ, self._reader(stream))
-            while not is_gone:
+            # SECURITY: after its end a cell has nothing left to do; more time would be for who took it over
+            while not is_gone and self._seen.end is None:
                 for key, _ in selector.select(max(0.0, self._seen.next_tick - time.monotonic())):
                     handle: Callable[[], bool] | None = key.data
                     if handle is None:
@@ -130,7 +148,7 @@ class Supervision:
         for _, fd, outlet in watch.streams:
             _read_left(fd, outlet)
         for _ in range(_LEFT_MESSAGES):
-            if not self._on_control():
+            if self._seen.end is not None or not self._on_control():
                 break
 
     def _reader(self, stream: tuple[str, int, Outlet]) -> Callable[[], bool]:
@@ -313,7 +331,7 @@ class Supervision:
         self._watch.cell.kill()
 
     def _ended(self, failure: BaseException | None) -> Ended:
-        seen, ring = self._seen, self._watch.ring
+        seen = self._seen
         if failure is not None and not seen.is_stopped:
             seen.killed_for = f"the supervisor was stopped: {type(failure).__name__}"
         try:
@@ -321,6 +339,12 @@ class Supervision:
             status, cpu_ms, rss_bytes = (int(line[name]) for name in ("status", "cpu_ms", "rss_bytes"))
         except (ValueError, KeyError, TypeError):  # the zygote died before it could say
             status, cpu_ms, rss_bytes = -9, 0, 0
+        ended = self._told(status, cpu_ms, rss_bytes)
+        is_early = not (seen.has_started or seen.is_stopped or seen.end or failure)
+        return replace(ended, failure=failure, is_early=is_early)
+
+    def _told(self, status: int, cpu_ms: int, rss_bytes: int) -> Ended:
+        seen, ring = self._seen, self._watch.ring
         signs = Signs(
             limit=seen.limit,
             killed_for=seen.killed_for,
@@ -330,10 +354,7 @@ class Supervision:
             end=seen.end,
             status=status,
         )
-        is_early = not (seen.has_started or seen.is_stopped or seen.end or failure)
-        return Ended(
-            signs, cpu_ms=cpu_ms, rss_bytes=rss_bytes, failure=failure, walls=seen.walls, is_early=is_early
-        )
+        return Ended(signs, cpu_ms=cpu_ms, rss_bytes=rss_bytes, walls=seen.walls)
 
 
 def _read_left(fd: int, outlet: Outlet) -> None:

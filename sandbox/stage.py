@@ -151,6 +151,7 @@ class Stage:
             host_calls=order.plan.limits.host_calls,
             cancelled=order.cancelled,
             patience=Patience(order.plan.audit.on_full_ms),
+            can_change=job.bounds is None or job.bounds.can_change,
         )
 
     def _finish(self, watch: Watch, ended: Ended, *, wall_ms: int) -> Played:

@@ -26,8 +26,8 @@ def bounded(scene: Scene, **bounds: object):
     return scene.granting(after=f"resources: {{limits: {{{inner}}}}}\n")
 
 
-def make(s: Script, name: str = "new", **more: int):
-    return s.open(name, oflags=CREAT, rights=WRITE, **more)
+def make(s: Script, name: str = "new"):
+    return s.open(name, oflags=CREAT, rights=WRITE)
 
 
 def cut_and_write_again(s: Script) -> None:
@@ -147,7 +147,7 @@ def test_room_is_not_put_aside_and_nothing_has_a_negative_size(scene, log):
 
 
 def make_and_remove(s: Script, number: int) -> None:
-    make(s, f"new-{number}", inheriting=0)
+    make(s, f"new-{number}")
     s.on("path_unlink_file", f"new-{number}")
 
 

@@ -15,7 +15,7 @@ from tests.escape.guests import Scene
 from tests.runs import HELLO, exited, guest, limit, limits
 
 SLEEP_NS = 20_000_000
-ENDS = {
+ENDS: dict[str, tuple[bytes, bytes, str, dict[str, object]]] = {
     "processor time": (guests.SPINS, guests.calls_with_work(100), "cpu", {"cpu": "100ms"}),
     "time asleep": (guests.sleeps(3_600 * 10**9), guests.sleeps(SLEEP_NS), "timeout", {"timeout": "300ms"}),
     "fuel": (guests.SPINS, guests.calls_with_work(100), "fuel", {"fuel": "10M"}),
@@ -31,7 +31,8 @@ ENDS = {
 @pytest.mark.parametrize("name", ENDS)
 def test_who_takes_all_of_it_is_ended_and_who_takes_some_is_not(name, log):
     greedy, modest, ends_by, given = ENDS[name]
-    plan = limits(**({"timeout": "20s", "cpu": "20s"} | given))
+    bounds: dict[str, object] = {"timeout": "20s", "cpu": "20s"}
+    plan = limits(**bounds | given)
     begun = time.monotonic()
     done = log.run(greedy, plan)
     assert done.receipt.outcome == limit(ends_by)

@@ -146,5 +146,5 @@ def test_a_folder_that_is_replaced_under_a_run_ends_the_guest_and_is_a_gap_on_re
     missing = [gap for gap in there.gaps if gap.exec_id == receipt.execution_id]
     assert (missing[0].first_seq, missing[0].last_seq) == (0, min(records) - 1)
     assert receipt.gaps == ((0, min(records) - 1),)
-    assert max(records) == receipt.records - 1
+    assert receipt.records - 1 - max(records) in {0, 1}  # one may be in flight
     assert recover(tmp_path / "log", decode) == ()
