@@ -57,7 +57,8 @@ class Cell:
         self.control = control
         # SECURITY: what the service writes its own messages to is nothing that a cell may hold, or open anew
         os.dup2(1, 2)
-        process.end_with(fds["leash"])
+        self._leash = fds["leash"]
+        process.end_with(self._leash)
         process.close_others((0, 1, 2, control.fileno(), *fds.values()))
         names = CODE if spawn.has_guest else CODE[:-1]
         self._code = Code.load(spawn.config, Artifacts(**{name: _path(fds[name]) for name in names}))
@@ -65,6 +66,7 @@ class Cell:
             os.close(fds[name])
         self._rehearse(spawn)
         self._machine = Machine(self._code)
+        self._writable_code = process.writable_code()
 
     def _rehearse(self, spawn: Spawn) -> None:
         """Do what a run does, with nothing in it: the pages that it writes are copied now, and not then."""
@@ -72,7 +74,7 @@ class Cell:
         limits = StoreLimits(-1, -1, -1, -1, -1)
         job = Job(spawn.config, limits, world, ("",), 0, -1, -1, 0, 0, Bounds())
         Job.from_json(job.to_json())
-        make_ready()
+        make_ready(self._leash)
         with held(()):
             Machine(self._code).rehearse(has_fuel=spawn.config.has_fuel)
 
@@ -91,10 +93,12 @@ class Cell:
                 fuel=job.fuel if job.config.has_fuel else None,
                 world=replace(job.world, preopens=preopens),
             )
-            site = None if job.bounds is None else site_of(job.bounds, directories)
+            site = None if job.bounds is None else site_of(job.bounds, directories, self._leash)
 
         def start() -> None:
             _set_last_resort(job)
+            # the last function that C calls is made by now
+            process.make_unwritable(self._writable_code)
             walls = stand(site, self._walls)
             if missing := [wall for wall in job.required if wall not in walls]:
                 raise _MissingWallsError(missing)
@@ -116,6 +120,7 @@ class Cell:
         except _MissingWallsError as err:
             end = End(EndKind.REFUSED, str(err))
         _report(control, end, memory_bytes=machine.memory_bytes, unarmed=unarmed)
+        os._exit(0)  # nothing is given up in order: it would be written to pages that are only code now
 
     def _receive(self) -> tuple[Job, dict[str, int]]:
         most = len(WORLD) + 2
@@ -193,7 +198,8 @@ def _set_last_resort(job: Job) -> None:
         _, hard = resource.getrlimit(resource.RLIMIT_CPU)
         seconds = int(time.process_time()) + -(-job.cpu_ms // 1_000) + _LAST_RESORT_S
         if hard == resource.RLIM_INFINITY or seconds < hard:
-            resource.setrlimit(resource.RLIMIT_CPU, (seconds, hard))
+            # SECURITY: the signal at the soft limit can be blocked, SIGKILL at the hard one can't
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
 
 
 def _watch_cpu(machine: Machine, cpu_ms: int) -> None:

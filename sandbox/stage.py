@@ -234,9 +234,23 @@ def _tables(order: Order) -> bytes:
 
 
 def _stdin(order: Order, lent: contextlib.ExitStack) -> int:
-    if order.plan.stdio.stdin is not StdinMode.NONE and order.stdin_fd is not None:
-        return order.stdin_fd
+    fd = order.stdin_fd
+    if order.plan.stdio.stdin is not StdinMode.NONE and fd is not None:
+        return _lend(lent, _read_only(fd)) if os.isatty(fd) else fd
     return _lend(lent, os.open(os.devnull, os.O_RDONLY))
+
+
+def _read_only(terminal: int) -> int:
+    """Open a terminal anew, for reading: raises CellError where that may not be.
+
+    SECURITY: what a shell hands on can be written to as well, and its flags are everybody's who has it.
+    """
+    try:
+        return os.open(f"/proc/self/fd/{terminal}", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError as err:
+        raise CellError(
+            f"the terminal cannot be opened for reading only ({err.strerror}): use a pipe"
+        ) from err
 
 
 def _streams(order: Order, readers: list[int]) -> tuple[tuple[str, int, Outlet], ...]:

@@ -36,6 +36,7 @@ _ALLOW = 0x7FFF_0000
 class Check:
     """A condition on one argument: `(argument & mask) == value`, in its lower 32 bits.
 
+    With `is_other` it must not be that value.
     With `is_whole` the upper 32 bits have to be zero; without, the kernel takes an `int` there and does not
     look at them either.
     """
@@ -44,6 +45,7 @@ class Check:
     value: int
     mask: int = _MASK
     is_whole: bool = False
+    is_other: bool = False
 
 
 Case: TypeAlias = tuple[Check, ...]
@@ -98,8 +100,11 @@ def _body(rule: Rule) -> Iterator[Instruction]:
         steps = [step for check in case for step in _steps(check)]
         for index, (code, yes, no, operand) in enumerate(steps):
             # a condition that does not hold leads past the rest of the case and its return
-            past = len(steps) - index if code == _IF_EQUAL else no
-            yield (code, yes, past, operand)
+            past = len(steps) - index
+            if code != _IF_EQUAL:
+                yield (code, yes, no, operand)
+            else:
+                yield (code, past, 0, operand) if yes else (code, 0, past, operand)
         yield (_RETURN, 0, 0, _ALLOW)
     yield (_RETURN, 0, 0, rule.otherwise)
 
@@ -112,4 +117,4 @@ def _steps(check: Check) -> Iterator[Instruction]:
     yield (_LOAD, 0, 0, at)
     if check.mask != _MASK:
         yield (_AND, 0, 0, check.mask)
-    yield (_IF_EQUAL, 0, 0, check.value)
+    yield (_IF_EQUAL, int(check.is_other), 0, check.value)

@@ -20,7 +20,7 @@ from sandbox.confinement.bpf import Action, Case, Check, Rule, assemble
 from sandbox.confinement.syscalls import MACHINES
 
 _ALWAYS: Final = """
-read write readv writev close fstat lseek pread64 dup
+read write readv writev fstat lseek pread64
 munmap mremap madvise brk futex nanosleep clock_nanosleep clock_gettime clock_getres gettimeofday time
 getrandom sched_yield sched_getaffinity getcpu gettid getpid getrusage times restart_syscall
 rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack set_robust_list rseq exit exit_group
@@ -51,30 +51,35 @@ _SET_NON_BLOCKING = 0x5421  # FIONBIO, which `termios` names on some machines on
 
 
 @cache
-def cell_filter(machine: str, pid: int, *, has_files: bool, can_change: bool) -> bytes:
+def cell_filter(machine: str, pid: int, *, leash: int, has_files: bool, can_change: bool) -> bytes:
     """The program for a cell whose number is `pid`, on a machine as `os.uname` names it.
 
-    `has_files`: its plan has mounts; `can_change`: and rights beyond reading and listing.
+    `leash` is the descriptor by which it ends with its supervisor: nothing may be done to it, by this number
+    or another. `has_files`: its plan has mounts; `can_change`: and rights beyond reading and listing.
     Raises KeyError for a machine without a table.
     """
     numbers = MACHINES[machine].numbers
     rule = Rule(numbers["tgkill"], ((Check(0, pid),),))  # how the C library aborts; never another process
-    return _program(machine, (rule, *_cell_rules(machine, has_files=has_files, can_change=can_change)))
+    rules = _cell_rules(machine, leash, has_files=has_files, can_change=can_change)
+    return _program(machine, (rule, *rules))
 
 
 @cache
-def _cell_rules(machine: str, *, has_files: bool, can_change: bool) -> tuple[Rule, ...]:
+def _cell_rules(machine: str, leash: int, *, has_files: bool, can_change: bool) -> tuple[Rule, ...]:
     numbers = MACHINES[machine].numbers
     texts = (_ALWAYS, _LOOK if has_files else "", _CHANGE if has_files and can_change else "")
     # whether it is a terminal, how much there is to read, and not to wait for it
     ioctls = (termios.TCGETS, termios.FIONREAD, _SET_NON_BLOCKING)
     commands = (fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL, fcntl.F_SETFL, fcntl.F_DUPFD, _F_DUPFD_CLOEXEC)
+    other = Check(0, leash, is_other=True)
     never_code = ((Check(2, 0, mask=mmap.PROT_EXEC),),)
     special: dict[str, tuple[Case, ...]] = {
         **_threads(),
         "mmap": never_code,
         "mprotect": never_code,
-        "fcntl": tuple((Check(1, command),) for command in commands),
+        "close": ((other,),),
+        "dup": ((other,),),
+        "fcntl": tuple((other, Check(1, command)) for command in commands),
         "ioctl": tuple((Check(1, command),) for command in ioctls),
         # on the socket that it has: a message with an address, or with descriptors, is another call
         "sendto": ((Check(4, 0, is_whole=True), Check(5, 0, is_whole=True)),),

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import mmap
 import os
 import resource
 import select
@@ -47,6 +48,28 @@ def end_with(fd: int) -> None:
     poll.register(fd, select.POLLIN)
     if poll.poll(0):  # closed just before
         os._exit(1)
+
+
+def writable_code() -> tuple[tuple[int, int], ...]:
+    """Find pages of this process that can be written and run: address and size of each range.
+
+    The library by which C calls Python makes them, on some systems, and writes them only when such a function
+    is made or given up.
+    """
+    found = []
+    for line in Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines():
+        where, rights = line.split(maxsplit=2)[:2]
+        if "w" in rights and "x" in rights:
+            low, high = (int(edge, 16) for edge in where.split("-"))
+            found.append((low, high - low))
+    return tuple(found)
+
+
+def make_unwritable(pages: Iterable[tuple[int, int]]) -> None:
+    """Have pages of code only be read and run from now on; raises OSError."""
+    for address, size in pages:
+        rights = mmap.PROT_READ | mmap.PROT_EXEC
+        _checked(_LIBC.mprotect(ctypes.c_void_p(address), ctypes.c_size_t(size), rights))
 
 
 def forbid_new_privileges() -> None:

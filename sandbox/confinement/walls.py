@@ -40,11 +40,12 @@ class Site:
 
     bounds: Bounds
     ruleset: int | None  # of Landlock; None where the kernel has none
+    leash: int  # descriptor by which the kernel ends this process with its supervisor
 
 
-def site_of(bounds: Bounds, directories: Sequence[int]) -> Site:
+def site_of(bounds: Bounds, directories: Sequence[int], leash: int) -> Site:
     """Name the directories of the mounts, in the plan's order, as open descriptors; raises OSError."""
-    return Site(bounds, landlock.ruleset(zip(directories, bounds.accesses, strict=True)))
+    return Site(bounds, landlock.ruleset(zip(directories, bounds.accesses, strict=True)), leash)
 
 
 def confine_cell(site: Site, without: frozenset[str] = frozenset()) -> tuple[str, ...]:
@@ -64,11 +65,11 @@ def confine_cell(site: Site, without: frozenset[str] = frozenset()) -> tuple[str
     if ruleset is not None:
         steps["landlock"] = lambda: landlock.restrict(ruleset)
     if can_filter():
-        steps["seccomp"] = lambda: _filter_cell(bounds)
+        steps["seccomp"] = lambda: _filter_cell(site)
     return _put_up({name: step for name, step in steps.items() if name not in without})
 
 
-def make_ready() -> None:
+def make_ready(leash: int) -> None:
     """Make what can be made before the bounds are known, and touch what is used then: there is time."""
     if (ruleset := landlock.ruleset(())) is not None:
         os.close(ruleset)
@@ -76,7 +77,8 @@ def make_ready() -> None:
     process.count_threads()
     if can_filter():
         for has_files, can_change in ((False, False), (True, False), (True, True)):
-            cell_filter(this_machine(), os.getpid(), has_files=has_files, can_change=can_change)
+            machine, pid = this_machine(), os.getpid()
+            cell_filter(machine, pid, leash=leash, has_files=has_files, can_change=can_change)
 
 
 def confine_compiler() -> tuple[str, ...]:
@@ -109,11 +111,16 @@ def _put_up(steps: Mapping[str, Callable[[], None]]) -> tuple[str, ...]:
     return tuple(steps)
 
 
-def _filter_cell(bounds: Bounds) -> None:
-    machine, has_files = this_machine(), bool(bounds.accesses)
-    process.install_filter(
-        cell_filter(machine, os.getpid(), has_files=has_files, can_change=bounds.can_change)
+def _filter_cell(site: Site) -> None:
+    bounds = site.bounds
+    program = cell_filter(
+        this_machine(),
+        os.getpid(),
+        leash=site.leash,
+        has_files=bool(bounds.accesses),
+        can_change=bounds.can_change,
     )
+    process.install_filter(program)
 
 
 def _limit(bounds: Bounds) -> None:

@@ -26,7 +26,7 @@ def cache(cache_root: Path) -> Iterator[ArtifactCache]:
         yield made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory, cache: ArtifactCache) -> Iterator[Lab]:
     """Where native attacks are run."""
     if platform.system() != "Linux":
@@ -35,7 +35,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, cache: ArtifactCache) -> Itera
         yield made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def log(tmp_path_factory: pytest.TempPathFactory, cache: ArtifactCache) -> Iterator[Log]:
     """Where guests that attack are run."""
     made = open_log(tmp_path_factory.mktemp("log"), cache)

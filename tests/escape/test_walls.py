@@ -79,7 +79,7 @@ def test_a_cell_that_has_threads_already_is_not_confined():
     gate = threading.Event()
     thread = threading.Thread(target=gate.wait)
     thread.start()
-    site = site_of(Bounds(), ())
+    site = site_of(Bounds(), (), -1)
     try:
         with pytest.raises(ConfinementError, match="threads"):
             confine_cell(site)
