@@ -27,6 +27,7 @@ from sandbox.patience import Patience
 from sandbox.ring import Ring, Totals
 from sandbox.shared_memory import make_readable
 from sandbox.spares import Kind
+from sandbox.standard_input import for_reading
 from sandbox.summary import resources_of
 
 if TYPE_CHECKING:
@@ -236,21 +237,8 @@ def _tables(order: Order) -> bytes:
 def _stdin(order: Order, lent: contextlib.ExitStack) -> int:
     fd = order.stdin_fd
     if order.plan.stdio.stdin is not StdinMode.NONE and fd is not None:
-        return _lend(lent, _read_only(fd)) if os.isatty(fd) else fd
+        return for_reading(fd, lent)
     return _lend(lent, os.open(os.devnull, os.O_RDONLY))
-
-
-def _read_only(terminal: int) -> int:
-    """Open a terminal anew, for reading: raises CellError where that may not be.
-
-    SECURITY: what a shell hands on can be written to as well, and its flags are everybody's who has it.
-    """
-    try:
-        return os.open(f"/proc/self/fd/{terminal}", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError as err:
-        raise CellError(
-            f"the terminal cannot be opened for reading only ({err.strerror}): use a pipe"
-        ) from err
 
 
 def _streams(order: Order, readers: list[int]) -> tuple[tuple[str, int, Outlet], ...]:

@@ -70,9 +70,6 @@ def test_a_cell_that_may_change_nothing_does_not_write_to_its_input(lab, file):
     assert written(lab, file, policy(CALLER)) == b"the caller's"
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="the cell has the caller's own descriptor, with all its rights"
-)
 def test_a_cell_that_may_write_to_a_mount_does_not_write_to_its_input(lab, file, tmp_path):
     folder = tmp_path / "mount"
     folder.mkdir()
@@ -81,9 +78,6 @@ def test_a_cell_that_may_write_to_a_mount_does_not_write_to_its_input(lab, file,
     assert written(lab, file, plan) == b"the caller's"
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="as above: who reads from it next finds it changed"
-)
 def test_a_pipe_waits_for_input_after_a_run_as_before(lab):
     reader, writer = os.pipe()
     try:
