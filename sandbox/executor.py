@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import selectors
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -56,6 +57,7 @@ class Watch:
     ]  # name of the limit, what to read (without blocking), where to
     wall_ms: int  # from the moment the guest starts; negative: unlimited
     host_calls: int  # negative: unlimited
+    cpu_ms: int  # negative: unlimited
     cancelled: threading.Event  # set by whoever asked for the run, to end it
     patience: Patience  # with a full disk
     can_change: bool = True  # whether there is anything that the cell, walls standing, could change
@@ -338,7 +340,9 @@ class Supervision:
             line = json.loads(self._watch.cell.exit_line(_LEAVE_S))
             status, cpu_ms, rss_bytes = (int(line[name]) for name in ("status", "cpu_ms", "rss_bytes"))
         except (ValueError, KeyError, TypeError):  # the zygote died before it could say
-            status, cpu_ms, rss_bytes = -9, 0, 0
+            status, cpu_ms, rss_bytes = -signal.SIGKILL, 0, 0
+        if status == -signal.SIGKILL and not seen.is_stopped and 0 <= self._watch.cpu_ms <= cpu_ms:
+            seen.limit = "cpu"  # at the last limit, which can't be blocked, the kernel says nothing else
         ended = self._told(status, cpu_ms, rss_bytes)
         is_early = not (seen.has_started or seen.is_stopped or seen.end or failure)
         return replace(ended, failure=failure, is_early=is_early)

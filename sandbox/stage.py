@@ -150,6 +150,7 @@ class Stage:
             streams=_streams(order, readers),
             wall_ms=order.plan.limits.wall_ms,
             host_calls=order.plan.limits.host_calls,
+            cpu_ms=job.cpu_ms,
             cancelled=order.cancelled,
             patience=Patience(order.plan.audit.on_full_ms),
             can_change=job.bounds is None or job.bounds.can_change,
