@@ -89,6 +89,8 @@ class Look(threading.Event):
     def is_set(self) -> bool:
         children = Path(f"/proc/self/task/{threading.get_native_id()}/children").read_text().split()
         for child in children:
+            if b"sandbox.compile_process" not in Path(f"/proc/{child}/cmdline").read_bytes():
+                continue  # of another test, or not yet the program that it will be
             tasks = [path.read_text() for path in Path(f"/proc/{child}/task").glob("*/status")]
             if len(tasks) > 1:
                 self.seen = [dict(line.split(":\t", 1) for line in text.splitlines()) for text in tasks]

@@ -90,7 +90,7 @@ def test_each_command_of_the_how_to_does_what_it_says(tmp_path):
     (home / "policies/cleaner.yaml").write_text(STORED)
     (tmp_path / "cleaner.wasm").write_bytes(hostile_guest())
     (tmp_path / "policy.yaml").write_text(POLICY)
-    assert len(COMMANDS) == 12
+    assert len(COMMANDS) == 13
     with ServiceProcess(home) as service:
         endless = service.upload(endless_guest())
         variables = {"KEY": service.key, "URL": f"http://127.0.0.1:{service.port}"}
