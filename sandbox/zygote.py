@@ -86,18 +86,16 @@ class Zygote:
 
     def _become_cell(self, spawn: Spawn, given: dict[str, int]) -> None:
         """Run the job in the child; never returns."""
-        status = 1
         control = socket.socket(fileno=given.pop("control"))
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             given.pop("exit")
             cell.Cell(spawn, control, given, self._walls).run()
-            status = 0
         except BaseException as err:  # noqa: BLE001  # nothing may run on in a cell
             cell.lament(control, err)
         finally:
-            os._exit(status)
+            os._exit(1)
 
     def _reap(self) -> None:
         while self._exits:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 from itertools import count
+from typing import NoReturn
 
 from sandbox import cell, zygote
 
@@ -22,7 +23,7 @@ def serve(lives: int) -> None:
         born[0] = next(numbers)
         return spawn(self)
 
-    def frail(self: cell.Cell) -> None:
+    def frail(self: cell.Cell) -> NoReturn:
         if lives == 0 or born[0] % lives:
             self._receive()
             os.kill(os.getpid(), signal.SIGKILL)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from audit.receipt import OutcomeKind
+from sandbox.executor import Supervision
 from sandbox.guest import EndKind
 from tests.escape.native import WHOLE
 from tests.escape.test_native_control import end, say
@@ -17,12 +18,18 @@ from tests.runs import mount_rule, policy
 
 def say_end_and_spin(spent_ms: str) -> str:
     """Use some processor time, say the end, which claims that none was used, and use more for ever."""
-    until = time.process_time() + int(spent_ms) / 1_000
-    while time.process_time() < until:
-        pass
+    burn(spent_ms)
     say(end())
     while True:
         pass
+
+
+def burn(spent_ms: str) -> str:
+    """Use some processor time, and end as a guest does."""
+    until = time.process_time() + int(spent_ms) / 1_000
+    while time.process_time() < until:
+        pass
+    return ""
 
 
 def say_end_and_write(folder: str) -> str:
@@ -62,6 +69,19 @@ def test_what_a_cell_used_is_measured_and_not_believed(lab):
     spent = lab.attempt(say_end_and_spin, 200).execution.receipt.resources.cpu_ms
     assert (spent or 0) >= 200
     assert (lab.attempt(say).execution.receipt.resources.cpu_ms or 0) < 200
+
+
+def test_what_a_cell_used_is_known_also_when_it_is_gone_before_anybody_looks(lab, monkeypatch):
+    hear = Supervision._on_end
+
+    def hear_late(self: Supervision, said: bytes) -> None:
+        hear(self, said)
+        self._watch.cell.wait()
+
+    prompt = lab.attempt(burn, 100).execution.receipt.resources.cpu_ms
+    monkeypatch.setattr(Supervision, "_on_end", hear_late)
+    late = lab.attempt(burn, 100).execution.receipt.resources.cpu_ms
+    assert min(prompt or 0, late or 0) >= 100
 
 
 def test_with_something_to_change_the_cell_is_gone_before_its_receipt_is_written(lab, folder):
