@@ -26,9 +26,8 @@ class WaitedOutError(Exception):
     """A run did not get its turn within the time that it may wait."""
 
     def __init__(self, waited_s: float) -> None:
-        """Keep how long it waited."""
+        """Say how long it waited."""
         super().__init__(f"waited {waited_s:g} s for its turn, and may wait no longer")
-        self.waited_s = waited_s
 
 
 class TurnedAwayError(Exception):

@@ -30,6 +30,7 @@ _LOOK_S = 0.2
 # 1,000 tenants that are not there now are remembered: what they have had counts when they are back soon.
 _MOST_ABSENT = 1_000
 _RETRY_S = (1, 60)
+_RETRY_CLOSED_S = 10  # somebody may start the service again
 _FIRST_GUESS_S = 1.0
 _WEIGHT = 0.1  # of the newest run in the mean of how long runs take
 
@@ -69,11 +70,6 @@ class Place:
     def has_turn(self) -> bool:
         """Whether its turn has come."""
         return self.began_s != math.inf
-
-    @property
-    def waited_s(self) -> float:
-        """How long it waited for its turn, or waits by now."""
-        return self._queue.waited_s(self)
 
     def wait(self, most_s: float, cancelled: threading.Event) -> None:
         """Return when its turn has come; at once if it has.
@@ -139,7 +135,7 @@ class RunQueue:
         """Take a place, without waiting; raises BusyError when there is none."""
         with self._lock:
             if self._is_closed:
-                raise BusyError("the service is ending", retry_s=_RETRY_S[1], is_closed=True)
+                raise BusyError("the service is ending", retry_s=_RETRY_CLOSED_S, is_closed=True)
             known = self._known(tenant)
             place = Place(self, tenant, self._clock())
             if self._running < self.bounds.running and self._may_run(known):
@@ -179,10 +175,6 @@ class RunQueue:
                 if not place.has_turn:
                     place.is_closed = True
                     place.turn.set()
-
-    def waited_s(self, place: Place) -> float:
-        """How long a place waited for its turn, or waits by now."""
-        return min(place.began_s, self._clock()) - place.entered_s
 
     def _known(self, name: str) -> _Tenant:
         self._advance()

@@ -30,7 +30,7 @@ class CompileTurns:
         """Give `most` at once, at least 1."""
         self._most = most
         self._changed = threading.Condition()
-        self._going: set[str] = set()
+        self._going: list[str | None] = []
 
     @property
     def going(self) -> int:
@@ -38,22 +38,20 @@ class CompileTurns:
         return len(self._going)
 
     @contextlib.contextmanager
-    def turn(self, name: str, cancelled: threading.Event | None) -> Iterator[bool]:
-        """Wait for a turn at making the artifact `name`; gives whether it was waited for.
+    def turn(self, name: str | None, cancelled: threading.Event | None) -> Iterator[None]:
+        """Wait for a turn at making the artifact `name`; None for one that nobody else waits for.
 
         Raises Cancelled once `cancelled` is set.
         """
-        has_waited = False
         with self._changed:
-            while name in self._going or len(self._going) >= self._most:
+            while (name is not None and name in self._going) or len(self._going) >= self._most:
                 if cancelled is not None and cancelled.is_set():
                     raise Cancelled
-                has_waited = True
                 self._changed.wait(_LOOK_S)
-            self._going.add(name)
+            self._going.append(name)
         try:
-            yield has_waited
+            yield
         finally:
             with self._changed:
-                self._going.discard(name)
+                self._going.remove(name)
                 self._changed.notify_all()

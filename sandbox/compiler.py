@@ -95,16 +95,16 @@ def prepare(
     and Cancelled.
     """
     turns = turns or CompileTurns()
-    name = artifact_name(digest, engine_key)
     if cache is None:
-        with turns.turn(f"{name} {id(limits)}", limits.cancelled):  # nobody else waits for this one
+        with turns.turn(None, limits.cancelled):
             artifact, walls = _compile(module, config, limits)
         return Prepared(artifact, is_cached=False, finding=_gap(walls))
+    name = artifact_name(digest, engine_key)
     found = cache.load(name)
     if isinstance(found, Artifact):
         return Prepared(found, is_cached=True)
-    with turns.turn(name, limits.cancelled) as has_waited:
-        again = cache.load(name) if has_waited else found
+    with turns.turn(name, limits.cancelled):
+        again = cache.load(name)  # another run may have made it meanwhile
         if isinstance(again, Artifact):
             return Prepared(again, is_cached=True)
         artifact, walls = _compile(module, config, limits)

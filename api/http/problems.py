@@ -49,7 +49,7 @@ KINDS: dict[str, Kind] = {
     "wrong-host": Kind(421, "this service does not go by that name"),
     "invalid": Kind(422, "the request has values that are not taken"),
     "policy-invalid": Kind(422, "the policy has errors"),
-    "too-many-runs": Kind(429, "as many runs as are allowed are going on"),
+    "too-many-runs": Kind(429, "as many runs as are allowed are going on and waiting"),
     "too-many-exports": Kind(429, "as many exports as are kept are going on"),
     "too-many-tails": Kind(429, "as many callers as are allowed follow the log"),
     "too-many-streams": Kind(429, "as many streamed exports as are allowed are going on"),

@@ -56,9 +56,7 @@ class Runs:
     def start(self, order: Order, *, stdin: bytes | None) -> Run:
         """Start a run; raises Problem when there is no place for it, and nothing is recorded then."""
         with self._lock:
-            if self._is_ending:
-                raise Problem("busy", "the service is ending", headers={"Retry-After": "10"})
-            run = Run(order, self.take_place(order.tenant))
+            run = Run(order, self._take_place(order.tenant))
             self._going[order.exec_id] = run
             try:
                 self._threads.submit(self._work, run, stdin)
@@ -67,14 +65,6 @@ class Runs:
                 run.place.leave()
                 raise
         return run
-
-    def take_place(self, tenant: str) -> Place:
-        """Take a place in the queue; raises Problem when there is none."""
-        try:
-            return self._service.queue.enter(tenant)
-        except BusyError as err:
-            kind = "busy" if err.is_closed else "too-many-runs"
-            raise Problem(kind, str(err), headers={"Retry-After": str(err.retry_s)}) from err
 
     @property
     def is_ending(self) -> bool:
@@ -109,7 +99,7 @@ class Runs:
         """
         with self._lock:
             self._is_ending = True
-        self._service.queue.close()
+            self._service.queue.close()
         if not await self._is_quiet_within(grace_s, is_hurried):
             for exec_id in tuple(self._going):
                 self.cancel(exec_id)
@@ -146,6 +136,13 @@ class Runs:
             run.place.leave()  # it is left by now, unless the run came to nothing before
             if fd is not None:
                 os.close(fd)
+
+    def _take_place(self, tenant: str) -> Place:
+        try:
+            return self._service.queue.enter(tenant)
+        except BusyError as err:
+            kind = "busy" if err.is_closed else "too-many-runs"
+            raise Problem(kind, str(err), headers={"Retry-After": str(err.retry_s)}) from err
 
     def _forget(self, run: Run) -> None:
         self._going.pop(run.order.exec_id, None)

@@ -18,7 +18,7 @@ from policy.plan import Plan
 from sandbox.runner import Execution
 from sandbox.shared_memory import make_readable
 from tests.guests import LOG_END, Script, Seen, script_text
-from tests.runs import Log, policy
+from tests.runs import P1, Log, policy
 
 SECRET = b"what nobody may read"
 STDIO = "  stdio: {stdin: caller, stdout: capture, stderr: capture}\n"
@@ -122,11 +122,8 @@ def play(log: Log, plan: Plan, script: Script, **order: object) -> Played:
         os.close(fd)
     rows = log.check(execution)
     first = next(
-        number for number, row in enumerate(rows) if (row["call"], row["bytes_in"]) == (f"{_P1}.fd_read", 0)
+        number for number, row in enumerate(rows) if (row["call"], row["bytes_in"]) == (f"{P1}.fd_read", 0)
     )
     printed = execution.stdout
     seen = tuple(script.seen(printed))
     return Played(execution, seen, tuple(rows[first + 1 : first + 1 + len(script.calls)]))
-
-
-_P1 = "wasi_snapshot_preview1"

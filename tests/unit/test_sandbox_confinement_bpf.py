@@ -19,6 +19,7 @@ CHECKS = st.builds(
     value=st.sampled_from([0, 1, 4, 2**32 - 1]),
     mask=st.sampled_from([1, 4, 2**32 - 1]),
     is_whole=st.booleans(),
+    is_other=st.booleans(),
 )
 RULES = st.lists(
     st.builds(
@@ -66,7 +67,7 @@ def expected(rules: list[Rule], *, number: int, arch: int, args: tuple[int, ...]
         if rule.number == number:
             for case in rule.cases:
                 if all(
-                    (args[check.argument] & check.mask) % 2**32 == check.value
+                    ((args[check.argument] & check.mask) % 2**32 == check.value) != check.is_other
                     and (not check.is_whole or args[check.argument] < 2**32)
                     for check in case
                 ):
