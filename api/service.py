@@ -35,6 +35,7 @@ from audit.receipt import Outcome, OutcomeKind
 from audit.store import make_directory
 from audit.writer import ROTATE_BYTES, AuditWriter
 from sandbox.cache import ArtifactCache
+from sandbox.in_process import InProcess
 from sandbox.order import Unstarted
 from sandbox.outcome import CANCELLED
 from sandbox.runner import Order, Runner
@@ -66,8 +67,8 @@ class Service:
     """Everything that a surface needs, opened once for a process; thread-safe.
 
     `is_brief` is for a program that runs one module and ends: it leaves its short log unsealed, which queries
-    read as well, and starts faster. `on_seal_failure` hears of a log that can't be sealed at the moment,
-    `on_problem` why it can't be signed.
+    read as well, starts faster, and runs a guest in itself where the policy asks for that. `on_seal_failure`
+    hears of a log that can't be sealed at the moment, `on_problem` why it can't be signed.
     """
 
     def __init__(
@@ -137,6 +138,7 @@ class Service:
             spare_cells=0 if self._is_brief else settings.spare_cells,
             max_compilers=settings.max_compilers,
             protected=settings.own_dirs,
+            in_process=InProcess() if self._is_brief else None,
         )
         stack.callback(self._runner.close)
 

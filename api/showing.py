@@ -12,6 +12,7 @@ from api.report import cut, outcome_line
 from api.tables import render_table
 from api.timeline import render_timeline
 from audit.inert import inert
+from audit.receipt import CONFINED
 from audit.times import to_rfc3339
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ def _facts(receipt: Receipt) -> list[list[str]]:
     ]
     if receipt.missing_walls:
         facts.append(["without", ", ".join(receipt.missing_walls)])
+    if receipt.isolation != CONFINED:
+        facts.append(["isolation", inert(receipt.isolation)])
     if receipt.unenforced:
         facts.append(["unenforced", ", ".join(inert(field) for field in receipt.unenforced)])
     if receipt.determinism_digest:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from audit.canonical import Document, Json
 
 REFUSALS_KEPT = 100
+CONFINED = "confined"  # the isolation of a run whose receipt names none
 
 
 class OutcomeKind(StrEnum):
@@ -100,6 +101,7 @@ class Receipt:
     resources: Resources = Resources()
     walls: tuple[str, ...] = ()  # what confined this run
     missing_walls: tuple[str, ...] = ()  # what can, and did not: the policy or the machine had it so
+    isolation: str = CONFINED  # what the policy has the guest kept in
     unenforced: tuple[str, ...] = ()  # fields of the policy that it accepted to run without
     determinism_digest: str = ""  # of all that is the same in each such run; empty where none is given
     gaps: tuple[tuple[int, int], ...] = ()  # sequence numbers that are missing: first, last
@@ -154,6 +156,8 @@ class Receipt:
         }
         if self.missing_walls:
             document["missing_walls"] = self.missing_walls
+        if self.isolation != CONFINED:
+            document["isolation"] = self.isolation
         if self.unenforced:
             document["unenforced"] = self.unenforced
         if self.determinism_digest:
@@ -184,6 +188,7 @@ class Receipt:
             resources=_resources(read.child("resources")),
             walls=read.texts("walls"),
             missing_walls=read.texts("missing_walls") if "missing_walls" in read.fields else (),
+            isolation=read.text("isolation") if "isolation" in read.fields else CONFINED,
             unenforced=read.texts("unenforced") if "unenforced" in read.fields else (),
             determinism_digest=read.text("determinism_digest") if "determinism_digest" in read.fields else "",
             gaps=tuple((item.integer("first"), item.integer("last")) for item in read.children("gaps"))

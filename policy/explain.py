@@ -158,7 +158,7 @@ def _is_storage(rule: Rule) -> bool:
 _ISOLATIONS = {
     Isolation.CONFINED: "a process of its own, behind the walls of the operating system",
     Isolation.PROCESS: "a process of its own, without walls of the operating system",
-    Isolation.IN_PROCESS: "a process of its own all the same, behind the walls of the operating system",
+    Isolation.IN_PROCESS: "the process of whoever runs it, without walls of the operating system",
 }
 
 

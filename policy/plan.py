@@ -221,7 +221,7 @@ class Engine(StrEnum):
 class Isolation(StrEnum):
     """What a run is kept in, from the weakest to the strongest."""
 
-    IN_PROCESS = "in-process"  # not enforced: a plan that runs all the same is to be run as `CONFINED`
+    IN_PROCESS = "in-process"  # that of whoever runs it
     PROCESS = "process"
     CONFINED = "confined"
 

@@ -17,13 +17,13 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn
 
 from sandbox.confinement import process
 from sandbox.confinement.bounds import Bounds
 from sandbox.confinement.walls import Site, confine_cell, make_ready, site_of
-from sandbox.engine_wasmtime import Artifacts, Code, End, EndKind, GuestError, Machine
+from sandbox.engine_wasmtime import OWN_STREAMS, Artifacts, Code, End, EndKind, GuestError, Machine
 from sandbox.guest import StoreLimits, World
 from sandbox.job import CODE, MAX_MESSAGE, MAX_TEXT, STOP, WORLD, CellEnd, Job, Request, Spawn
 from sandbox.preopens import held
@@ -31,6 +31,8 @@ from sandbox.shared_memory import read_all
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from sandbox.preopens import Preopens
 
 _CPU_GRACE_S = 0.05  # for the engine to interrupt the guest at its CPU limit, before the kernel ends the cell
 _LAST_RESORT_S = 2  # how much later than the supervisor the kernel ends a cell, should the supervisor hang
@@ -85,41 +87,18 @@ class Cell:
         for number, name in enumerate(_STREAMS):
             os.dup2(fds[name], number)
             os.close(fds[name])
-        tables = read_all(fds["tables"])
-        os.close(fds["tables"])
         with held(job.world.preopens) as (preopens, directories):
-            machine.begin(
-                limits=job.limits,
-                fuel=job.fuel if job.config.has_fuel else None,
-                world=replace(job.world, preopens=preopens),
-            )
+            begin(machine, job, preopens)
             site = None if job.bounds is None else site_of(job.bounds, directories, self._leash)
 
         def start() -> None:
             _set_last_resort(job)
             # the last function that C calls is made by now
             process.make_unwritable(self._writable_code)
-            walls = stand(site, self._walls)
-            if missing := [wall for wall in job.required if wall not in walls]:
-                raise _MissingWallsError(missing)
-            control.send(bytes([Request.START]) + json.dumps(walls).encode())
+            say_start(control, job, stand(site, self._walls))
             _watch_cpu(machine, job.cpu_ms)
 
-        unarmed = 0
-        try:
-            unarmed = machine.assemble(
-                drain=_drain(control, job.full_ms),
-                ring_fd=fds["ring"],
-                ring_bytes=job.ring_bytes,
-                tables=tables,
-                before_guest=start,
-            )
-            end = play(machine, job)
-        except GuestError as err:
-            end = err.end
-        except _MissingWallsError as err:
-            end = End(EndKind.REFUSED, str(err))
-        _report(control, end, memory_bytes=machine.memory_bytes, unarmed=unarmed)
+        perform(machine, job, Wires(control, fds["ring"], fds["tables"], start, time.process_time))
         os._exit(0)  # nothing is given up in order: it would be written to pages that are only code now
 
     def _receive(self) -> tuple[Job, dict[str, int]]:
@@ -146,13 +125,60 @@ def _path(fd: int) -> str:
 def lament(control: socket.socket, err: BaseException) -> None:
     """Tell the supervisor that the cell itself failed."""
     with contextlib.suppress(OSError):
-        text = f"{type(err).__name__}: {err}"
-        _report(control, End(EndKind.REFUSED, text), memory_bytes=0, unarmed=0)
+        end = End(EndKind.REFUSED, f"{type(err).__name__}: {err}")
+        _send_end(control, end, cpu_s=time.process_time())
 
 
 def stand(site: Site | None, before: Sequence[str]) -> tuple[str, ...]:
     """Put the walls up; names all that stand now."""
     return (*before, *(() if site is None else confine_cell(site)))
+
+
+@dataclass(frozen=True, slots=True)
+class Wires:
+    """What joins a run with its supervisor."""
+
+    control: socket.socket
+    ring: int
+    tables: int
+    start: Callable[[], None]  # what is done last before the guest's code runs; ends with `say_start`
+    cpu_s: Callable[[], float]  # processor time that was used so far
+
+
+def begin(machine: Machine, job: Job, preopens: Preopens, streams: tuple[str, str] = OWN_STREAMS) -> None:
+    """Tell the engine what the guest may use, and what it finds."""
+    machine.begin(
+        limits=job.limits,
+        fuel=job.fuel if job.config.has_fuel else None,
+        world=replace(job.world, preopens=preopens),
+        streams=streams,
+    )
+
+
+def perform(machine: Machine, job: Job, wires: Wires) -> None:
+    """Assemble, run to the end, and report that."""
+    unarmed = 0
+    try:
+        unarmed = machine.assemble(
+            drain=_drain(wires.control, job.full_ms),
+            ring_fd=wires.ring,
+            ring_bytes=job.ring_bytes,
+            tables=read_all(wires.tables),
+            before_guest=wires.start,
+        )
+        end = play(machine, job)
+    except GuestError as err:
+        end = err.end
+    except _MissingWallsError as err:
+        end = End(EndKind.REFUSED, str(err))
+    _report(wires, end, memory_bytes=machine.memory_bytes, unarmed=unarmed)
+
+
+def say_start(control: socket.socket, job: Job, walls: Sequence[str]) -> None:
+    """Say that the guest starts, behind these walls; does not return where the policy requires others."""
+    if missing := [wall for wall in job.required if wall not in walls]:
+        raise _MissingWallsError(missing)
+    control.send(bytes([Request.START]) + json.dumps(walls).encode())
 
 
 def play(machine: Machine, job: Job) -> End:
@@ -220,13 +246,19 @@ def _watch_cpu(machine: Machine, cpu_ms: int) -> None:
     _thread.start_new_thread(watch, (spent() + cpu_ms / 1_000,))
 
 
-def _report(control: socket.socket, end: End, *, memory_bytes: int, unarmed: int) -> None:
+def _report(wires: Wires, end: End, *, memory_bytes: int, unarmed: int) -> None:
+    _send_end(wires.control, end, cpu_s=wires.cpu_s(), memory_bytes=memory_bytes, unarmed=unarmed)
+
+
+def _send_end(
+    control: socket.socket, end: End, *, cpu_s: float, memory_bytes: int = 0, unarmed: int = 0
+) -> None:
     report = CellEnd(
         kind=end.kind,
         message=end.message[:MAX_TEXT],
         exit_code=end.exit_code,
         memory_bytes=memory_bytes,
-        cpu_ms=int(time.process_time() * 1_000),
+        cpu_ms=int(cpu_s * 1_000),
         unarmed=unarmed,
     )
     control.settimeout(None)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 __all__ = [
+    "OWN_STREAMS",
     "Artifacts",
     "Code",
     "CompileError",
@@ -55,6 +56,7 @@ __all__ = [
 
 WASI = "wasi_snapshot_preview1"
 _PAGE = 65_536
+OWN_STREAMS = ("/proc/self/fd/1", "/proc/self/fd/2")
 _NO_WORLD = World(("",), (), (), has_stdin=False)
 _OWN_FUEL = 1 << 40  # for gate and monitor to come up, which takes a few hundred
 _TRAPS: dict[object, EndKind] = {
@@ -165,13 +167,23 @@ class Machine:
         self._memory: wasmtime.Memory | None = None
         self._guest: wasmtime.Instance | None = None
 
-    def begin(self, *, limits: StoreLimits, fuel: int | None, world: World) -> None:
-        """Say what the guest may use and what it finds; opens the directories and files of its world."""
+    def begin(
+        self,
+        *,
+        limits: StoreLimits,
+        fuel: int | None,
+        world: World,
+        streams: tuple[str, str] = OWN_STREAMS,
+    ) -> None:
+        """Say what the guest may use and what it finds; opens the directories and files of its world.
+
+        `streams` are paths for its standard output and error.
+        """
         self._limits = limits
         self._has_fuel = fuel is not None
         if fuel is not None:
             self._store.set_fuel(fuel)
-        self._store.set_wasi(_wasi(world))
+        self._store.set_wasi(_wasi(world, streams))
 
     def assemble(
         self,
@@ -334,15 +346,14 @@ def _export(store: wasmtime.Store, instance: wasmtime.Instance, name: str) -> ob
     return wrap_extern(item)
 
 
-def _wasi(world: World) -> wasmtime.WasiConfig:
+def _wasi(world: World, streams: tuple[str, str]) -> wasmtime.WasiConfig:
     wasi = wasmtime.WasiConfig()
     wasi.argv = list(world.argv)
     wasi.env = list(world.environment)
     if world.has_stdin:
         # opened by its path, it would start threads at once, which no wall around this process would hold
         wasi.inherit_stdin()
-    wasi.stdout_file = "/proc/self/fd/1"
-    wasi.stderr_file = "/proc/self/fd/2"
+    wasi.stdout_file, wasi.stderr_file = streams
     for host, guest, is_mutable in world.preopens:
         wasi.preopen_dir(host, guest, is_mutable)
     return wasi

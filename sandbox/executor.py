@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import threading
 
     from audit.writer import AuditWriter
-    from sandbox.cells import Cell
+    from sandbox.holder import Holder
     from sandbox.outlet import Outlet
     from sandbox.ring import Ring
 
@@ -49,7 +49,7 @@ _LEFT_MESSAGES = 4_096  # more than a socket holds; a child that a cell made cou
 class Watch:
     """What the supervisor holds of a run."""
 
-    cell: Cell
+    cell: Holder
     control: socket.socket
     ring: Ring
     streams: tuple[

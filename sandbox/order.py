@@ -100,10 +100,11 @@ class Order:
             self.on_progress(step)
 
 
-def check_order(order: Order) -> None:
+def check_order(order: Order, *, is_in_process: bool = False) -> None:
     """Refuse what the policy does not take; OrderRefused.
 
-    That is a plan made for study only, and arguments that it does not want, or that would not reach the
+    That is a plan made for study only, one for a process that runs guests itself where this is none
+    (`is_in_process`), and arguments that it does not want, or that would not reach the
     guest as they are.
     """
     if order.plan.open_names:
@@ -116,6 +117,12 @@ def check_order(order: Order) -> None:
             f"this version does not enforce all of it ({named})" if named else "it is no policy for a module"
         )
         raise OrderRefused(f"the policy was compiled for study and may not run: {reason}")
+    if order.plan.runtime.isolation is Isolation.IN_PROCESS and not is_in_process:
+        # SECURITY: a guest that gets out there is in a process that holds keys, and runs for others
+        raise OrderRefused(
+            "the policy has the isolation in-process, which only a process that serves nobody else offers:"
+            " `wasmgate run`"
+        )
     if order.plan.runtime.deterministic and not _is_input_repeatable(order):
         # in which pieces a pipe or a terminal gives what it has, is a matter of time
         raise OrderRefused("a deterministic run reads standard input from a file, and this is none")
@@ -204,7 +211,7 @@ def job_of(order: Order, admitted: Admitted, preopens: Preopens) -> Job:
         full_ms=plan.audit.on_full_ms,
         ring_bytes=layout.RING_BYTES,
         required=plan.runtime.require_walls,
-        bounds=None if plan.runtime.isolation is Isolation.PROCESS else bounds_of(plan),
+        bounds=bounds_of(plan) if plan.runtime.isolation is Isolation.CONFINED else None,
     )
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from audit.errors import AuditError, LogFullError
 from audit.receipt import Outcome, OutcomeKind
+from policy.plan import Isolation
 from sandbox import monitor_modules
 from sandbox.admission import Admitted, admit
 from sandbox.cells import CellError, Cells
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from audit.writer import AuditWriter
     from sandbox.cache import ArtifactCache
     from sandbox.compiler import Prepared
+    from sandbox.in_process import InProcess
     from sandbox.monitor_modules import MonitorModules
 
 __all__ = ["Execution", "Order", "Runner"]
@@ -71,12 +73,14 @@ class Runner:
         spare_cells: int = 0,
         max_compilers: int = DEFAULT_MOST,
         protected: tuple[Path, ...] = (),
+        in_process: InProcess | None = None,
     ) -> None:
         """Records go to `writer`, `tmp://` directories are made below `scratch`; `cells` becomes ours.
 
         At most `spare_cells` are kept ready for modules that ran lately, and at most `max_compilers` compile
         at the same time.
 
+        Guests run in this process itself only with `in_process`, and where their policy says so.
         No guest is given a directory to write to that holds one of `protected`, or lies in one.
         """
         self._protected = protected
@@ -85,7 +89,7 @@ class Runner:
         self._scratch = Scratch(scratch)
         self._cells = cells or Cells()
         self._spares = Spares(self._cells, spare_cells)
-        self._stage = Stage(self._spares, writer)
+        self._stage = Stage(self._spares, writer, in_process)
         self._compiling = CompileTurns(max_compilers)
         self._lock = threading.Lock()
         self._modules: dict[str, MonitorModules] = {}
@@ -184,7 +188,7 @@ class Runner:
 
     def _run(self, order: Order, begun: Begun) -> Execution:
         plan = order.plan
-        check_order(order)
+        check_order(order, is_in_process=self._stage.in_process is not None)
         module = order.read_module()
         admitted = admit(
             module,
@@ -194,7 +198,8 @@ class Runner:
             tenant=order.tenant,
             digest=order.module_digest,
         )
-        self._cells.warm()
+        if plan.runtime.isolation is not Isolation.IN_PROCESS:
+            self._cells.warm()
         with contextlib.ExitStack() as stack:
             config = EngineConfig.of(plan)
             modules = self._monitor(config)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from audit.errors import AuditError
 from audit.events import MAX_TEXT, Gap
 from audit.receipt import Outcome, OutcomeKind
-from policy.plan import StdinMode, StdoutMode
+from policy.plan import Isolation, StdinMode, StdoutMode
 from sandbox.cells import CellError, CellGoneError
 from sandbox.determinism import Told, settled, story_of
 from sandbox.device_free import device_free
@@ -39,14 +39,15 @@ if TYPE_CHECKING:
     from audit.writer import AuditWriter
     from policy.plan import Plan
     from sandbox.artifact import Artifact
-    from sandbox.cells import Cell
     from sandbox.determinism import Story
+    from sandbox.holder import Holder
+    from sandbox.in_process import InProcess
     from sandbox.job import Job
     from sandbox.monitor_modules import MonitorModules
     from sandbox.order import Order
     from sandbox.spares import Spares
 
-    _Start = Callable[[Kind, Sequence[int]], Cell]
+    _Start = Callable[[Kind, Sequence[int]], Holder]
 
 _MOST_ENCODED, _MOST_KEPT_BYTES = 64, 1 << 20
 _encoded: dict[tuple[str, str, frozenset[int]], tuple[Plan, bytes]] = {}
@@ -98,19 +99,26 @@ class Stage:
 
     spares: Spares
     writer: AuditWriter
+    in_process: InProcess | None = None  # where this process may run guests itself
 
     def play(self, order: Order, job: Job, code: Code) -> Played:
         """Run a job to its end; raises CellError or OSError when it could not be started.
 
         A cell that is gone before its guest began, and that nobody ended, is replaced once.
         """
-        played = self._play(order, job, code, self.spares.take)
+        is_within = order.plan.runtime.isolation is Isolation.IN_PROCESS
+        played = self._play(order, job, code, self._within if is_within else self.spares.take)
         if played is not None:
             return played
-        played = self._play(order, job, code, self.spares.fork)
+        played = self._play(order, job, code, self._within if is_within else self.spares.fork)
         if played is None:
             raise CellError("two cells ended before they could begin")
         return played
+
+    def _within(self, _kind: Kind, code: Sequence[int]) -> Holder:
+        if self.in_process is None:
+            raise CellError("no guest runs in this process")
+        return self.in_process.start(code)
 
     def _play(self, order: Order, job: Job, code: Code, start: _Start) -> Played | None:
         with contextlib.ExitStack() as stack:

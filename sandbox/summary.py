@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from audit.receipt import CallCount, Outcome, Receipt, Resources
 from audit.text import from_host
 from policy.calls import CALLS
-from policy.plan import WALLS
+from policy.plan import WALLS, Isolation
 from sandbox.monitor import layout
 from sandbox.monitor.layout import Decision
 
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from sandbox.refused_calls import RefusedCall
     from sandbox.ring import Ring, Totals
 
-ALWAYS = ("wasm", "monitor", "process")
-"""What stands around every guest: the engine's sandbox, the reference monitor, and a process of its own."""
+ALWAYS = ("wasm", "monitor")
+"""What stands around every guest: the engine's sandbox, and the reference monitor."""
+
+OWN_PROCESS = "process"  # around every guest whose policy does not have it otherwise
 
 _DECISIONS: dict[int, str] = {
     Decision.ALLOW: "allow",
@@ -62,6 +64,8 @@ class Trail:
 def receipt_of(order: Order, begun: Begun, outcome: Outcome, trail: Trail | None = None) -> Receipt:
     """The receipt; without a trail, of a run whose guest never started."""
     plan = order.plan
+    own = () if plan.runtime.isolation is Isolation.IN_PROCESS else (OWN_PROCESS,)
+    stood = (*ALWAYS, *own, *trail.walls) if trail else ()
     return Receipt(
         execution_id=order.exec_id,
         module_digest=order.module_digest,
@@ -77,8 +81,9 @@ def receipt_of(order: Order, begun: Begun, outcome: Outcome, trail: Trail | None
         records=trail.totals.records if trail else 0,
         refusals=tuple(one.refusal() for one in trail.refused) if trail else (),
         resources=replace(trail.resources if trail else Resources(), waited_ms=begun.waited_ms),
-        walls=(*ALWAYS, *trail.walls) if trail else (),
-        missing_walls=tuple(wall for wall in WALLS if wall not in trail.walls) if trail else (),
+        walls=stood,
+        missing_walls=tuple(wall for wall in (OWN_PROCESS, *WALLS) if wall not in stood) if trail else (),
+        isolation=plan.runtime.isolation.value,
         unenforced=tuple(from_host(field) for field in plan.unenforced),
         determinism_digest=trail.determinism_digest if trail else "",
     )

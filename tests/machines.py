@@ -279,7 +279,7 @@ def run_bare(script: Script, plan: Plan, roots: Sequence[Path] = (), stdin: byte
     with streams(stdin) as (out, err):
         store = wasmtime.Store(made)
         store.set_epoch_deadline(1)
-        store.set_wasi(engine._wasi(world(plan, roots or roots_of(plan))))
+        store.set_wasi(engine._wasi(world(plan, roots or roots_of(plan)), engine.OWN_STREAMS))
         exports = linker.instantiate(store, module).exports(store)
         memory, start, log = exports["memory"], exports["_start"], exports["log"]
         assert isinstance(memory, wasmtime.Memory)

@@ -18,7 +18,7 @@ DEFS: dict[str, Any] = SCHEMA["$defs"]  # type: ignore[assignment]  # JSON
 TEXTS = {"ModulePolicy": EVERYTHING, "Boundary": CEILING, "PolicyTest": TESTS}
 # A value of each field that has an unusual one, so that what is not enforced is told.
 UNUSUAL = (
-    ("abi: auto", "abi: wasi-0.2"), ("isolation: process", "isolation: in-process"), ("level: calls, payload", "level: counts, payload"),
+    ("abi: auto", "abi: wasi-0.2"), ("level: calls, payload", "level: counts, payload"),
     ("private: deny\n", "private: allow\n"), ("key: A, value: 1", "key: A"),
 )  # fmt: skip
 WAITING = (

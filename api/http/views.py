@@ -194,6 +194,10 @@ class ReceiptView(Edge):
     missing_walls: tuple[str, ...] = Field(
         default=(), description="What can, and did not: the policy or the machine had it so."
     )
+    isolation: str = Field(
+        default="confined",
+        description="What the policy has the guest kept in: `confined`, `process` or `in-process`.",
+    )
     unenforced: tuple[str, ...] = Field(default=(), description="Fields of the policy that it ran without.")
     determinism_digest: str = Field(
         default="",

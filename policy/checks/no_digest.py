@@ -23,8 +23,15 @@ WHY = "whoever can upload a module under that name gets these rights"
 
 
 def check(document: PolicyDocument) -> Iterator[Finding]:
-    """Yield a finding when `match` has no digest: an error for a module that is labelled untrusted."""
+    """Yield a finding when `match` has no digest.
+
+    An error for a module that is labelled untrusted, and for one that is to be trusted with a process.
+    """
     match = document.model.match
+    if document.model.runtime.isolation == "in-process" and (match is None or not match.digest):
+        problem = "a module with the isolation in-process is one that was reviewed, and no digest names it"
+        suggestion = "add match.digest: [sha256:…] of what was reviewed, or write `isolation: confined`"
+        yield document.source.finding(ID, ("runtime", "isolation"), problem=problem, suggestion=suggestion)
     if match is None or match.digest:
         return
     finding = document.source.finding(ID, ("match",), problem=f"no digest: {WHY}")

@@ -87,5 +87,3 @@ def _run(document: PolicyDocument) -> Iterator[tuple[Path, str]]:
     model = document.model
     if model.runtime.abi not in {"auto", "wasi-0.1"}:
         yield ("runtime", "abi"), f"the interface {model.runtime.abi}"
-    if model.runtime.isolation == "in-process":
-        yield ("runtime", "isolation"), "the isolation in-process"

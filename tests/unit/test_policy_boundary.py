@@ -185,7 +185,7 @@ def test_no_rule_of_the_audit_goes_below_the_level_that_is_asked_for():
 
 
 def test_an_isolation_can_be_asked_for():
-    asked = "when_unenforceable: warn\nruntime: {isolation: in-process}"
+    asked = f"match: {{digest: 'sha256:{'0' * 64}'}}\nruntime: {{isolation: in-process}}"
     assert outside(asked, ceiling("require: {isolation: process}")) == [
         ("runtime.isolation", 'the boundary c asks for the isolation "process" or a stronger one')
     ]
@@ -353,15 +353,15 @@ def test_an_anchor_names_its_place():
 
 @pytest.mark.parametrize("word", ["refuse", "warn"])
 def test_a_policy_says_what_is_to_be_done_with_what_is_not_enforced(word):
-    text = f"when_unenforceable: {word}\nruntime: {{isolation: in-process}}"
+    text = f"when_unenforceable: {word}\nruntime: {{abi: wasi-0.2}}"
     document = policy(text)
     if word == "refuse":
         assert [each.id for each in refused(document)] == ["not-enforceable-yet"]
     else:
-        assert compiled(document).unenforced == ("runtime.isolation",)
+        assert compiled(document).unenforced == ("runtime.abi",)
         assert compiled(document).may_run
     study = compiled(document, is_study=True)
-    assert (study.unenforced, study.may_run) == (("runtime.isolation",), word == "warn")
+    assert (study.unenforced, study.may_run) == (("runtime.abi",), word == "warn")
     assert compiled(policy(), is_study=True).may_run
 
 

@@ -271,6 +271,12 @@ def test_what_a_run_is_kept_in(text, expected):
     assert compiled(f"runtime: {{{text}}}").runtime == expected
 
 
+def test_a_module_that_is_named_by_its_digest_may_be_trusted_with_a_process():
+    plan = compiled(f"match: {{digest: 'sha256:{'0' * 64}'}}\nruntime: {{isolation: in-process}}")
+    assert plan.runtime == Runtime(isolation=Isolation.IN_PROCESS)
+    assert plan.unenforced == ()
+
+
 def test_a_deterministic_run_has_no_real_clock_and_no_real_randomness():
     plan = compiled("runtime: {deterministic: true}")
     virtual = SourceKind.VIRTUAL
@@ -291,7 +297,7 @@ def test_a_deterministic_run_has_no_real_clock_and_no_real_randomness():
         ("isolation: vm", "expected one of confined, process, in-process"),
         ("require_walls: [landlok]", 'did you mean "landlock"?'),
         ("require_walls: [monitor]", "expected one of no_new_privs, rlimits"),
-        ("isolation: in-process", "not enforceable yet: the isolation in-process"),
+        ("isolation: in-process", "no digest names it"),
         ("isolation: process, require_walls: [landlock]", "landlock stands with the isolation confined only"),
         ("isolation: process, require_walls: [cgroup, rlimits]", "cgroup, rlimits stand with the isolation"),
         ("deterministic: yes", "expected true or false"),
@@ -352,6 +358,7 @@ def test_interlocking_globs_are_refused_with_a_reason():
     ("text", "said"),
     [
         ("isolation: process", "It runs in a process of its own, without walls of the operating system."),
+        ("isolation: in-process", "It runs in the process of whoever runs it, without walls of the operating"),
         ("require_walls: [seccomp]", "Nothing runs unless these walls stand: seccomp."),
         (
             "deterministic: true",
@@ -365,6 +372,7 @@ def test_interlocking_globs_are_refused_with_a_reason():
     ],
 )
 def test_what_a_run_is_kept_in_is_explained(text, said):
-    explained = "\n".join(explain_plan(compiled(f"runtime: {{{text}}}")))
+    named = f"match: {{digest: 'sha256:{'0' * 64}'}}\n"
+    explained = "\n".join(explain_plan(compiled(f"{named}runtime: {{{text}}}")))
     assert said in explained
     assert said not in "\n".join(explain_plan(compiled()))

@@ -63,7 +63,7 @@ permissions:
   host_functions: [{name: env/f}]
 rules: [{when: {opened: "fs:///x"}, then: {raise: finding/low}}]
 resources: {limits: {connections: 4, net_in: 8Mi, net_out: 8Mi, memory: unlimited}}
-runtime: {abi: wasi-0.2, isolation: in-process}
+runtime: {abi: wasi-0.2, isolation: process}
 audit: {level: counts, payload: full, mask: [default, "json:/a"], rules: [{call: "fd_*", level: counts}]}
 """
 
