@@ -11,7 +11,6 @@ import signal
 import time
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audit.inert import inert
@@ -29,7 +28,6 @@ class State(StrEnum):
 
     STANDS = "stands"
     MISSING = "missing"  # runs go on without it, and their receipts say so
-    UNUSED = "not used"  # the machine may have it; this version does not build on it yet
     BROKEN = "broken"  # runs need it
 
 
@@ -54,24 +52,34 @@ def diagnose(settings: Settings) -> tuple[Wall, ...]:
     )
     return (
         *(_tried(name, check) for name, check in needed),
-        *_walls(),
-        Wall("cgroup", State.UNUSED, f"not used yet; {_cgroup()}"),
+        *_walls(settings),
+        *(() if settings.cgroup_folders else (Wall("cgroup", State.MISSING, _no_cgroup()),)),
     )
 
 
-def _walls() -> Iterator[Wall]:
+def _walls(settings: Settings) -> Iterator[Wall]:
     """Have a cell attack what stands around it; a probe that can't be run has found a wall missing."""
     from api.probing import probe_walls
     from policy.plan import WALLS
+    from sandbox.confinement.cgroup import Cgroup, CgroupError
 
-    left = [name for name in WALLS if name != "cgroup"]
+    cgroup = settings.cgroup_folders
+    unusable = None
     try:
-        for probed in probe_walls():
+        if cgroup:
+            Cgroup.open(cgroup).close()
+    except CgroupError as err:
+        cgroup, unusable = (), Wall("cgroup", State.BROKEN, inert(str(err)[:_SHOWN]))
+    left = [name for name in WALLS if cgroup or name != "cgroup"]
+    try:
+        for probed in probe_walls(cgroup):
             left.remove(probed.wall)
             yield Wall(probed.wall, State.STANDS if probed.holds else State.MISSING, probed.summary)
     except Exception as err:  # noqa: BLE001  # as for the others
         said = inert(f"could not be tried: {type(err).__name__}: {err}"[:_SHOWN])
         yield from (Wall(name, State.MISSING, said) for name in left)
+    if unusable is not None:
+        yield unusable
 
 
 def _tried(name: str, check: Callable[[], str]) -> Wall:
@@ -144,12 +152,5 @@ def _cache(settings: Settings) -> str:
         return f"{inert(str(settings.cache_dir))} is ours alone, and what it holds is authenticated"
 
 
-def _cgroup() -> str:
-    if not Path("/sys/fs/cgroup/cgroup.controllers").is_file():
-        return "no cgroup 2 is mounted"
-    try:
-        own = Path("/proc/self/cgroup").read_text(encoding="utf-8").strip().rpartition("::")[2]
-    except OSError:
-        return "cgroup 2 is mounted"
-    is_ours = os.access(Path("/sys/fs/cgroup") / own.lstrip("/"), os.W_OK)
-    return f"cgroup 2 is mounted, and is {'' if is_ours else 'not '}delegated to us"
+def _no_cgroup() -> str:
+    return "WASMGATE_CGROUP names no delegated cgroup: what all cells take together is not bounded"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from policy import Plan
     from sandbox.runner import Execution, Runner
@@ -33,6 +33,7 @@ _HELD = {
     "capabilities": "the root directory could not be changed",
     "landlock": "a file that all may read, and a port that listens, were out of reach",
     "seccomp": "the kernel ended the cell that made a socket",
+    "cgroup": "the kernel ended the cell that took a gibibyte of memory",
     "namespaces": "a port that listens outside could not be reached",
 }
 # an empty module with a `_start`: the probe runs instead of it
@@ -48,27 +49,37 @@ class Probed:
     summary: str
 
 
-def probe_walls() -> Iterator[Probed]:
-    """Try one wall after the other; raises what a run raises when not even that can be had."""
+def probe_walls(cgroup: Sequence[Path] = ()) -> Iterator[Probed]:
+    """Try one wall after the other; raises what a run raises when not even that can be had.
+
+    `cgroup` has the folders of a delegated one; without them that wall is not tried.
+    """
     from sandbox.confinement.probes import PROBES
 
     with ExitStack() as stack:
-        runner = _runner(stack)
+        runner = _runner(stack, cgroup)
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
         plan = _plan()
         for wall in PROBES:
+            if wall == "cgroup" and not cgroup:
+                continue
             yield _judged(wall, _run(runner, plan, (wall, str(listener.getsockname()[1]))))
 
 
-def _runner(stack: ExitStack) -> Runner:
+def _runner(stack: ExitStack, cgroup: Sequence[Path]) -> Runner:
     from audit.writer import AuditWriter
     from sandbox.cells import Cells
+    from sandbox.confinement.cgroup import Cgroup
     from sandbox.runner import Runner
 
     root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="wasmgate-doctor-")))
     writer = AuditWriter(root / "log")
     stack.callback(writer.close)
     cells = Cells(_PROBES)
+    if cgroup:
+        place = Cgroup.open(cgroup)
+        stack.callback(place.close)
+        cells.bound_by(place)
     runner = Runner(writer=writer, cache=None, scratch=root / "scratch", cells=cells)
     stack.callback(runner.close)
     return runner
@@ -94,6 +105,8 @@ def _judged(wall: str, run: Execution) -> Probed:
 
     said, outcome = run.stdout.decode(errors="replace"), run.receipt.outcome
     if outcome.message == FORBIDDEN and wall == "seccomp":
+        return Probed(wall, holds=True, summary=_HELD[wall])
+    if outcome.limit == "memory" and wall == "cgroup":
         return Probed(wall, holds=True, summary=_HELD[wall])
     if not said:
         return Probed(wall, holds=False, summary=inert(outcome.message or outcome.kind.value))

@@ -35,6 +35,8 @@ from audit.receipt import Outcome, OutcomeKind
 from audit.store import make_directory
 from audit.writer import ROTATE_BYTES, AuditWriter
 from sandbox.cache import ArtifactCache
+from sandbox.cells import Cells
+from sandbox.confinement.cgroup import Cgroup
 from sandbox.in_process import InProcess
 from sandbox.order import Unstarted
 from sandbox.outcome import CANCELLED
@@ -52,7 +54,6 @@ if TYPE_CHECKING:
     from audit.query import AuditReader, Follower, Page, Stats
     from audit.query import Execution as KnownExecution
     from audit.receipt import Receipt
-    from sandbox.cells import Cells
     from sandbox.runner import Execution
 
 SEAL_EVERY_S = 5.0  # design of the audit log: seal at least this often when idle
@@ -130,6 +131,11 @@ class Service:
         )
         stack.callback(self._sealing.close)
         cache = stack.enter_context(ArtifactCache(settings.cache_dir, max_bytes=settings.cache_max_bytes))
+        cells = cells or Cells()
+        if settings.cgroup_folders:
+            cgroup = Cgroup.open(settings.cgroup_folders)
+            stack.callback(cgroup.close)
+            cells.bound_by(cgroup)
         self._runner = Runner(
             writer=self._writer,
             cache=cache,

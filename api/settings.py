@@ -65,6 +65,12 @@ def _backend(text: str) -> str:
     return text
 
 
+def _cgroups(text: str) -> str:
+    for path in filter(None, text.split(":")):
+        _absolute(Path(path))
+    return text
+
+
 Folder = Annotated[Path, AfterValidator(_absolute)]
 
 
@@ -160,6 +166,17 @@ class Settings(BaseModel):
         le=64,
         description="Cells that `serve` keeps ready for modules that ran lately, so that they start faster.",
     )
+    cgroup: Annotated[str, AfterValidator(_cgroups)] = Field(
+        "",
+        description="Folder of a cgroup that is delegated to the service and holds no process, as"
+        " `/sys/fs/cgroup/wasmgate`: each cell gets one of its own in it. With cgroups of version 1 one"
+        " folder for each controller, with colons between them.",
+    )
+
+    @property
+    def cgroup_folders(self) -> tuple[Path, ...]:
+        """Folders of the delegated cgroup; none without one."""
+        return tuple(Path(path) for path in self.cgroup.split(":") if path)
 
     @property
     def cache_dir(self) -> Path:

@@ -38,7 +38,7 @@ from policy import compile_policy, load_document  # noqa: E402
 from policy.plan import Plan  # noqa: E402
 from sandbox import runner as runner_module  # noqa: E402
 from sandbox.cache import ArtifactCache  # noqa: E402
-from sandbox.cells import Cell  # noqa: E402
+from sandbox.cell_handle import Cell  # noqa: E402
 from sandbox.engine_wasmtime import wat_to_wasm  # noqa: E402
 from sandbox.executor import Supervision  # noqa: E402
 from sandbox.outlet import Outlet  # noqa: E402

@@ -25,7 +25,7 @@ from sandbox.confinement.bounds import Bounds
 from sandbox.confinement.walls import Site, confine_cell, make_ready, site_of
 from sandbox.engine_wasmtime import OWN_STREAMS, Artifacts, Code, End, EndKind, GuestError, Machine
 from sandbox.guest import StoreLimits, World
-from sandbox.job import CODE, MAX_MESSAGE, MAX_TEXT, STOP, WORLD, CellEnd, Job, Request, Spawn
+from sandbox.job import CODE, MAX_MESSAGE, MAX_TEXT, OUR_CODE, STOP, WORLD, CellEnd, Job, Request, Spawn
 from sandbox.preopens import held
 from sandbox.shared_memory import read_all
 
@@ -48,23 +48,31 @@ class _MissingWallsError(Exception):
 _STREAMS = ("stdin", "stdout", "stderr")
 
 
+@dataclass(frozen=True, slots=True)
+class Born:
+    """What a cell has from the process that it was forked from."""
+
+    walls: Sequence[str]  # that stand already
+    code: Code | None  # an engine with our own modules, for its configuration; None: it loads them itself
+
+
 class Cell:
     """A process with an engine and the monitor's code in it, that waits for the one job it is for."""
 
-    def __init__(
-        self, spawn: Spawn, control: socket.socket, fds: Mapping[str, int], walls: Sequence[str]
-    ) -> None:
-        """Load what can be loaded before the job is known; `walls` stand already."""
-        self._walls = walls
+    def __init__(self, spawn: Spawn, control: socket.socket, fds: Mapping[str, int], born: Born) -> None:
+        """Load what can be loaded before the job is known, and is not there from birth."""
+        self._walls = born.walls
         self.control = control
         # SECURITY: what the service writes its own messages to is nothing that a cell may hold, or open anew
         os.dup2(1, 2)
         self._leash = fds["leash"]
         process.end_with(self._leash)
         process.close_others((0, 1, 2, control.fileno(), *fds.values()))
-        names = CODE if spawn.has_guest else CODE[:-1]
-        self._code = Code.load(spawn.config, Artifacts(**{name: _path(fds[name]) for name in names}))
-        for name in names:
+        paths = {name: path_of(fds[name]) for name in OUR_CODE}
+        self._code = born.code or Code.load(spawn.config, Artifacts(**paths))
+        if spawn.has_guest:
+            self._code.load_guest(path_of(fds["guest"]))
+        for name in CODE if spawn.has_guest else OUR_CODE:
             os.close(fds[name])
         self._rehearse(spawn)
         self._machine = Machine(self._code)
@@ -95,7 +103,7 @@ class Cell:
             _set_last_resort(job)
             # the last function that C calls is made by now
             process.make_unwritable(self._writable_code)
-            say_start(control, job, stand(site, self._walls))
+            say_start(control, job, (*stand(site, self._walls), *job.outer))
             _watch_cpu(machine, job.cpu_ms)
 
         perform(machine, job, Wires(control, fds["ring"], fds["tables"], start, time.process_time))
@@ -110,7 +118,7 @@ class Cell:
         left = got[len(WORLD) :]
         if self._code.guest is None:
             guest = left.pop(0)
-            self._code.load_guest(_path(guest))
+            self._code.load_guest(path_of(guest))
             os.close(guest)
         if left:
             text = read_all(left[0])
@@ -118,7 +126,8 @@ class Cell:
         return Job.from_json(text), fds
 
 
-def _path(fd: int) -> str:
+def path_of(fd: int) -> str:
+    """A path that leads to what this process has open."""
     return f"/proc/self/fd/{fd}"
 
 

@@ -1,126 +1,43 @@
 """Starts cells, through a zygote that is started when the first one is needed, and keeps some ready.
 
-What the zygote and a cell do is in `zygote.py` and `cell.py`, which ones are kept ready in `spares.py`.
-INVARIANT: a cell is named by a descriptor, never by a number that another process could get: kills reach the
-cell that was started here or nothing. A cell runs one job, and ends with this process at the latest.
+What the zygote and a cell do is in `zygote.py` and `cell.py`, what a cell is to its supervisor in
+`cell_handle.py`, which ones are kept ready in `spares.py`. INVARIANT: a cell runs one job, and ends with this
+process at the latest.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import select
-import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sandbox.job import MAX_MESSAGE, WORLD, Spawn
-from sandbox.shared_memory import make_readable
+from sandbox.cell_handle import Cell, CellError
+from sandbox.job import MAX_MESSAGE, Spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from sandbox.job import Job
+    from sandbox.confinement.cgroup import Cgroup, Group
 
 _START_S = 30.0  # importing the engine takes 0.3 to 0.4 s on an idle machine
 _END_S = 5.0
-_MAX_LINE = 4_096
-_MAX_JOB = 32_768  # a longer job travels as a file
 _MAX_FORKS = 10_000  # after so many a zygote is replaced: what little it may leak is gone then
 _MAX_AGE_S = 3_600.0  # as well
 
 
-class CellError(Exception):
-    """A cell could not be started; ours, or the machine's."""
-
-
-class CellGoneError(CellError):
-    """A cell ended before it was given its job."""
-
-
-@dataclass(slots=True)
-class Cell:
-    """A cell, as its supervisor holds it; owns the descriptors until closed."""
-
-    pid: int  # for people, and for its clock; never signalled by it
-    pidfd: int
-    exit_fd: int  # one line of JSON when it has ended, then the end of the file
-    leash_fd: int  # the kernel ends the cell when this is closed, by us or with us
-    control: socket.socket
-    zygote: Zygote
-    has_guest: bool
-    born_s: float  # on the clock that only runs forward
-
-    def give(self, job: Job, fds: Mapping[str, int], guest: int) -> None:
-        """Have it run a job, with copies of `fds` (`WORLD`) and of the guest's artifact; CellGoneError."""
-        text = job.to_json()
-        sent = [*(fds[name] for name in WORLD), *(() if self.has_guest else (guest,))]
-        with contextlib.ExitStack() as stack:
-            if len(text) > _MAX_JOB:
-                file = make_readable("wasmgate-job", text)
-                stack.callback(os.close, file)
-                sent, text = [*sent, file], b"-"
-            try:
-                socket.send_fds(self.control, [text], sent)
-            except OSError as err:
-                raise CellGoneError(f"the cell is gone: {err}") from err
-
-    def kill(self) -> None:
-        """End it at once, whatever it is doing."""
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
-
-    def wait(self) -> None:
-        """Return when it has ended; it writes nothing any more then."""
-        _is_readable(self.pidfd, None)
-
-    def cpu_ms(self) -> int | None:
-        """Processor time that it has used, by the kernel's account; None when it is gone."""
-        try:
-            # SPEC: Linux, the clock of a process: its number, inverted, and 2 for the time it was scheduled
-            used_ms = int(time.clock_gettime((~self.pid << 3) | 2) * 1_000)
-        except OSError:
-            return None
-        # while it is there the number is its own; afterwards it may be another's
-        return None if self.is_gone else used_ms
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether it has ended."""
-        return _is_readable(self.pidfd, 0.0)
-
-    @property
-    def is_orphan(self) -> bool:
-        """Whether nobody is left to say how it ends: its zygote has ended, or has said so already."""
-        return _is_readable(self.exit_fd, 0.0)
-
-    def exit_line(self, wait_s: float) -> bytes:
-        """How it ended, in the zygote's words; empty when the zygote has ended, too."""
-        return os.read(self.exit_fd, _MAX_LINE) if _is_readable(self.exit_fd, wait_s) else b""
-
-    def close(self) -> None:
-        """Kill it if it is still there, and give the descriptors back; a second call does nothing."""
-        if self.pidfd >= 0:
-            self.kill()
-            for fd in (self.pidfd, self.exit_fd, self.leash_fd):
-                os.close(fd)
-            self.control.close()
-            self.pidfd = -1
-            self.zygote.release()
-
-
-def _is_readable(fd: int, wait_s: float | None) -> bool:
-    # not `select`, which knows no descriptor above 1023
-    poll = select.poll()
-    poll.register(fd, select.POLLIN)
-    return bool(poll.poll(None if wait_s is None else wait_s * 1_000))
+def _grouped(cgroup: Cgroup, pid: int) -> Group | None:
+    """Give a cell that was just forked a cgroup; None where it gets none, which its receipt will say."""
+    try:
+        # it waits for us; and had it died, the number would be given again only after all others
+        return cgroup.enter(pid)
+    except OSError:
+        return None
 
 
 def _environment() -> dict[str, str]:
@@ -167,7 +84,7 @@ class Zygote:
         is_due = self._forks >= _MAX_FORKS or time.monotonic() - self._born_s >= _MAX_AGE_S
         return not is_due and not self._is_retired and self.process.poll() is None
 
-    def fork(self, spawn: Spawn, code: Sequence[int]) -> Cell:
+    def fork(self, spawn: Spawn, code: Sequence[int], cgroup: Cgroup | None = None) -> Cell:
         """Fork a cell that loads these artifacts; raises OSError or ValueError, and is unfit then."""
         exit_fd, exit_end = os.pipe()
         leash_end, leash_fd = os.pipe()
@@ -192,9 +109,10 @@ class Zygote:
             exit_fd=exit_fd,
             leash_fd=leash_fd,
             control=ours,
-            zygote=self,
+            release=self.release,
             has_guest=spawn.has_guest,
             born_s=time.monotonic(),
+            group=None if cgroup is None else _grouped(cgroup, pid),
         )
 
     def _ask(self, spawn: Spawn, fds: list[int]) -> tuple[int, int]:
@@ -245,6 +163,7 @@ class Cells:
     def __init__(self, program: str = "sandbox.zygote") -> None:
         """Start nothing yet; `program` is the module that a zygote runs, another one to try the walls."""
         self._program = program
+        self._cgroup: Cgroup | None = None
         self._lock = threading.Lock()
         self._zygote: Zygote | None = None
         self._former: list[Zygote] = []
@@ -254,6 +173,10 @@ class Cells:
         with self._lock:
             self._ready()
 
+    def bound_by(self, cgroup: Cgroup) -> None:
+        """Have each cell from now on be in a cgroup of its own below this one, which stays the caller's."""
+        self._cgroup = cgroup
+
     def start(self, spawn: Spawn, code: Sequence[int]) -> Cell:
         """Fork a cell that loads artifacts (`CODE`, as `spawn` says) and waits for a job; raises CellError.
 
@@ -261,10 +184,10 @@ class Cells:
         """
         try:
             try:
-                return self._fit().fork(spawn, code)
+                return self._fit().fork(spawn, code, self._cgroup)
             except (OSError, ValueError, KeyError):
                 # it died since it was last looked at: another one can be asked
-                return self._fit().fork(spawn, code)
+                return self._fit().fork(spawn, code, self._cgroup)
         except (OSError, ValueError, KeyError) as err:
             raise CellError(f"the zygote is gone: {err}") from err
 

@@ -339,6 +339,8 @@ class Supervision:
             status, cpu_ms, rss_bytes = -signal.SIGKILL, 0, 0
         if status == -signal.SIGKILL and not seen.is_stopped and 0 <= self._watch.cpu_ms <= cpu_ms:
             seen.limit = "cpu"  # at the last limit, which can't be blocked, the kernel says nothing else
+        if status == -signal.SIGKILL and not seen.is_stopped and self._watch.cell.is_out_of_memory:
+            seen.limit = "memory"
         ended = self._told(status, cpu_ms, rss_bytes)
         is_early = not (seen.has_started or seen.is_stopped or seen.end or failure)
         return replace(ended, failure=failure, is_early=is_early)

@@ -26,6 +26,11 @@ class Holder(Protocol):
         """Whether it has ended."""
         ...
 
+    @property
+    def is_out_of_memory(self) -> bool:
+        """Whether the kernel ended it for want of memory."""
+        ...
+
     def give(self, job: Job, fds: Mapping[str, int], guest: int) -> None:
         """Have it run a job, with copies of `fds` (`WORLD`) and of the guest's artifact; CellGoneError."""
 

@@ -18,7 +18,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Final
 
-from sandbox.cells import CellError
+from sandbox.cell_handle import CellError
 from sandbox.job import CODE, WORLD
 
 if TYPE_CHECKING:
@@ -79,6 +79,11 @@ class ThreadCell:
         poll = select.poll()
         poll.register(self.pidfd, select.POLLIN)
         return bool(poll.poll(0))
+
+    @property
+    def is_out_of_memory(self) -> bool:
+        """Whether the kernel ended it for want of memory: it would have ended this process."""
+        return False
 
     def give(self, job: Job, fds: Mapping[str, int], guest: int) -> None:
         """Have it run a job, with copies of `fds` (`WORLD`); `guest` is in the code already."""

@@ -24,6 +24,8 @@ CONTROL: Final = ("control", "leash", "exit")
 CODE: Final = ("gate", "probe", "monitor", "guest")
 """Artifacts, in this order; a cell that is forked before its module is known gets the guest with its job."""
 
+OUR_CODE: Final = CODE[:-1]
+
 WORLD: Final = ("ring", "tables", "stdin", "stdout", "stderr")
 """Descriptors that come with a job, in this order; then the guest's artifact, and a job that is too long."""
 
@@ -90,6 +92,7 @@ class Job:
     ring_bytes: int
     bounds: Bounds | None = None  # what it is confined to; None: not at all
     required: tuple[str, ...] = ()  # walls without which no guest may start
+    outer: tuple[str, ...] = ()  # those that its supervisor put up around the cell
 
     def to_json(self) -> bytes:
         """The text that goes to the cell."""
@@ -104,6 +107,7 @@ class Job:
         world = raw.pop("world")
         raw["entries"] = tuple(raw["entries"])
         raw["required"] = tuple(raw["required"])
+        raw["outer"] = tuple(raw["outer"])
         bounds = raw.pop("bounds")
         return cls(
             config=_config(config),

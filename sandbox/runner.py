@@ -17,7 +17,8 @@ from audit.receipt import Outcome, OutcomeKind
 from policy.plan import Isolation
 from sandbox import monitor_modules
 from sandbox.admission import Admitted, admit
-from sandbox.cells import CellError, Cells
+from sandbox.cell_handle import CellError
+from sandbox.cells import Cells
 from sandbox.compile_turns import DEFAULT_MOST, Cancelled, CompileTurns
 from sandbox.compiler import CompileLimits, prepare
 from sandbox.determinism import run_digest

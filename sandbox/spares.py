@@ -15,13 +15,14 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from sandbox.cells import CellError
+from sandbox.cell_handle import CellError
 from sandbox.job import Spawn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sandbox.cells import Cell, Cells
+    from sandbox.cell_handle import Cell
+    from sandbox.cells import Cells
     from sandbox.engine_config import EngineConfig
 
 _MAX_AGE_S = 300.0  # of a spare, and of the wish for one

@@ -16,7 +16,7 @@ from audit.errors import AuditError
 from audit.events import MAX_TEXT, Gap
 from audit.receipt import Outcome, OutcomeKind
 from policy.plan import Isolation, StdinMode, StdoutMode
-from sandbox.cells import CellError, CellGoneError
+from sandbox.cell_handle import CellError, CellGoneError
 from sandbox.determinism import Told, settled, story_of
 from sandbox.device_free import device_free
 from sandbox.executor import Ended, Supervision, Watch

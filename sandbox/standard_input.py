@@ -11,7 +11,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
-from sandbox.cells import CellError
+from sandbox.cell_handle import CellError
 
 if TYPE_CHECKING:
     from contextlib import ExitStack

@@ -1,9 +1,11 @@
-"""The zygote: a small single-threaded process that has imported the engine and forks cells.
+"""The zygote: a small single-threaded process that has loaded engines and forks cells.
 
 It is started with `exec` and a clean environment, so no cell inherits what the supervisor holds in memory;
-what a cell does is in `cell.py`. INVARIANT: it never compiles and never runs guest code, so it never has a
-second thread. When the supervisor goes away its socket closes, and the zygote ends with all its cells; when
-the zygote itself is killed, cells that run go on, and end with the supervisor at the latest.
+what a cell does is in `cell.py`. For each configuration that was asked for lately it has an engine with the
+monitor's code in it, with which its cells are born. INVARIANT: it never compiles, never loads a guest and
+runs no code of either, so it never has a second thread. When the supervisor goes away its socket closes, and
+the zygote ends with all its cells; when the zygote itself is killed, cells that run go on, and end with the
+supervisor at the latest.
 """
 
 from __future__ import annotations
@@ -17,12 +19,16 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 
 from sandbox import cell
 from sandbox.confinement import process
-from sandbox.job import CODE, CONTROL, MAX_MESSAGE, Spawn
+from sandbox.engine_config import EngineConfig
+from sandbox.engine_wasmtime import Artifacts, Code, HostError
+from sandbox.job import CODE, CONTROL, MAX_MESSAGE, OUR_CODE, Spawn
 
+_MOST_ENGINES = 8  # each has some megabytes of the monitor's code
 _STACK_BYTES = 16 << 20  # the guest's, MAX_STACK_BYTES at most, lies on the process's own
 
 
@@ -34,6 +40,9 @@ class Zygote:
         self._channel = channel
         self._walls = walls
         self._exits: dict[int, int] = {}
+        self._codes: OrderedDict[EngineConfig, Code] = (
+            OrderedDict()
+        )  # the one that was asked for last is the last
         self._wake, wake = socket.socketpair()
         self._wake.setblocking(False)  # noqa: FBT003  # the name says what is set
         wake.setblocking(False)  # noqa: FBT003  # the name says what is set
@@ -71,9 +80,10 @@ class Zygote:
             return False
         spawn = Spawn.from_json(message)
         given: dict[str, int] = dict(zip((*CONTROL, *CODE), fds, strict=False))
+        born = cell.Born(self._walls, self._code(spawn.config, given))
         pid = os.fork()
         if pid == 0:
-            self._become_cell(spawn, given)
+            self._become_cell(spawn, given, born)
         pidfd = os.pidfd_open(pid)
         self._exits[pid] = given.pop("exit")
         for fd in given.values():
@@ -84,14 +94,28 @@ class Zygote:
         os.close(pidfd)
         return True
 
-    def _become_cell(self, spawn: Spawn, given: dict[str, int]) -> None:
+    def _code(self, config: EngineConfig, given: Mapping[str, int]) -> Code | None:
+        """Give an engine with our own modules; None where it can't be had: the cell will say why."""
+        code = self._codes.get(config)
+        if code is None:
+            paths = {name: cell.path_of(given[name]) for name in OUR_CODE}
+            with contextlib.suppress(HostError):
+                code = self._codes[config] = Code.load(config, Artifacts(**paths))
+                gc.freeze()
+        if code is not None:
+            self._codes.move_to_end(config)
+        while len(self._codes) > _MOST_ENGINES:
+            self._codes.popitem(last=False)
+        return code
+
+    def _become_cell(self, spawn: Spawn, given: dict[str, int], born: cell.Born) -> None:
         """Run the job in the child; never returns."""
         control = socket.socket(fileno=given.pop("control"))
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             given.pop("exit")
-            cell.Cell(spawn, control, given, self._walls).run()
+            cell.Cell(spawn, control, given, born).run()
         except BaseException as err:  # noqa: BLE001  # nothing may run on in a cell
             cell.lament(control, err)
         finally:

@@ -17,6 +17,7 @@ GOLDEN = Path(__file__).parent / "golden"
 
 SKIPS = {
     "needs Linux": "shared pages, cells and their walls exist there only",
+    "needs a cgroup in which others can be made": "the wall stands for operators who delegate one",
     "needs Python 3.12 for aics-tlog": "a second opinion on formats that published vectors pin on every version",
     "needs WASMGATE_TEST_CLICKHOUSE": "the same questions go to the same engine in the process (chdb) everywhere",
     "needs the package aics-tlog": "as above; `pip install aics-tlog` beside the rest brings it",

@@ -32,7 +32,7 @@ def COMMAND(*, output: str) -> int:  # noqa: N802  # the name that every command
         write_json({"can_run": is_able, "walls": [asdict(each) for each in found]})
         return 0 if is_able else _UNABLE
     paint = Paint(sys.stdout)
-    colours = {State.STANDS: "green", State.MISSING: "red", State.UNUSED: "yellow", State.BROKEN: "red"}
+    colours = {State.STANDS: "green", State.MISSING: "red", State.BROKEN: "red"}
     for each in found:
         mark = paint(f"{each.state.value:<9}", colours[each.state])
         click.echo(f"{mark} {each.name:<12} {each.summary}")

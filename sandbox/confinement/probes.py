@@ -93,6 +93,14 @@ def _refused(attack: Callable[[], None], expected: int) -> str:
     return BROKEN
 
 
+def _cgroup(_port: int) -> str:
+    """Take a gibibyte, and write to it: the kernel ends the process."""
+    with mmap.mmap(-1, _TOO_MUCH, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as taken:
+        for at in range(0, _TOO_MUCH, mmap.PAGESIZE):
+            taken[at] = 1
+    return f"{BROKEN} a gibibyte of memory was to be had"
+
+
 PROBES: dict[str, tuple[Callable[[int], str], frozenset[str]]] = {
     "no_new_privs": (_no_new_privs, frozenset({"seccomp"})),
     "rlimits": (_rlimits, frozenset({"seccomp"})),
@@ -100,6 +108,7 @@ PROBES: dict[str, tuple[Callable[[int], str], frozenset[str]]] = {
     "landlock": (_landlock, frozenset({"seccomp"})),
     "seccomp": (_seccomp, frozenset()),
     "namespaces": (_namespaces, frozenset({"seccomp", "landlock"})),
+    "cgroup": (_cgroup, frozenset({"seccomp", "rlimits"})),
 }
 """What tries each wall, and the walls that it is tried without."""
 

@@ -59,7 +59,7 @@ def test_a_required_wall_that_stands_lets_the_run_go_on(tmp_path, cache):
         done = log.run(HELLO, policy(required("no_new_privs", "rlimits", "capabilities")))
         assert done.stdout == b"hello\n"
         refused = log.run(HELLO, policy(required("cgroup"))).receipt.outcome
-        assert refused.kind is OutcomeKind.REFUSED  # no version of ours puts that one up yet
+        assert refused.kind is OutcomeKind.REFUSED  # none was named
     finally:
         log.close()
 

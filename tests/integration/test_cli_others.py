@@ -123,7 +123,10 @@ def test_the_doctor_says_which_walls_stand(shell: Shell):
     tried = {"no_new_privs", "rlimits", "capabilities", "landlock", "seccomp", "namespaces"}
     assert {walls[name] for name in tried} <= {"stands", "missing"}
     assert walls["no_new_privs"] == walls["rlimits"] == "stands"  # every kernel has these
-    assert walls["cgroup"] == "not used"
+    assert walls["cgroup"] == "missing"  # none is named
+    nowhere = shell.ask("doctor", environment={"WASMGATE_CGROUP": str(shell.folder / "none")})
+    assert (nowhere.status, "delegated cgroup can't be used" in nowhere.text) == (1, True)
+    assert "stands    rlimits" in nowhere.text  # the others were tried all the same
     # nothing can be written below a file
     broken = shell.ask("doctor", environment={"WASMGATE_AUDIT_DIR": str(shell.policy() / "x")})
     assert (broken.status, "cannot be run" in broken.text) == (1, True)

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,10 @@ def trusted(module: bytes, text: str = "", limits: str = "") -> Plan:
     """A plan under which exactly this module runs in the process of its caller."""
     match = f'match: {{digest: "{digest_of(module)}"}}\nruntime: {{isolation: in-process}}\n'
     return policy(f"{match}{text}resources: {{limits: {{{limits}}}}}\n")
+
+
+def descriptors() -> list[str]:
+    return sorted(each.name for each in Path("/proc/self/fd").iterdir())
 
 
 @pytest.fixture
@@ -71,7 +76,9 @@ def test_the_same_calls_are_on_record_as_in_a_cell(log, tmp_path):
         execution = log.run(module, plan)
         rows = log.check(execution)
         assert execution.stdout == b"a"
-        told.append([(row["call"], row["decision"], row["errno"], row["rule_id"], row["target"]) for row in rows])
+        told.append(
+            [(row["call"], row["decision"], row["errno"], row["rule_id"], row["target"]) for row in rows]
+        )
     assert told[0] == told[1]
     assert [row[1] for row in told[0]] == ["allow", "deny", "allow"]
 
@@ -110,10 +117,10 @@ def test_a_run_can_be_cancelled(log):
 
 def test_nothing_is_left_of_a_run_that_is_over(log):
     log.run(HELLO, trusted(HELLO))
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(descriptors())
     for _ in range(5):
         log.run(HELLO, trusted(HELLO))
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(descriptors()) == before
 
 
 def test_standard_input_is_the_callers_and_is_given_back(log, tmp_path):
@@ -151,11 +158,11 @@ def test_a_wall_that_is_required_refuses_it(log):
 
 
 def test_one_that_is_closed_before_its_job_gives_its_descriptors_back():
-    before = os.listdir("/proc/self/fd")
+    before = descriptors()
     cell = ThreadCell(())
     cell.close()
     cell.close()
-    assert os.listdir("/proc/self/fd") == before
+    assert descriptors() == before
 
 
 def test_a_service_runs_nobody_in_its_own_process(tmp_path):

@@ -358,7 +358,10 @@ def test_interlocking_globs_are_refused_with_a_reason():
     ("text", "said"),
     [
         ("isolation: process", "It runs in a process of its own, without walls of the operating system."),
-        ("isolation: in-process", "It runs in the process of whoever runs it, without walls of the operating"),
+        (
+            "isolation: in-process",
+            "It runs in the process of whoever runs it, without walls of the operating",
+        ),
         ("require_walls: [seccomp]", "Nothing runs unless these walls stand: seccomp."),
         (
             "deterministic: true",
