@@ -2,8 +2,8 @@
 
 The program that the kernel runs is made by `bpf.py`. A call that is on no list ends the process with SIGSYS:
 neither the engine nor our own code makes it, so whoever does has taken the process over. INVARIANT: no list
-has a call that makes a socket, starts a program or looks into another process, and a cell can make no page
-executable. The compiler can: the engine loads what it compiles.
+has a call that starts a program or looks into another process. None but the broker's has one that makes a
+socket, and only the compiler's lets pages become executable: the engine loads what it compiles.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import socket
 import termios
 from collections.abc import Sequence
 from functools import cache
@@ -41,6 +42,16 @@ read write readv writev close fstat lseek pread64
 munmap mremap madvise brk futex nanosleep clock_nanosleep clock_gettime
 getrandom sched_yield sched_getaffinity getcpu gettid getpid getrusage times restart_syscall
 rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack set_robust_list rseq exit exit_group poll ppoll
+"""
+
+_BROKERS: Final = """
+read write readv writev fstat lseek pread64 pwrite64
+munmap mremap madvise brk futex nanosleep clock_nanosleep clock_gettime
+getrandom sched_yield sched_getaffinity getcpu gettid getpid getrusage times restart_syscall
+rt_sigaction rt_sigprocmask rt_sigreturn sigaltstack set_robust_list rseq exit exit_group poll ppoll
+openat newfstatat statx pipe2
+connect accept4 bind listen shutdown getsockname getpeername setsockopt getsockopt
+sendto recvfrom recvmsg sendmsg sendmmsg
 """
 
 _THREAD = 0x3D_0F00  # SPEC: clone(2); what the C library asks for, which is a thread and nothing else
@@ -100,6 +111,29 @@ def compiler_filter(machine: str, pid: int) -> bytes:
         "ioctl": ((Check(1, termios.TCGETS),),),
     }
     return _program(machine, _rules(numbers, _COMPILES.split(), special, tried_more=("ioctl",)))
+
+
+def broker_filter(machine: str, pid: int, *, leash: int) -> bytes:
+    """The program for a broker, which holds the sockets of a run; as `cell_filter`."""
+    numbers = MACHINES[machine].numbers
+    other = Check(0, leash, is_other=True)
+    families = (socket.AF_INET, socket.AF_INET6)
+    commands = (fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL)
+    never_code = ((Check(2, 0, mask=mmap.PROT_EXEC),),)
+    special: dict[str, tuple[Case, ...]] = {
+        **_threads(),
+        "mmap": never_code,
+        "mprotect": never_code,
+        "tgkill": ((Check(0, pid),),),
+        # the C library asks which addresses the machine has, by a socket of another family, and goes on without
+        "socket": tuple((Check(0, family),) for family in families),
+        "close": ((other,),),
+        "fcntl": tuple(
+            (other, Check(1, command)) for command in (fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL)
+        ),
+        "ioctl": tuple((Check(1, command),) for command in (termios.FIONREAD, _SET_NON_BLOCKING)),
+    }
+    return _program(machine, _rules(numbers, _BROKERS.split(), special, tried_more=("ioctl", "socket")))
 
 
 def _threads() -> dict[str, tuple[Case, ...]]:

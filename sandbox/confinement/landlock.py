@@ -2,7 +2,7 @@
 
 What a plan's rights come to is `bounds.py`. A ruleset holds for the thread that restricts itself and for what
 it starts later, never for what runs already. INVARIANT: all that the kernel can handle is handled, so that
-what no rule names is refused; no TCP port has a rule.
+what no rule names is refused; TCP is refused to all but the broker, which is there for it.
 """
 
 from __future__ import annotations
@@ -69,10 +69,11 @@ def missing(version: int) -> tuple[str, ...]:
     return tuple(word for since, word in gaps if version < since)
 
 
-def ruleset(rules: Iterable[tuple[int, int]]) -> int | None:
+def ruleset(rules: Iterable[tuple[int, int]], *, has_tcp: bool = False) -> int | None:
     """A descriptor of a ruleset, to be given to `restrict`; None where the kernel has no Landlock.
 
-    `rules` are pairs: an open directory, and the accesses (`Access`) that are allowed in it and below.
+    `rules` are pairs: an open directory or file, and the accesses (`Access`) that are allowed there and below.
+    `has_tcp`: ports are not refused.
     Raises OSError.
     """
     version = abi()
@@ -80,7 +81,7 @@ def ruleset(rules: Iterable[tuple[int, int]]) -> int | None:
         return None
     wanted = struct.pack("=Q", handled(version))
     if version >= _NET_SINCE:
-        wanted += struct.pack("=Q", _NET)
+        wanted += struct.pack("=Q", 0 if has_tcp else _NET)
     if version >= _SCOPE_SINCE:
         wanted += struct.pack("=Q", _SCOPE)
     fd = _checked(_LIBC.syscall(_CREATE, wanted, ctypes.c_size_t(len(wanted)), ctypes.c_uint32(0)))

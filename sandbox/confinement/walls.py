@@ -66,7 +66,7 @@ def confine_cell(site: Site, without: frozenset[str] = frozenset()) -> tuple[str
         steps["landlock"] = lambda: landlock.restrict(ruleset)
     if can_filter():
         steps["seccomp"] = lambda: _filter_cell(site)
-    return _put_up({name: step for name, step in steps.items() if name not in without})
+    return put_up({name: step for name, step in steps.items() if name not in without})
 
 
 def make_ready(leash: int) -> None:
@@ -91,7 +91,7 @@ def confine_compiler() -> tuple[str, ...]:
         steps["landlock"] = lambda: landlock.restrict(ruleset)
     if can_filter():
         steps["seccomp"] = lambda: process.install_filter(compiler_filter(this_machine(), os.getpid()))
-    return _put_up(steps)
+    return put_up(steps)
 
 
 @cache
@@ -101,7 +101,8 @@ def can_filter() -> bool:
     return this_machine() in MACHINES and Path("/proc/sys/kernel/seccomp/actions_avail").exists()
 
 
-def _put_up(steps: Mapping[str, Callable[[], None]]) -> tuple[str, ...]:
+def put_up(steps: Mapping[str, Callable[[], None]]) -> tuple[str, ...]:
+    """Take these steps in their order; gives their names. Raises ConfinementError and OSError."""
     # SECURITY: a thread that runs already would stay outside
     if (count := process.count_threads()) != 1:
         raise ConfinementError(f"{count} threads run already, and walls hold for one")

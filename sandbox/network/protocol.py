@@ -1,0 +1,178 @@
+"""What a cell asks of its broker, and what it is told: one definition for both.
+
+Each request and each reply is one packet of fixed size on a SOCK_SEQPACKET pair; bytes cross through the
+exchange, pages that both have mapped. Who asks is `channel.py`, who answers `broker.py`. SECURITY: whoever
+took a cell over can send anything: nothing here is trusted because of its shape.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+REQUEST: Final = struct.Struct("<II6q")  # op, handle, six arguments
+REPLY: Final = struct.Struct("<II5q")  # status, rule, five results
+
+EXCHANGE_BYTES: Final = 1 << 20
+MAX_HANDLES: Final = 1_024  # of a run; they are never given twice
+MAX_POLLED: Final = 256
+POLLED: Final = struct.Struct(
+    "<IIII"
+)  # handle, what for; what it is ready for, status: the last two answered
+ADDRESS_BYTES: Final = 16  # in the exchange: the number of an address, most significant byte first
+MAX_NAME_BYTES: Final = 256
+MAX_FOUND: Final = 64  # addresses of one name
+FOREVER: Final = -1  # a time to wait, in nanoseconds
+
+
+class Op(IntEnum):
+    """What is asked; arguments and results in order. An address is two numbers: its high and low 64 bits."""
+
+    OPEN = 1  # family (4, 6), `Protocol` -> handle
+    CLOSE = 2
+    ASK_CONNECT = 3  # address, port -> `Verdict`
+    CONNECT = 4  # address, port, nanoseconds to wait
+    FINISH_CONNECT = 5  # nanoseconds to wait
+    ASK_BIND = 6  # address, port -> `Verdict`
+    BIND = 7  # address, port
+    ASK_LISTEN = 8  # -> `Verdict`, address, port
+    LISTEN = 9  # backlog
+    ACCEPT = 10  # nanoseconds to wait -> handle, address, port
+    SEND = 11  # offset, length, nanoseconds to wait -> bytes
+    RECV = 12  # offset, room, `Receive`, nanoseconds to wait -> bytes
+    ASK_SEND_TO = 13  # address, port -> `Verdict`
+    SEND_TO = 14  # address, port, offset, length, nanoseconds to wait -> bytes
+    RECV_FROM = 15  # as RECV -> bytes, address, port
+    SHUTDOWN = 16  # 1 reading, 2 writing, 3 both
+    LOCAL = 17  # -> address, port, family
+    REMOTE = 18  # -> address, port, family
+    GET_OPTION = 19  # `Option` -> value
+    SET_OPTION = 20  # `Option`, value
+    ASK_LOOKUP = 21  # offset and length of a name -> `Verdict`
+    LOOKUP = 22  # offset and length of a name, offset for addresses, room for so many, ns to wait -> how many
+    POLL = 23  # offset of `POLLED`s, how many, nanoseconds to wait -> how many are ready
+
+
+class Protocol(IntEnum):
+    """What a socket speaks."""
+
+    TCP = 1
+    UDP = 2
+
+
+class Verdict(IntEnum):
+    """What was decided; a reply names the rule beside it."""
+
+    ALLOW = 0
+    DENY = 1
+    WOULD_DENY = 2  # the policy only audits: it happens
+    FINAL = 3  # denied, also where the policy only audits
+
+
+class Receive(IntEnum):
+    """Flags of a call that receives."""
+
+    PEEK = 1
+    WAIT_ALL = 2
+
+
+class Interest(IntEnum):
+    """What a socket is waited for."""
+
+    READ = 1
+    WRITE = 2
+
+
+class Option(IntEnum):
+    """What can be asked, or said, of a socket."""
+
+    TYPE = 1  # asked: a `Protocol`
+    ERROR = 2  # asked: a `Status`, which is forgotten then
+    LISTENS = 3  # asked
+    KEEPALIVE = 4
+    SEND_BYTES = 5
+    RECEIVE_BYTES = 6
+    HOP_LIMIT = 7
+    NO_DELAY = 8
+    KEEP_IDLE_S = 9
+    KEEP_INTERVAL_S = 10
+    KEEP_COUNT = 11
+
+
+class Status(IntEnum):
+    """How it went: 0, or an errno with the number that WASI 0.1 has for it."""
+
+    OK = 0
+    ACCES = 2
+    ADDRINUSE = 3
+    ADDRNOTAVAIL = 4
+    AFNOSUPPORT = 5
+    AGAIN = 6
+    ALREADY = 7
+    BADF = 8
+    CONNABORTED = 13
+    CONNREFUSED = 14
+    CONNRESET = 15
+    DESTADDRREQ = 17
+    DQUOT = 19  # a budget is spent: the first result is a `Budget`
+    HOSTUNREACH = 23
+    INPROGRESS = 26
+    INVAL = 28
+    IO = 29
+    ISCONN = 30
+    MFILE = 33
+    MSGSIZE = 35
+    NETUNREACH = 40
+    NOENT = 44  # no such name
+    NOTCONN = 53
+    NOTSUP = 58
+    PIPE = 64
+    PROTO = 65  # the request makes no sense
+    TIMEDOUT = 73
+    NOTCAPABLE = 76  # refused; the reply names the rule
+
+
+class Budget(IntEnum):
+    """What of the plan's limits is spent."""
+
+    CONNECTIONS = 1
+    NET_IN = 2
+    NET_OUT = 3
+    QUERIES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a broker says."""
+
+    status: Status
+    rule: int = 0  # index in `Plan.rules`; 0 where none decided
+    results: tuple[int, ...] = ()
+
+    def pack(self) -> bytes:
+        """The packet; missing results are 0."""
+        return REPLY.pack(self.status, self.rule, *self.results, *(0,) * (5 - len(self.results)))
+
+    @staticmethod
+    def unpack(packet: bytes) -> Reply:
+        """Read a packet; raises ValueError or struct.error for what is none."""
+        status, rule, *results = REPLY.unpack(packet)
+        return Reply(Status(status), rule, tuple(results))
+
+
+def halves(address: int) -> tuple[int, int]:
+    """An address of 128 bits as the two signed numbers that packets have for it."""
+    high, low = address >> 64, address & 0xFFFF_FFFF_FFFF_FFFF
+    return _signed(high), _signed(low)
+
+
+def whole(high: int, low: int) -> int:
+    """The address that two signed numbers are."""
+    mask = 0xFFFF_FFFF_FFFF_FFFF
+    return (high & mask) << 64 | (low & mask)
+
+
+def _signed(word: int) -> int:
+    return word - (1 << 64) if word >> 63 else word
