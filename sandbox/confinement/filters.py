@@ -118,14 +118,13 @@ def broker_filter(machine: str, pid: int, *, leash: int) -> bytes:
     numbers = MACHINES[machine].numbers
     other = Check(0, leash, is_other=True)
     families = (socket.AF_INET, socket.AF_INET6)
-    commands = (fcntl.F_GETFD, fcntl.F_SETFD, fcntl.F_GETFL)
     never_code = ((Check(2, 0, mask=mmap.PROT_EXEC),),)
     special: dict[str, tuple[Case, ...]] = {
         **_threads(),
         "mmap": never_code,
         "mprotect": never_code,
         "tgkill": ((Check(0, pid),),),
-        # the C library asks which addresses the machine has, by a socket of another family, and goes on without
+        # the C library asks for the machine's addresses by a socket of another family, and goes on without
         "socket": tuple((Check(0, family),) for family in families),
         "close": ((other,),),
         "fcntl": tuple(

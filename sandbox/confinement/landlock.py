@@ -72,8 +72,8 @@ def missing(version: int) -> tuple[str, ...]:
 def ruleset(rules: Iterable[tuple[int, int]], *, has_tcp: bool = False) -> int | None:
     """A descriptor of a ruleset, to be given to `restrict`; None where the kernel has no Landlock.
 
-    `rules` are pairs: an open directory or file, and the accesses (`Access`) that are allowed there and below.
-    `has_tcp`: ports are not refused.
+    `rules` are pairs: an open directory or file, and the accesses (`Access`) that are allowed there and
+    below. `has_tcp`: ports are not refused.
     Raises OSError.
     """
     version = abi()
