@@ -23,7 +23,7 @@ ARTIFACT = re.compile(r"memfd:wasmgate-artifact|\.cwasm")
 def zygote_of(log) -> int:
     zygote = log.runner._cells._zygote
     assert zygote is not None
-    return zygote.process.pid
+    return int(zygote.process.pid)
 
 
 def loaded(pid: int) -> set[str]:
