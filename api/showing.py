@@ -12,6 +12,7 @@ from api.report import cut, outcome_line
 from api.tables import render_table
 from api.timeline import render_timeline
 from audit.inert import inert
+from audit.network_use import COUNTED
 from audit.receipt import CONFINED
 from audit.times import to_rfc3339
 
@@ -59,6 +60,10 @@ def _facts(receipt: Receipt) -> list[list[str]]:
     ]
     if receipt.missing_walls:
         facts.append(["without", ", ".join(receipt.missing_walls)])
+    if (network := receipt.network) is not None:
+        counts = dict(zip(COUNTED, network.counts, strict=True))
+        told = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count)
+        facts.append(["network", told or "not used"])
     if receipt.isolation != CONFINED:
         facts.append(["isolation", inert(receipt.isolation)])
     if receipt.unenforced:

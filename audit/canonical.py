@@ -103,6 +103,13 @@ class Document:
             for at, item in enumerate(self._list(key))
         )
 
+    def flag(self, key: str) -> bool:
+        """Give a field that is true or false."""
+        value = self.fields.get(key)
+        if not isinstance(value, bool):
+            raise self._wrong(key, "true or false")
+        return value
+
     def texts(self, key: str) -> tuple[str, ...]:
         """Give a field that is a list of text."""
         found = self._list(key)

@@ -112,10 +112,12 @@ _OPEN = Activity(EventClass.FILE_SYSTEM, 14)
 _FILE_OTHER = Activity(EventClass.FILE_SYSTEM, 99)
 _INVOKE = Activity(EventClass.KERNEL, 4)
 _TERMINATE = Activity(EventClass.PROCESS, 2)
-_ACCEPT = Activity(EventClass.NETWORK, 1)
+_NET_OPEN = Activity(EventClass.NETWORK, 1)
 _SHUTDOWN = Activity(EventClass.NETWORK, 2)
 _REFUSE = Activity(EventClass.NETWORK, 5)
 _TRAFFIC = Activity(EventClass.NETWORK, 6)
+_LISTEN = Activity(EventClass.NETWORK, 7)
+_NETWORK_OTHER = Activity(EventClass.NETWORK, 99)
 
 _ACTIVITIES: dict[str, Activity] = {
     "args_get": _INVOKE,
@@ -160,9 +162,20 @@ _ACTIVITIES: dict[str, Activity] = {
     "proc_raise": _INVOKE,
     "random_get": _INVOKE,
     "sched_yield": _INVOKE,
-    "sock_accept": _ACCEPT,
+    "sock_accept": _NET_OPEN,
+    "sock_bind": _LISTEN,
+    "sock_connect": _NET_OPEN,
+    "sock_getaddrinfo": _NETWORK_OTHER,
+    "sock_getlocaladdr": _NETWORK_OTHER,
+    "sock_getpeeraddr": _NETWORK_OTHER,
+    "sock_getsockopt": _NETWORK_OTHER,
+    "sock_listen": _LISTEN,
+    "sock_open": _NETWORK_OTHER,
     "sock_recv": _TRAFFIC,
+    "sock_recv_from": _TRAFFIC,
     "sock_send": _TRAFFIC,
+    "sock_send_to": _TRAFFIC,
+    "sock_setsockopt": _NETWORK_OTHER,
     "sock_shutdown": _SHUTDOWN,
 }
 

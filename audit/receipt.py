@@ -15,6 +15,7 @@ from audit import canonical
 from audit.columns import REFUSING_WORDS
 from audit.errors import FormatError
 from audit.identity import ExecutionId, execution_id
+from audit.network_use import NetworkUse, network_from, network_json
 from audit.start import tenant_of
 from audit.store import TENANT, publish
 from audit.times import to_ns, to_rfc3339
@@ -101,6 +102,7 @@ class Receipt:
     resources: Resources = Resources()
     walls: tuple[str, ...] = ()  # what confined this run
     missing_walls: tuple[str, ...] = ()  # what can, and did not: the policy or the machine had it so
+    network: NetworkUse | None = None  # None: it had none
     isolation: str = CONFINED  # what the policy has the guest kept in
     unenforced: tuple[str, ...] = ()  # fields of the policy that it accepted to run without
     determinism_digest: str = ""  # of all that is the same in each such run; empty where none is given
@@ -156,6 +158,8 @@ class Receipt:
         }
         if self.missing_walls:
             document["missing_walls"] = self.missing_walls
+        if self.network is not None:
+            document["network"] = network_json(self.network)
         if self.isolation != CONFINED:
             document["isolation"] = self.isolation
         if self.unenforced:
@@ -188,6 +192,7 @@ class Receipt:
             resources=_resources(read.child("resources")),
             walls=read.texts("walls"),
             missing_walls=read.texts("missing_walls") if "missing_walls" in read.fields else (),
+            network=network_from(read.child("network")) if "network" in read.fields else None,
             isolation=read.text("isolation") if "isolation" in read.fields else CONFINED,
             unenforced=read.texts("unenforced") if "unenforced" in read.fields else (),
             determinism_digest=read.text("determinism_digest") if "determinism_digest" in read.fields else "",

@@ -1,4 +1,4 @@
-"""Which rights each host call of WASI 0.1 needs, and what kind of target it has.
+"""Which rights each host call of WASI 0.1 and its sockets needs, and what kind of target it has.
 
 The table is read by `policy.decide` (what would happen, and why) and by the generator of the
 monitor in `sandbox/` (what happens), so the two cannot drift apart. Names are those of the
@@ -27,6 +27,7 @@ class HostCall:
     rights: Right = _NONE  # needed on the (first) path, where a path decides
     rights2: Right = _NONE  # needed on the second path
     does_io: bool = False  # may block or touch a file: worth a clock read
+    is_extension: bool = False  # not of WASI 0.1 itself, but of hosts that have sockets
 
 
 _STORAGE = "storage"
@@ -81,6 +82,22 @@ CALLS: tuple[HostCall, ...] = (
     HostCall("sock_recv", "network", "iiiiii", does_io=True),
     HostCall("sock_send", "network", "iiiii", does_io=True),
     HostCall("sock_shutdown", "network", "ii", does_io=True),
+    *(
+        HostCall(name, "network", parameters, does_io=True, is_extension=True)
+        for name, parameters in (
+            ("sock_open", "iii"),
+            ("sock_bind", "iii"),
+            ("sock_listen", "ii"),
+            ("sock_connect", "iii"),
+            ("sock_recv_from", "iiiiiiii"),
+            ("sock_send_to", "iiiiiii"),
+            ("sock_getsockopt", "iiiii"),
+            ("sock_setsockopt", "iiiii"),
+            ("sock_getlocaladdr", "iiii"),
+            ("sock_getpeeraddr", "iiii"),
+            ("sock_getaddrinfo", "iiiiiiii"),
+        )
+    ),
 )
 
 CALL_CODES: dict[str, int] = {call.name: code for code, call in enumerate(CALLS)}

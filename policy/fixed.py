@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from policy.calls import CALLS
 from policy.plan import Rule, RuleId, RuleKind
 
 DEFAULT: Final = RuleId("default")
@@ -27,6 +28,10 @@ LIMIT_STDERR: Final = RuleId("limit.stderr")
 LIMIT_DISK: Final = RuleId("limit.disk")
 LIMIT_FILES: Final = RuleId("limit.files")
 LIMIT_OPEN_FILES: Final = RuleId("limit.open_files")
+LIMIT_CONNECTIONS: Final = RuleId("limit.connections")
+LIMIT_NET_IN: Final = RuleId("limit.net_in")
+LIMIT_NET_OUT: Final = RuleId("limit.net_out")
+LIMIT_QUERIES: Final = RuleId("limit.queries")
 
 BENEATH: Final = RuleId("beneath")
 SYMLINK: Final = RuleId("symlink")
@@ -51,7 +56,7 @@ _SOMETIMES: Final = frozenset(
     {RANDOM_NONE, CLOCKS_WALL, CLOCKS_MONOTONIC, STDIO_STDIN, STDIO_STDOUT, STDIO_STDERR, MATCH}
 )
 
-SOCKET_CALLS: Final = ("sock_accept", "sock_recv", "sock_send", "sock_shutdown")
+SOCKET_CALLS: Final = tuple(call.name for call in CALLS if call.capability == "network")
 
 
 def _built_in(rule: RuleId, summary: str, hint: str) -> Rule:
@@ -96,7 +101,7 @@ NETWORK_RULE: Final = Rule(
     kind=RuleKind.DEFAULT,
     field="permissions.network",
     summary="the policy gives no network",
-    hint="the network cannot be granted yet",
+    hint="add a rule to permissions.network.tcp, udp, dns or listen",
 )
 
 FIXED_RULES: Final = (
@@ -106,6 +111,16 @@ FIXED_RULES: Final = (
     _limit(LIMIT_DISK, "bytes written to files"),
     _limit(LIMIT_FILES, "number of files and directories made"),
     _limit(LIMIT_OPEN_FILES, "number of open descriptors"),
+    _limit(LIMIT_CONNECTIONS, "number of connections at a time"),
+    _limit(LIMIT_NET_IN, "bytes from the network"),
+    _limit(LIMIT_NET_OUT, "bytes to the network"),
+    Rule(
+        LIMIT_QUERIES,
+        RuleKind.BUILTIN,
+        "permissions.network.dns.max_queries",
+        "a run is limited in its number of lookups",
+        "raise permissions.network.dns.max_queries",
+    ),
     _built_in(
         BENEATH, "a path may not lead out of the directory it starts from", "name the path from its own mount"
     ),

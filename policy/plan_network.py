@@ -181,6 +181,13 @@ class NetworkPlan:
     is_loopback_spared: bool = False  # it leaves addresses of loopback
 
 
+def opens_sockets(network: NetworkPlan) -> bool:
+    """Whether some rule grants a socket a use: without one, each call that is about sockets is refused."""
+    tables = (network.tcp.rows, network.udp.rows, network.lookups.rows)
+    granted = (row.grant or row.lift for table in tables for rows in table for row in rows)
+    return bool(network.listeners) or any(granted)
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
     """A model that the guest may load."""

@@ -25,7 +25,21 @@ from sandbox.confinement.bounds import Bounds
 from sandbox.confinement.walls import Site, confine_cell, make_ready, site_of
 from sandbox.engine_wasmtime import OWN_STREAMS, Artifacts, Code, End, EndKind, GuestError, Machine
 from sandbox.guest import StoreLimits, World
-from sandbox.job import CODE, MAX_MESSAGE, MAX_TEXT, OUR_CODE, STOP, WORLD, CellEnd, Job, Request, Spawn
+from sandbox.job import (
+    CODE,
+    LONG_JOB,
+    MAX_MESSAGE,
+    MAX_TEXT,
+    NETWORK,
+    OUR_CODE,
+    STOP,
+    WORLD,
+    CellEnd,
+    Job,
+    Request,
+    Spawn,
+)
+from sandbox.network.wires import Network
 from sandbox.preopens import held
 from sandbox.shared_memory import read_all
 
@@ -106,11 +120,12 @@ class Cell:
             say_start(control, job, (*stand(site, self._walls), *job.outer))
             _watch_cpu(machine, job.cpu_ms)
 
-        perform(machine, job, Wires(control, fds["ring"], fds["tables"], start, time.process_time))
+        network = Network.of(fds)
+        perform(machine, job, Wires(control, fds["ring"], fds["tables"], start, network, time.process_time))
         os._exit(0)  # nothing is given up in order: it would be written to pages that are only code now
 
     def _receive(self) -> tuple[Job, dict[str, int]]:
-        most = len(WORLD) + 2
+        most = len(WORLD) + len(NETWORK) + 2
         text, got, _, _ = socket.recv_fds(self.control, MAX_MESSAGE, most, flags=socket.MSG_CMSG_CLOEXEC)
         if not got:  # the supervisor is gone, or has no work any more
             os._exit(0)
@@ -120,10 +135,10 @@ class Cell:
             guest = left.pop(0)
             self._code.load_guest(path_of(guest))
             os.close(guest)
-        if left:
-            text = read_all(left[0])
-            os.close(left[0])
-        return Job.from_json(text), fds
+        if text == LONG_JOB:
+            text = read_all(left[-1])
+            os.close(left.pop())
+        return Job.from_json(text), fds | dict(zip(NETWORK, left, strict=False))
 
 
 def path_of(fd: int) -> str:
@@ -151,6 +166,7 @@ class Wires:
     ring: int
     tables: int
     start: Callable[[], None]  # what is done last before the guest's code runs; ends with `say_start`
+    network: Network | None
     cpu_s: Callable[[], float]  # processor time that was used so far
 
 
@@ -174,6 +190,7 @@ def perform(machine: Machine, job: Job, wires: Wires) -> None:
             ring_bytes=job.ring_bytes,
             tables=read_all(wires.tables),
             before_guest=wires.start,
+            **({} if wires.network is None else wires.network.wires()),
         )
         end = play(machine, job)
     except GuestError as err:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sandbox.job import WORLD
+from sandbox.job import LONG_JOB, NETWORK, WORLD
 from sandbox.shared_memory import make_readable
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class Cell:
     """A cell, as its supervisor holds it; owns the descriptors until closed."""
 
     pid: int  # for people, and for its clock; never signalled by it
+    zygote_pid: int  # for people
     pidfd: int
     exit_fd: int  # one line of JSON when it has ended, then the end of the file
     leash_fd: int  # the kernel ends the cell when this is closed, by us or with us
@@ -52,16 +53,17 @@ class Cell:
     group: Group | None = None
 
     def give(self, job: Job, fds: Mapping[str, int], guest: int) -> None:
-        """Have it run a job, with copies of `fds` (`WORLD`) and of the guest's artifact; CellGoneError."""
+        """Have it run a job, with copies of `fds` and of the guest's artifact; CellGoneError."""
         if self.group is not None and job.bounds is not None and self.group.bound(job.bounds.memory_bytes):
             job = replace(job, outer=("cgroup",))
         text = job.to_json()
         sent = [*(fds[name] for name in WORLD), *(() if self.has_guest else (guest,))]
+        sent += [fds[name] for name in NETWORK if job.has_network]
         with contextlib.ExitStack() as stack:
             if len(text) > _MAX_JOB:
                 file = make_readable("wasmgate-job", text)
                 stack.callback(os.close, file)
-                sent, text = [*sent, file], b"-"
+                sent, text = [*sent, file], LONG_JOB
             try:
                 socket.send_fds(self.control, [text], sent)
             except OSError as err:

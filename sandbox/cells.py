@@ -105,6 +105,7 @@ class Zygote:
             os.close(leash_end)
         return Cell(
             pid=pid,
+            zygote_pid=self.process.pid,
             pidfd=pidfd,
             exit_fd=exit_fd,
             leash_fd=leash_fd,

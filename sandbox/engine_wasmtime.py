@@ -29,6 +29,7 @@ from sandbox.guest import (
     StoreLimits,
     World,
 )
+from sandbox.network.protocol import EXCHANGE_BYTES, Status
 from sandbox.shared_memory import map_shared
 
 if TYPE_CHECKING:
@@ -73,6 +74,11 @@ _NO_MEMORY = ("exceeds memory limits", "forcibly exceeded", "GC heap out of memo
 
 def _go_on() -> None:
     """Have nothing to do first."""
+
+
+def _no_network(*_: int) -> int:
+    """Answer what is asked of a broker where there is none."""
+    return int(Status.NOTCAPABLE)
 
 
 def make_engine(config: EngineConfig) -> wasmtime.Engine:
@@ -193,10 +199,13 @@ class Machine:
         ring_bytes: int,
         tables: bytes,
         before_guest: Callable[[], None] = _go_on,
+        network: Callable[..., int] = _no_network,
+        exchange_fd: int | None = None,
     ) -> int:
         """Wire gate, guest and monitor, put the ring on `ring_fd`; says how many calls came too early.
 
-        `before_guest` is called when none of the guest's code has run. Raises HostError, or GuestError when
+        `before_guest` is called when none of the guest's code has run. `network` asks the broker, over pages
+        that it shares with `exchange_fd`. Raises HostError, or GuestError when
         instantiating the guest failed.
         """
         store = self._store
@@ -207,15 +216,19 @@ class Machine:
         left = store.get_fuel() if self._has_fuel else None
         if left is not None:  # the guest pays for its calls, not for what has to be there before the first
             store.set_fuel(_OWN_FUEL)
-        standing = self._wire(self._guest_memory(), drain)
+        standing = self._wire(self._guest_memory(), drain, network)
         self._place(standing, ring_fd=ring_fd, ring_bytes=ring_bytes, tables=tables)
+        if exchange_fd is not None:
+            self._share(standing["exchange"], exchange_fd, EXCHANGE_BYTES)
         standing["arm"](store)  # type: ignore[operator]  # an export of ours, known to be a function
         self._limit(ours=False)
         if left is not None:
             store.set_fuel(left)
         return int(self._unarmed.value(store))
 
-    def _wire(self, memory: wasmtime.Memory, drain: Callable[[int], int]) -> Mapping[str, object]:
+    def _wire(
+        self, memory: wasmtime.Memory, drain: Callable[[int], int], network: Callable[..., int]
+    ) -> Mapping[str, object]:
         """Make instances of probe and monitor; gives what the monitor exports."""
         store, linker, code = self._store, self._linker, self._code
         linker.define_instance(store, "probe", linker.instantiate(store, code.probe))
@@ -223,6 +236,10 @@ class Machine:
         linker.define(store, "guest", "memory", memory)
         kind = wasmtime.FuncType([wasmtime.ValType.i32()], [wasmtime.ValType.i32()])
         linker.define_func("host", "drain", kind, drain)
+        words = [wasmtime.ValType.i32()] * 2 + [wasmtime.ValType.i64()] * 6
+        asks = wasmtime.FuncType(words, [wasmtime.ValType.i32()])
+        linker.define_func("host", "ask", asks, network)
+        linker.define_func("host", "network", asks, network)
         return linker.instantiate(store, code.monitor).exports(store)
 
     def rehearse(self, *, has_fuel: bool) -> None:
@@ -232,7 +249,8 @@ class Machine:
         """
         fuel = _OWN_FUEL if has_fuel else None
         self.begin(limits=StoreLimits(-1, -1, -1, -1, -1), fuel=fuel, world=_NO_WORLD)
-        self._wire(wasmtime.Memory(self._store, wasmtime.MemoryType(wasmtime.Limits(0, 0))), lambda _: 0)
+        memory = wasmtime.Memory(self._store, wasmtime.MemoryType(wasmtime.Limits(0, 0)))
+        self._wire(memory, lambda _: 0, _no_network)
 
     def run(self, entry: str) -> End:
         """Call an exported function without parameters, to its end whatever that is."""
@@ -286,14 +304,19 @@ class Machine:
 
     def _place(self, monitor: Mapping[str, object], *, ring_fd: int, ring_bytes: int, tables: bytes) -> None:
         """Map the shared ring over the monitor's memory, and copy the plan's tables into its own."""
-        ring, plan = (_expect(monitor[name], wasmtime.Memory) for name in ("ring", "plan"))
-        if ring.data_len(self._store) != ring_bytes:
-            raise HostError("the monitor's ring has another size than the layout")
-        map_shared(ctypes.cast(ring.data_ptr(self._store), ctypes.c_void_p), ring_fd, ring_bytes)
+        self._share(monitor["ring"], ring_fd, ring_bytes)
+        plan = _expect(monitor["plan"], wasmtime.Memory)
         missing = -(-len(tables) // _PAGE) - plan.size(self._store)
         if missing > 0:
             plan.grow(self._store, missing)
         ctypes.memmove(plan.data_ptr(self._store), tables, len(tables))
+
+    def _share(self, exported: object, fd: int, size: int) -> None:
+        """Put pages that others have mapped in the place of one of the monitor's memories."""
+        memory = _expect(exported, wasmtime.Memory)
+        if memory.data_len(self._store) != size:
+            raise HostError("a memory of the monitor has another size than the layout")
+        map_shared(ctypes.cast(memory.data_ptr(self._store), ctypes.c_void_p), fd, size)
 
     def _end(self, err: Exception) -> End:
         if isinstance(err, wasmtime.ExitTrap):

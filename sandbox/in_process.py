@@ -19,7 +19,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from sandbox.cell_handle import CellError
-from sandbox.job import CODE, WORLD
+from sandbox.job import CODE, NETWORK, WORLD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -88,7 +88,7 @@ class ThreadCell:
     def give(self, job: Job, fds: Mapping[str, int], guest: int) -> None:
         """Have it run a job, with copies of `fds` (`WORLD`); `guest` is in the code already."""
         del guest
-        copies = {name: os.dup(fds[name]) for name in WORLD}
+        copies = {name: os.dup(fds[name]) for name in (*WORLD, *(NETWORK if job.has_network else ()))}
         self._thread = threading.Thread(target=self._main, args=(job, copies), name="guest", daemon=True)
         self._thread.start()
 
@@ -177,6 +177,7 @@ class ThreadCell:
     def _run(self, job: Job, fds: Mapping[str, int]) -> None:
         from sandbox import cell  # noqa: PLC0415  # as above
         from sandbox.engine_wasmtime import Artifacts, Code, Machine  # noqa: PLC0415  # as above
+        from sandbox.network.wires import Network  # noqa: PLC0415  # as above
         from sandbox.preopens import held  # noqa: PLC0415  # as above
 
         control = self._theirs
@@ -197,9 +198,12 @@ class ThreadCell:
             cell.say_start(control, job, ())
             self._watch_cpu(machine, job.cpu_ms)
 
+        network = Network.of({name: os.dup(fds[name]) for name in NETWORK if name in fds})
         with _standard_input(fds["stdin"], is_given=job.world.has_stdin):
             cell.perform(
-                machine, job, cell.Wires(control, fds["ring"], fds["tables"], start, time.thread_time)
+                machine,
+                job,
+                cell.Wires(control, fds["ring"], fds["tables"], start, network, time.thread_time),
             )
 
     def _watch_cpu(self, machine: Machine, cpu_ms: int) -> None:

@@ -29,6 +29,12 @@ OUR_CODE: Final = CODE[:-1]
 WORLD: Final = ("ring", "tables", "stdin", "stdout", "stderr")
 """Descriptors that come with a job, in this order; then the guest's artifact, and a job that is too long."""
 
+NETWORK: Final = ("channel", "exchange")
+"""Descriptors that come behind those, before a job that is too long, where the job has a network."""
+
+LONG_JOB: Final = b"-"
+"""The message of a job that travels as a file."""
+
 GO_ON, STOP = 0, 1
 """The supervisor's answers, one byte; no answer is no."""
 
@@ -92,6 +98,7 @@ class Job:
     ring_bytes: int
     bounds: Bounds | None = None  # what it is confined to; None: not at all
     required: tuple[str, ...] = ()  # walls without which no guest may start
+    has_network: bool = False  # a broker is there for it
     outer: tuple[str, ...] = ()  # those that its supervisor put up around the cell
 
     def to_json(self) -> bytes:

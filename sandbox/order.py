@@ -16,8 +16,9 @@ from audit.start import ExecutionStart, MountPoint
 from audit.store import TENANT
 from audit.terms import AuditTerms, CallTerms, Level, Mask, Payload, Veil
 from audit.text import from_host
-from policy.calls import MODULE
+from policy.calls import CALL_CODES, CALLS, MODULE
 from policy.plan import UNLIMITED, Isolation, StdinMode
+from policy.plan_network import opens_sockets
 from sandbox.admission import digest_of
 from sandbox.confinement.bounds import bounds_of
 from sandbox.determinism import is_repeatable
@@ -123,9 +124,7 @@ def check_order(order: Order, *, is_in_process: bool = False) -> None:
             "the policy has the isolation in-process, which only a process that serves nobody else offers:"
             " `wasmgate run`"
         )
-    if order.plan.runtime.deterministic and not _is_input_repeatable(order):
-        # in which pieces a pipe or a terminal gives what it has, is a matter of time
-        raise OrderRefused("a deterministic run reads standard input from a file, and this is none")
+    _check_repeatable(order)
     if order.extra_args and not order.plan.is_extra_args_allowed:
         raise OrderRefused("the policy takes no arguments from the caller (`extra_args: false`)")
     size = 0
@@ -139,6 +138,17 @@ def check_order(order: Order, *, is_in_process: bool = False) -> None:
             raise OrderRefused("an argument is no valid UTF-8, which WASI requires") from err
     if size > MAX_ARGUMENT_BYTES:
         raise OrderRefused(f"the arguments have {size} bytes, more than {MAX_ARGUMENT_BYTES}")
+
+
+def _check_repeatable(order: Order) -> None:
+    """Refuse a deterministic run of what is not the same each time."""
+    if not order.plan.runtime.deterministic:
+        return
+    if opens_sockets(order.plan.network):
+        raise OrderRefused("a deterministic run has no network: what comes from it is never the same")
+    if not _is_input_repeatable(order):
+        # in which pieces a pipe or a terminal gives what it has, is a matter of time
+        raise OrderRefused("a deterministic run reads standard input from a file, and this is none")
 
 
 def _is_input_repeatable(order: Order) -> bool:
@@ -211,8 +221,15 @@ def job_of(order: Order, admitted: Admitted, preopens: Preopens) -> Job:
         full_ms=plan.audit.on_full_ms,
         ring_bytes=layout.RING_BYTES,
         required=plan.runtime.require_walls,
+        has_network=opens_sockets(plan.network) and _uses_sockets(admitted),
         bounds=bounds_of(plan) if plan.runtime.isolation is Isolation.CONFINED else None,
     )
+
+
+def _uses_sockets(admitted: Admitted) -> bool:
+    """Whether the module imports a call that is about sockets."""
+    names = (item.name for item in admitted.shape.imports if item.module == MODULE)
+    return any(name in CALL_CODES and CALLS[CALL_CODES[name]].capability == "network" for name in names)
 
 
 def memory_share(memories: Sequence[MemoryType], limit_bytes: int) -> int | None:

@@ -90,7 +90,7 @@ class Runner:
         self._scratch = Scratch(scratch)
         self._cells = cells or Cells()
         self._spares = Spares(self._cells, spare_cells)
-        self._stage = Stage(self._spares, writer, in_process)
+        self._stage = Stage(self._spares, writer, in_process=in_process)
         self._compiling = CompileTurns(max_compilers)
         self._lock = threading.Lock()
         self._modules: dict[str, MonitorModules] = {}
@@ -239,7 +239,7 @@ class Runner:
     def _end(self, order: Order, begun: Begun, played: Played, prepared: Prepared) -> Execution:
         refused = refused_calls(start_of(order, begun.started_ns), played.kept) if played.kept else ()
         repeated = "" if played.told is None else run_digest(order, played.told)
-        trail = Trail(played.totals, refused, played.resources, played.walls, repeated)
+        trail = Trail(played.totals, refused, played.resources, played.walls, repeated, played.account)
         receipt = receipt_of(order, begun, played.outcome, trail)
         try:
             self._record_end(order, receipt)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from audit.errors import AuditError
@@ -21,6 +21,7 @@ from sandbox.determinism import Told, settled, story_of
 from sandbox.device_free import device_free
 from sandbox.executor import Ended, Supervision, Watch
 from sandbox.monitor import tables
+from sandbox.network.brokers import BrokerHandle
 from sandbox.outcome import judge
 from sandbox.outlet import Outlet
 from sandbox.patience import Patience
@@ -32,7 +33,7 @@ from sandbox.summary import resources_of
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from audit.receipt import Resources
     from audit.wal import RecordFrame
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from sandbox.in_process import InProcess
     from sandbox.job import Job
     from sandbox.monitor_modules import MonitorModules
+    from sandbox.network.account import Account
     from sandbox.order import Order
     from sandbox.spares import Spares
 
@@ -82,6 +84,7 @@ class Played:
     failure: BaseException | None  # ours, to be raised once the end is on record
     waited_s: float  # for a log that took nothing
     walls: tuple[str, ...]  # that stood around the guest
+    account: Account | None = None  # of the broker, where there was one
     told: Told | None = None  # of a deterministic run that came to its end
 
     def pass_on(self, abandoned: threading.Event) -> None:
@@ -99,6 +102,7 @@ class Stage:
 
     spares: Spares
     writer: AuditWriter
+    names: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # that the operator gives addresses to
     in_process: InProcess | None = None  # where this process may run guests itself
 
     def play(self, order: Order, job: Job, code: Code) -> Played:
@@ -125,7 +129,7 @@ class Stage:
             ring = Ring(order.exec_id, story := story_of(order))
             stack.callback(ring.close)
             try:
-                watch = self._set_up(order, job, code, (stack, ring, start))
+                watch, broker = self._set_up(order, job, code, (stack, ring, start))
             except CellGoneError:
                 return None
             begun = time.monotonic()
@@ -133,12 +137,13 @@ class Stage:
             wall_ms = int((time.monotonic() - begun) * 1_000)
             if ended.is_early:
                 return None
-            played = self._finish(watch, ended, wall_ms=wall_ms)
+            account = None if broker is None else broker.end()
+            played = replace(self._finish(watch, ended, wall_ms=wall_ms), account=account)
             return played if story is None else replace(played, told=told_of(played, story, ended))
 
     def _set_up(
         self, order: Order, job: Job, code: Code, held: tuple[contextlib.ExitStack, Ring, _Start]
-    ) -> Watch:
+    ) -> tuple[Watch, BrokerHandle | None]:
         stack, ring, start = held
         with contextlib.ExitStack() as lent:
             readers, writers = _pipes(stack, lent)
@@ -148,9 +153,15 @@ class Stage:
                 "stdin": _stdin(order, lent),
                 **writers,
             }
+            broker = None
+            if job.has_network:
+                broker = stack.enter_context(BrokerHandle(order.plan, self.names))
+                fds |= {"channel": broker.channel.fileno(), "exchange": broker.exchange}
             cell = start(Kind(job.config, code.digest), code.fds)
             stack.callback(cell.close)
             cell.give(job, fds, code.guest.fd)
+            if broker is not None:
+                broker.channel.close()  # the cell's end: with the cell, the broker ends
         return Watch(
             cell=cell,
             control=cell.control,
@@ -162,7 +173,7 @@ class Stage:
             cancelled=order.cancelled,
             patience=Patience(order.plan.audit.on_full_ms),
             can_change=job.bounds is None or job.bounds.can_change,
-        )
+        ), broker
 
     def _finish(self, watch: Watch, ended: Ended, *, wall_ms: int) -> Played:
         """Take the last records."""

@@ -11,15 +11,18 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from audit.receipt import CallCount, Outcome, Receipt, Resources
+from audit.network_use import COUNTED, Attempt, NetworkUse
+from audit.receipt import REFUSALS_KEPT, CallCount, Outcome, Receipt, Resources
 from audit.text import from_host
 from policy.calls import CALLS
 from policy.plan import WALLS, Isolation
+from sandbox.job import MAX_COUNT
 from sandbox.monitor import layout
 from sandbox.monitor.layout import Decision
 
 if TYPE_CHECKING:
     from sandbox.executor import Ended
+    from sandbox.network.account import Account
     from sandbox.order import Order
     from sandbox.refused_calls import RefusedCall
     from sandbox.ring import Ring, Totals
@@ -59,6 +62,7 @@ class Trail:
     resources: Resources
     walls: tuple[str, ...] = ()  # beside those of `ALWAYS`
     determinism_digest: str = ""
+    account: Account | None = None  # of the network's broker
 
 
 def receipt_of(order: Order, begun: Begun, outcome: Outcome, trail: Trail | None = None) -> Receipt:
@@ -83,9 +87,20 @@ def receipt_of(order: Order, begun: Begun, outcome: Outcome, trail: Trail | None
         resources=replace(trail.resources if trail else Resources(), waited_ms=begun.waited_ms),
         walls=stood,
         missing_walls=tuple(wall for wall in (OWN_PROCESS, *WALLS) if wall not in stood) if trail else (),
+        network=_network_of(trail.account) if trail and trail.account else None,
         isolation=plan.runtime.isolation.value,
         unenforced=tuple(from_host(field) for field in plan.unenforced),
         determinism_digest=trail.determinism_digest if trail else "",
+    )
+
+
+def _network_of(account: Account) -> NetworkUse:
+    forged = [one for one in account.refused if one.is_forged][:REFUSALS_KEPT]
+    return NetworkUse(
+        counts=tuple(min(max(account.counts[name], 0), MAX_COUNT) for name in COUNTED),
+        walls=account.walls,
+        attempts=tuple(Attempt(one.op, from_host(one.place), from_host(one.rule)) for one in forged),
+        is_complete=account.is_complete,
     )
 
 

@@ -179,6 +179,11 @@ class Script:
         self.calls.append(Call(name, arguments, window))
         return len(self.calls) - 1
 
+    def copy(self, to: int, start: int, size: int) -> None:
+        """Have the guest copy a piece of its memory; it is in the log like a call."""
+        self._op(COPY, (to, start, size))
+        self.calls.append(Call("copy", (), (0, 0)))
+
     def loop(self, times: int, back: int) -> None:
         """Go back `back` calls, `times` times; the log then starts anew."""
         self._op(LOOP, (OPS + len(self.ops) - back * OP_BYTES, times))

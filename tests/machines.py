@@ -270,7 +270,9 @@ def _bare_engine() -> tuple[wasmtime.Engine, wasmtime.Module, wasmtime.Linker]:
     made = engine.make_engine(CONFIG)
     linker = wasmtime.Linker(made)
     linker.define_wasi()
-    return made, wasmtime.Module.deserialize_file(made, script_guest()), linker
+    module = wasmtime.Module.deserialize_file(made, script_guest())
+    linker.define_unknown_imports_as_traps(module)  # the engine has no sockets of its own
+    return made, module, linker
 
 
 def run_bare(script: Script, plan: Plan, roots: Sequence[Path] = (), stdin: bytes = b"") -> Outcome:

@@ -19,12 +19,8 @@ TEXTS = {"ModulePolicy": EVERYTHING, "Boundary": CEILING, "PolicyTest": TESTS}
 # A value of each field that has an unusual one, so that what is not enforced is told.
 UNUSUAL = (
     ("abi: auto", "abi: wasi-0.2"), ("level: calls, payload", "level: counts, payload"),
-    ("private: deny\n", "private: allow\n"), ("key: A, value: 1", "key: A"),
+    ("key: A, value: 1", "key: A"),
 )  # fmt: skip
-WAITING = (
-    "resources.limits.connections", "resources.limits.net_in", "resources.limits.net_out", "permissions.network.deny",
-)  # fmt: skip
-"""What is enforced by nothing, as there is nothing yet that it could refuse."""
 PARTLY = {
     "rules[].when.bytes_in.from": "a path is enforced, a host is not",
     "rules[].when.bytes_out.to": "a path is enforced, a host is not",
@@ -166,8 +162,6 @@ def _enforcement(path: str, field: dict[str, Any], missing: dict[str, str]) -> I
         yield f"- {PARTLY[path]}"
     elif told:
         yield f"- not enforced by this version: {told[0]}"
-    elif path.startswith(WAITING):
-        yield "- has nothing to refuse before this version enforces the network"
     elif path == "permissions.environment.allow[].value":
         yield f"- not enforced by this version: {missing['permissions.environment.allow[]']}"
     elif path.startswith(("learn", "tests")) or path == "audit.retain":

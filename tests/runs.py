@@ -18,39 +18,17 @@ from audit.receipt import Outcome, OutcomeKind, Receipt
 from audit.recovery import recover
 from audit.writer import AuditWriter
 from policy import Plan, compile_policy, load_document
+from policy.calls import CALLS
 from sandbox.cache import ArtifactCache
 from sandbox.monitor.decode import decode
 from sandbox.runner import Execution, Order, Runner
 
 P1 = "wasi_snapshot_preview1"
+_TYPES = {"i": "i32", "I": "i64"}
 _SIGNATURES = {
-    "fd_write": "(param i32 i32 i32 i32) (result i32)",
-    "fd_read": "(param i32 i32 i32 i32) (result i32)",
-    "fd_close": "(param i32) (result i32)",
-    "fd_tell": "(param i32 i32) (result i32)",
-    "fd_fdstat_get": "(param i32 i32) (result i32)",
-    "fd_filestat_get": "(param i32 i32) (result i32)",
-    "fd_pwrite": "(param i32 i32 i32 i64 i32) (result i32)",
-    "fd_seek": "(param i32 i64 i32 i32) (result i32)",
-    "fd_allocate": "(param i32 i64 i64) (result i32)",
-    "fd_filestat_set_size": "(param i32 i64) (result i32)",
-    "fd_renumber": "(param i32 i32) (result i32)",
-    "fd_readdir": "(param i32 i32 i32 i64 i32) (result i32)",
-    "path_open": "(param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)",
-    "path_create_directory": "(param i32 i32 i32) (result i32)",
-    "path_symlink": "(param i32 i32 i32 i32 i32) (result i32)",
-    "path_unlink_file": "(param i32 i32 i32) (result i32)",
-    "path_link": "(param i32 i32 i32 i32 i32 i32 i32) (result i32)",
-    "path_rename": "(param i32 i32 i32 i32 i32 i32) (result i32)",
-    "path_filestat_get": "(param i32 i32 i32 i32 i32) (result i32)",
-    "poll_oneoff": "(param i32 i32 i32 i32) (result i32)",
-    "proc_exit": "(param i32)",
-    "sched_yield": "(result i32)",
-    "random_get": "(param i32 i32) (result i32)",
-    "clock_time_get": "(param i32 i64 i32) (result i32)",
-    "clock_res_get": "(param i32 i32) (result i32)",
-    "args_sizes_get": "(param i32 i32) (result i32)",
-    "args_get": "(param i32 i32) (result i32)",
+    call.name: f"(param {' '.join(_TYPES[letter] for letter in call.parameters)})"
+    + (" (result i32)" if call.has_result else "")
+    for call in CALLS
 }
 
 

@@ -104,7 +104,8 @@ def each_call_on_numbers_that_are_no_descriptors(s: Script) -> None:
     at = s.out(128)
     for fd in BAD_FDS:
         for call in CALLS:
-            if call.name.startswith(("fd_", "sock_")) and call.name != "fd_renumber":
+            is_wasi = not call.is_extension and call.name != "fd_renumber"
+            if is_wasi and call.name.startswith(("fd_", "sock_")):
                 flag = {
                     "sock_shutdown": 1,
                     "fd_advise": 0,

@@ -332,7 +332,7 @@ class Soak:
             with spares._changed:
                 wanted = sum(shelf.wanted for shelf in spares._shelves.values())
             return not wanted and len(children(zygote)) == sum(
-                one.release.__self__.process.pid == zygote for one in self._ready_cells()
+                one.zygote_pid == zygote for one in self._ready_cells()
             )
 
         idle = settles(is_idle)

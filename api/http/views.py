@@ -1,7 +1,8 @@
 """What is answered, field by field; the OpenAPI document is made from these models.
 
 What callers send is in `models.py`. Text in a view may be a guest's or a caller's: `answers.py` makes it
-harmless. INVARIANT: a view of stored evidence adds nothing to it and leaves nothing out.
+harmless. INVARIANT: a view of stored evidence adds nothing to it and leaves nothing out. It is
+longer than most: each answer is a list of fields.
 """
 
 from __future__ import annotations
@@ -175,6 +176,31 @@ class GapView(Edge):
     last: int
 
 
+class AttemptView(Edge):
+    """A request to the network's broker that no monitor makes."""
+
+    op: str
+    place: str
+    rule: str
+
+
+class NetworkView(Edge):
+    """What a run did with the network, by the account of the broker outside its cell."""
+
+    sockets: int
+    connects: int
+    accepts: int
+    queries: int
+    bytes_in: int
+    bytes_out: int
+    refused: int = Field(description="Questions that the broker answered with no.")
+    forged: int = Field(description="Requests for what is refused, which no monitor makes.")
+    unasked: int = Field(description="Requests that were granted and that nobody had asked about before.")
+    walls: tuple[str, ...] = Field(description="What confined the broker.")
+    attempts: tuple[AttemptView, ...] = Field(description="The first 100 of those that were forged.")
+    is_complete: bool = Field(description="False: the broker was ended before it could count up.")
+
+
 class ReceiptView(Edge):
     """The summary of an execution that is over."""
 
@@ -193,6 +219,10 @@ class ReceiptView(Edge):
     walls: tuple[str, ...] = Field(description="What confined this run.")
     missing_walls: tuple[str, ...] = Field(
         default=(), description="What can, and did not: the policy or the machine had it so."
+    )
+    network: NetworkView | None = Field(
+        default=None,
+        description="What it did with the network, by the account of the broker; null without one.",
     )
     isolation: str = Field(
         default="confined",

@@ -64,13 +64,10 @@ def _top(document: PolicyDocument) -> Iterator[tuple[Path, str]]:
 def _permissions(document: PolicyDocument) -> Iterator[tuple[Path, str]]:
     permissions = document.model.permissions
     network = permissions.network
-    for name in ("tcp", "udp", "http", "listen"):
-        if getattr(network, name):
-            yield ("permissions", "network", name), f"network.{name}"
-    if network.dns is not None:
-        yield ("permissions", "network", "dns"), "network.dns"
-    if network.private != "deny":
-        yield ("permissions", "network", "private"), "network.private"
+    if network.http:
+        yield ("permissions", "network", "http"), "network.http"
+    if network.dns is not None and not network.dns.pin:
+        yield ("permissions", "network", "dns", "pin"), "connecting by name without a lookup"
     if permissions.nn.model_fields_set:
         yield ("permissions", "nn"), "neural networks"
     if permissions.host_functions:

@@ -41,7 +41,7 @@ CANNOT = (
     "arguments: records do not hold them; those of the policy that is extended stay",
     "environment: which variables a program looks for cannot be seen",
     "memory, processor time and wall time: a run that was cut short does not show how much it needs",
-    "the network: records of sockets do not say where they lead",
+    "the network: rules for it are not drafted yet",
     "calls that no run has made yet: after a refusal a program may take another way, so run it again",
 )
 """What no record shows."""

@@ -122,7 +122,7 @@ class _Reader:
         elif fact.rule in _CAPABILITIES:
             self._capability(_CAPABILITIES[_rule(fact)], seen, is_refused=True)
         elif fact.rule == fixed.NETWORK_NONE:
-            self.needs.complain(_told(fact), "records of sockets do not say where they lead", seen)
+            self.needs.complain(_told(fact), "rules for it are not drafted yet", seen)
         elif fact.rule not in {"", fixed.DEFAULT}:
             self._denied(fact, seen)
         else:

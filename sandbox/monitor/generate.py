@@ -15,6 +15,7 @@ from sandbox.monitor.paths import PATHS
 from sandbox.monitor.payloads import PAYLOADS
 from sandbox.monitor.rights import RIGHTS
 from sandbox.monitor.sha256 import SHA256
+from sandbox.network.protocol import EXCHANGE_BYTES
 
 PROBED = (
     "clock_time_get",
@@ -83,16 +84,21 @@ def probe() -> str:
 def monitor() -> str:
     """The reference monitor: decides and records each call between the gate and the host."""
     text = ["(module"]
-    text += [f'(import "{MODULE}" "{c.name}" (func $real.{c.name} {_type(c)}))' for c in CALLS]
+    own = [call for call in CALLS if not call.is_extension]
+    text += [f'(import "{MODULE}" "{c.name}" (func $real.{c.name} {_type(c)}))' for c in own]
     text += [
         f'(import "probe" "{c.name}" (func $probe.{c.name} {_type(c)}))' for c in CALLS if c.name in PROBED
     ]
     text.append('(import "host" "drain" (func $host.drain (param i32) (result i32)))')
+    asking = "(param i32 i32 i64 i64 i64 i64 i64 i64) (result i32)"
+    text += [f'(import "host" "{door}" (func $host.{door} {asking}))' for door in ("ask", "network")]
     text.append(f'(import "gate" "table" (table $t {len(CALLS)} {len(CALLS)} funcref))')
     text.append('(import "guest" "memory" (memory $guest 0))')
     text.append('(import "probe" "memory" (memory $scratch 1))')
     pages = layout.RING_PAGES
     text.append(f'(memory $ring (export "ring") {pages} {pages})')
+    shared = EXCHANGE_BYTES // layout.PAGE
+    text.append(f'(memory $exchange (export "exchange") {shared} {shared})')
     text.append(f'(memory $plan (export "plan") {tables.MIN_PAGES})')
     # the host finds the guest's memory through its caller's export of this name
     text.append('(export "memory" (memory $guest))')

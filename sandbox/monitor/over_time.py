@@ -11,7 +11,7 @@ a trigger. Where no rule waits, counting costs a load and a branch.
 from __future__ import annotations
 
 from policy.plan import RIGHTS
-from policy.plan_temporal import Trigger
+from policy.plan_temporal import Reach, Trigger
 from sandbox.monitor import tables as plan
 
 _WAITING = {trigger: f"$at_{trigger.name.lower()}" for trigger in Trigger}
@@ -41,8 +41,9 @@ GLOBALS = (
 COUNTING = f"""
 (func $marks (param $class i32) (result i32) (i32.load $plan offset={plan.MARKS} (local.get $class)))
 (func $marks_of (param $at i32) (result i32)
-  ;; the rules that watch the path of a descriptor; nothing watches a standard stream
-  (if (i32.lt_u (i32.load $plan offset={plan.KIND} (local.get $at)) (i32.const {plan.K_DIRECTORY}))
+  ;; the rules that watch the path of a descriptor; nothing watches a standard stream, or a socket
+  (if (i32.gt_u (i32.sub (i32.load $plan offset={plan.KIND} (local.get $at)) (i32.const {plan.K_DIRECTORY}))
+                (i32.const {plan.K_FILE - plan.K_DIRECTORY}))
     (then (return (i32.const 0))))
   (call $marks (i32.load $plan offset={plan.CLASS} (local.get $at))))
 (func $starts (param $rules i32)
@@ -95,7 +96,15 @@ STARTING = f"""
         (if (i32.and (i32.shr_u (i32.load $plan (local.get $at)) (local.get $bit)) (i32.const 1)) (then
           (i32.store $plan offset={plan.TAKERS} (i32.shl (local.get $bit) (i32.const 2))
             (i32.load $plan offset={plan.OVER_TIME_RULE} (local.get $at)))))
-        (br_if $rights (local.get $bit)))))
+        (br_if $rights (local.get $bit)))
+      (local.set $bit (i32.const {len(Reach)}))
+      (loop $uses
+        (local.set $bit (i32.sub (local.get $bit) (i32.const 1)))
+        (if (i32.and (i32.shr_u (i32.load $plan offset={plan.REACH} (local.get $at)) (local.get $bit))
+                     (i32.const 1)) (then
+          (i32.store $plan offset={plan.NET_TAKERS} (i32.shl (local.get $bit) (i32.const 2))
+            (i32.add (i32.load $plan offset={plan.OVER_TIME_RULE} (local.get $at)) (i32.const 1)))))
+        (br_if $uses (local.get $bit)))))
     (br_if $rules (local.get $i))))
 """
 

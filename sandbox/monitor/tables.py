@@ -2,7 +2,8 @@
 
 The monitor's code knows the shape of these tables and nothing of any plan, so one compiled monitor
 serves them all. What the tables mean to a host call is in `sandbox/monitor/calls`.
-INVARIANT: a table that does not fit its field is refused here, never cut.
+INVARIANT: a table that does not fit its field is refused here, never cut. It is longer than most: all
+offsets are in one place.
 """
 
 from __future__ import annotations
@@ -25,8 +26,10 @@ from policy.plan import (
     StdoutMode,
 )
 from policy.plan_audit import Kept, Sync, Timestamps
+from policy.plan_temporal import Reach
 from policy.temporal import is_counted
 from sandbox.monitor.layout import FIRST_MOUNT, PAGE, PAYLOAD_CALLS, PAYLOAD_MAX
+from sandbox.network.protocol import MAX_HANDLES
 
 # --- configuration words -----------------------------------------------------------------------
 IS_AUDIT = 0  # u32: refusals are recorded as `would_deny` and let through
@@ -59,8 +62,9 @@ STATES_AT = 168  # u32
 EDGES_AT = 172  # u32
 CLASSES_AT = 176  # u32
 RULES_AT = 180  # u32
-FIXED_RULES = 192  # u32 each, in the order of FIXED_RULE_IDS
-DENIED_CALLS = 288  # u32 [calls]: rule + 1, or 0
+FIXED_RULES = 184  # u32 each, in the order of FIXED_RULE_IDS
+DENIED_CALLS = 264  # u32 [calls]: rule + 1, or 0
+assert DENIED_CALLS + 4 * len(CALLS) <= 512
 
 FIXED_RULE_IDS = (
     "beneath",
@@ -78,7 +82,12 @@ FIXED_RULE_IDS = (
     "audit",
     "clocks.wall",
     "clocks.monotonic",
+    "limit.connections",  # these four in the order of `Budget`
+    "limit.net_in",
+    "limit.net_out",
+    "limit.queries",
 )
+assert FIXED_RULES + 4 * len(FIXED_RULE_IDS) <= DENIED_CALLS
 
 # --- working areas -----------------------------------------------------------------------------
 RANDOM_STATE = 512  # 64 bytes of input, then 64 of output
@@ -92,14 +101,17 @@ CAPTURES = 36_352  # u32 [calls]: 0 nothing is kept of what it moves; else one m
 HASH_STATE = 36_608  # eight words
 DESCRIPTORS = 36_864
 DESCRIPTOR_BYTES = 48
-MAX_DESCRIPTORS = 4_160
-FILE_NUMBERS = 236_544  # i64 each: the host's numbers of files, as a deterministic run came to see them
+FIRST_SOCKET = 4_160  # below are the host's own numbers, from here on those of the broker's handles
+MAX_DESCRIPTORS = FIRST_SOCKET + MAX_HANDLES
+FILE_NUMBERS = 285_696  # i64 each: the host's numbers of files, as a deterministic run came to see them
 MAX_FILE_NUMBERS = 3_200
-TABLES = 262_144  # what `encode` lays out freely starts here
+NET_TAKERS = 311_296  # u32 for each kind of `Reach`: one more than the rule over time that has taken it away
+TABLES = 327_680  # what `encode` lays out freely starts here
 MIN_PAGES = TABLES // PAGE
 
 # --- one descriptor ----------------------------------------------------------------------------
 KIND = 0  # u32: a K_… below
+HANDLE = 4  # u32: of a socket, as the broker names it
 STATE = 8  # u32: automaton state of a directory
 FLAGS = 12  # u32: an F_… mask
 OPENER = 16  # i64
@@ -107,15 +119,17 @@ RULE = 24  # u32: the rule whose budgets a write uses
 CLASS = 28  # u32: offset of the class of its path
 ELSEWHERE = 32  # u32: rights that other mounts may give to what lies in the mount of a directory
 SIZE_SEEN = 40  # i64: the file had at least so many bytes at some time
-K_FREE, K_STDIN, K_STDOUT, K_STDERR, K_DIRECTORY, K_FILE = range(6)
+K_FREE, K_STDIN, K_STDOUT, K_STDERR, K_DIRECTORY, K_FILE, K_TCP, K_UDP = range(8)
 F_APPEND = 1  # opened for writing at the end only
 F_SPLIT = 2  # in a mount whose paths differ in rights
 F_COUNTED = 4  # counts as an open file
 F_PLAIN = 8  # in a mount that can hold nothing but regular files, directories and links
 F_SOUGHT = 16  # its position may lie behind the end of the file
+F_NONBLOCK = 32  # a socket that is not waited for
 
 assert DESCRIPTORS + MAX_DESCRIPTORS * DESCRIPTOR_BYTES <= FILE_NUMBERS
-assert FILE_NUMBERS + MAX_FILE_NUMBERS * 8 <= TABLES
+assert FILE_NUMBERS + MAX_FILE_NUMBERS * 8 <= NET_TAKERS
+assert NET_TAKERS + 4 * len(Reach) <= TABLES
 
 # a state has 16 bytes: first edge, edges (u16), class (u16), default, flags
 # an edge has 8: low (u8), high (u8), -, target (u32); both sizes are shifts in `paths.py`
@@ -125,10 +139,11 @@ RULE_BYTES = 24  # bytes left (i64), files left (i64), refuses in audit mode too
 IS_LATE = 20  # u32: rules over time come before it
 
 # --- one rule over time ------------------------------------------------------------------------
-OVER_TIME_BYTES = 24  # rights that it takes away (u32), then these
+OVER_TIME_BYTES = 32  # rights that it takes away (u32), then these
 OVER_TIME_RULE = 4  # u32
 OVER = 8  # i64
 COUNT = 16  # i64: counted up by the monitor
+REACH = 24  # u32: kinds of network use that it takes away
 
 _LATE = frozenset({RuleKind.ALLOW, RuleKind.DEFAULT})
 
@@ -196,7 +211,7 @@ def _over_time(memory: bytearray, plan: Plan) -> None:
         if bit >= MAX_OVER_TIME:
             raise ValueError(bit)
         at = OVER_TIME + bit * OVER_TIME_BYTES
-        struct.pack_into("<IIqq", memory, at, rule.rights, rule.rule, rule.over, 0)
+        struct.pack_into("<IIqqI", memory, at, rule.rights, rule.rule, rule.over, 0, rule.reach)
         place = WAITING + 4 * (rule.trigger - 1)
         (mask,) = struct.unpack_from("<I", memory, place)
         struct.pack_into("<I", memory, place, mask | 1 << bit)
@@ -246,7 +261,7 @@ def _configure(memory: bytearray, plan: Plan) -> None:
         RANDOM_KIND: plan.random.kind,
         IS_DETERMINISTIC: plan.runtime.deterministic,
         COUNTS_FUEL: plan.limits.fuel != UNLIMITED,
-        MAX_OPEN_FILES: min(_limit(plan.limits.open_files), MAX_DESCRIPTORS),
+        MAX_OPEN_FILES: min(_limit(plan.limits.open_files), FIRST_SOCKET),
         HARD_LINKS: links,
         STDIN_RULE: _refusing(plan, "stdio.stdin", is_none=plan.stdio.stdin is StdinMode.NONE),
         STDOUT_RULE: _refusing(plan, "stdio.stdout", is_none=plan.stdio.stdout is StdoutMode.NONE),

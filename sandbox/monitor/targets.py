@@ -4,7 +4,7 @@ Numbers and words of a record are decoded in `decode.py`. A record names the cal
 descriptor by sequence number, so "which file was read" is a join on integers; Python runs once per
 distinct directory, and per distinct path only where its names have to be looked at one by one. INVARIANT:
 nothing here fails on bytes that no monitor writes, and the text of one target stays below a bound, however
-long a chain of directories is.
+long a chain of directories is. It is longer than most: the ways to one column stand together.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from policy.calls import CALL_CODES, CALLS
 from sandbox.monitor.arena_strings import Strings
 from sandbox.monitor.layout import FIRST_MOUNT, NO_OPENER
 from sandbox.monitor.places import NOWHERE, Directory, Place
+from sandbox.monitor.tables import FIRST_SOCKET
 
 Ints = npt.NDArray[np.int64]
 Integers = npt.NDArray[np.integer]
@@ -36,6 +37,8 @@ _STREAMS = ("stdin", "stdout", "stderr")
 _NONE = -1
 
 _TAKES_PATH = np.array([call.name.startswith("path_") for call in CALLS] + [False] * (256 - len(CALLS)))
+_LOOKUP = CALL_CODES["sock_getaddrinfo"]
+_NAMES_PLACE = np.array([call.capability == "network" for call in CALLS] + [False] * (256 - len(CALLS)))
 _TWO_DIRECTORIES = (CALL_CODES["path_link"], CALL_CODES["path_rename"])
 _SYMLINK = CALL_CODES["path_symlink"]
 _TWO_PATHS = (*_TWO_DIRECTORIES, _SYMLINK)
@@ -121,7 +124,19 @@ def resolve(
     path_of[rows] = asked.members
     resolver = _Resolver(mounts, seq, path_of, _earlier(opened, fields))
     texts, second = _joined(asked, resolver)
-    return _assemble(fields, resolver, texts, second)
+    places = _places(seq, fields, strings, resolver)
+    return _assemble(fields, resolver, (texts, second), places)
+
+
+def _places(seq: Ints, fields: Fields, strings: Strings, resolver: _Resolver) -> dict[int, str]:
+    """Give the places on the network that records name, by row, as stored text; others refer to them."""
+    rows = np.flatnonzero(_NAMES_PLACE[fields["call"]] & (strings.length > 0)).tolist()
+    found: dict[int, str] = {}
+    for row in rows:
+        at, length = int(strings.at[row]), int(strings.length[row])
+        found[row] = to_text(strings.data[at : at + length].tobytes())
+        resolver.earlier[int(seq[row])] = Place(found[row], None)
+    return found
 
 
 def _earlier(opened: pa.Table, fields: Fields) -> dict[int, Place]:
@@ -228,9 +243,13 @@ def _replaced(texts: pa.Array, where: pa.BooleanArray, by: Sequence[str | None])
 
 
 def _assemble(
-    fields: Fields, resolver: _Resolver, texts: tuple[pa.Array, pa.Array], second: pa.Array
+    fields: Fields,
+    resolver: _Resolver,
+    joined: tuple[tuple[pa.Array, pa.Array], pa.Array],
+    places: Mapping[int, str],
 ) -> Targets:
-    """Give each record its path's texts, or those of its descriptor."""
+    """Give each record its path's texts, or its place on the network, or those of its descriptor."""
+    texts, second = joined
     path_of, opener, fd = resolver.path_of, fields["opener"], fields["fd"]
     place_of = path_of.copy()
     by_path = path_of >= 0
@@ -240,6 +259,9 @@ def _assemble(
     which, first = numbered(fd[streams])
     place_of[streams] = len(second) + len(others) + which
     others += [Place(_STREAMS[number], None) for number in fd[streams[first]].tolist()]
+    named = np.array(list(places), np.int64)
+    place_of[named] = len(second) + len(others) + np.arange(len(named))
+    others += [Place(text, None) for text in places.values()]
     hosts = pa.concat_arrays([texts[0], pa.array([place.target for place in others], pa.string())])
     guests = pa.concat_arrays([texts[1], pa.array([place.guest for place in others], pa.string())])
     target, guest = _spread(hosts, place_of), _spread(guests, place_of)
@@ -247,6 +269,8 @@ def _assemble(
     is_named = np.asarray(pc.or_(target.is_valid(), guest.is_valid())).astype(np.bool_)
     kind[is_named | by_path] = TargetKind.PATH
     kind[streams] = TargetKind.STREAM
+    kind[(fd >= FIRST_SOCKET) & (kind == TargetKind.PATH)] = TargetKind.ADDRESS
+    kind[named] = np.where(fields["call"][named] == _LOOKUP, int(TargetKind.NAME), int(TargetKind.ADDRESS))
     return Targets(kind, target, guest, _spread(second, path_of))
 
 

@@ -14,7 +14,7 @@ import struct
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
-from policy.network.addresses import MAPPED, AddressError, format_address, looks_like_address, parse_asked
+from policy.network.addresses import MAPPED, AddressError, looks_like_address, parse_asked
 from policy.network.names import name_text, parse_name
 from policy.plan import UNLIMITED
 from sandbox.network.account import Refused
@@ -35,7 +35,7 @@ from sandbox.network.protocol import (
     halves,
     whole,
 )
-from sandbox.network.sockets import Sock, SocketError, Sockets, number_of, status_of
+from sandbox.network.sockets import Sock, SocketError, Sockets, number_of, shown, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -135,7 +135,9 @@ class Broker:
                 self._asked.popitem(last=False)
         else:
             self._refuse(op, sock.protocol, key, decided, is_forged=False)
-        return Reply(Status.OK, decided.rule, (int(decided.verdict),))
+        number, port = key
+        said = self._means.say(str(port) if isinstance(port, str) else shown(number, port))
+        return Reply(Status.OK, decided.rule, (int(decided.verdict), 0, 0, 0, said))
 
     def _require(self, op: Op, sock: Sock, key: tuple[int, int | str], decided: Decided) -> None:
         """Go on only with what is granted; who asks for something else is not the monitor."""
@@ -149,7 +151,7 @@ class Broker:
         self, op: Op, protocol: Protocol, key: tuple[int, int | str], decided: Decided, *, is_forged: bool
     ) -> None:
         number, port = key
-        place = str(port) if isinstance(port, str) else _shown(number, port)
+        place = str(port) if isinstance(port, str) else shown(number, port)
         rule = str(self._brief.rules[decided.rule].id)
         try:
             self._ledger.refused(Refused(op.name.lower(), protocol.name.lower(), place, rule, is_forged))
@@ -163,25 +165,25 @@ class Broker:
     def _ask_bind(self, handle: int, args: Arguments) -> Reply:
         sock, address, port = self._sockets.get(handle), whole(*args[:2]), args[2]
         if address in _UNSPECIFIED and port == 0:
-            return Reply(Status.OK)
+            return Reply(Status.OK, 0, (0, 0, 0, 0, self._means.say(shown(address, port))))
         return self._told(Op.BIND, sock, (address, port), self._decider.bind(sock.protocol, address, port))
 
     def _ask_listen(self, handle: int, args: Arguments) -> Reply:
         del args
         sock = self._sockets.get(handle)
         address, port = _place_of(sock)
-        told = self._told(Op.LISTEN, sock, (address, port), self._decider.bind(sock.protocol, address, port))
-        return Reply(told.status, told.rule, (*told.results, *halves(address), port))
+        return self._told(Op.LISTEN, sock, (address, port), self._decider.bind(sock.protocol, address, port))
 
     def _ask_lookup(self, handle: int, args: Arguments) -> Reply:
         del handle
         name = self._means.name(args)
+        said = self._means.say(name)
         if looks_like_address(name):
-            return Reply(Status.OK)
+            return Reply(Status.OK, 0, (0, 0, 0, 0, said))
         decided = self._decider.lookup(name)
         if not decided.happens:
             self._refuse(Op.LOOKUP, Protocol.UDP, (0, name), decided, is_forged=False)
-        return Reply(Status.OK, decided.rule, (int(decided.verdict),))
+        return Reply(Status.OK, decided.rule, (int(decided.verdict), 0, 0, 0, said))
 
     # --- what is done -------------------------------------------------------------------------
 
@@ -273,7 +275,9 @@ class Broker:
         made.is_connected = True
         self._ledger.counts["accepts"] += 1
         address, port = number_of(peer)
-        return Reply(Status.OK, 0, (made.handle, *halves(address), port))
+        return Reply(
+            Status.OK, 0, (made.handle, *halves(address), port, self._means.say(shown(address, port)))
+        )
 
     def _send_to(self, handle: int, args: Arguments) -> Reply:
         sock, address, port = self._sockets.get(handle), whole(*args[:2]), args[2]
@@ -360,8 +364,3 @@ def _is_over(lookup: Lookup) -> bool:
         lookup.close()
         return True
     return False
-
-
-def _shown(address: int, port: int) -> str:
-    text = format_address(address)
-    return f"[{text}]:{port}" if ":" in text else f"{text}:{port}"

@@ -31,13 +31,6 @@ if TYPE_CHECKING:
 _END_S: Final = 2.0
 
 
-def needs_broker(plan: Plan) -> bool:
-    """Whether a plan has a rule by which some use of the network could happen."""
-    network = plan.network
-    tables = (network.tcp.rows, network.udp.rows, network.lookups.rows)
-    return bool(network.listeners) or any(len(rows) > 1 for rows in tables)
-
-
 class BrokerHandle:
     """A broker, as its supervisor holds it; owns the descriptors until closed."""
 

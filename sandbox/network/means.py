@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from policy.plan import UNLIMITED
-from sandbox.network.protocol import EXCHANGE_BYTES, MAX_NAME_BYTES, Budget, Status
+from sandbox.network.protocol import DATA_AT, EXCHANGE_BYTES, MAX_NAME_BYTES, TEXT_AT, Budget, Status
 from sandbox.network.sockets import SocketError
 
 if TYPE_CHECKING:
@@ -98,6 +98,12 @@ class Means:
     def left(limit: int, used: int) -> int:
         """How many bytes of a budget may still be moved, as far as they fit into the exchange."""
         return EXCHANGE_BYTES if limit == UNLIMITED else max(0, limit - used)
+
+    def say(self, text: str) -> int:
+        """Put a text where the monitor finds what it is to record; gives how many bytes."""
+        said = text.encode()[: DATA_AT - TEXT_AT]
+        self.exchange[TEXT_AT : TEXT_AT + len(said)] = said
+        return len(said)
 
     def name(self, args: Arguments) -> str:
         """The name at a place in the exchange, its offset and length the first arguments; SocketError."""

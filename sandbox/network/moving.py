@@ -21,7 +21,7 @@ from sandbox.network.protocol import (
     Status,
     halves,
 )
-from sandbox.network.sockets import Sock, SocketError, Sockets, number_of
+from sandbox.network.sockets import Sock, SocketError, Sockets, number_of, shown
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -63,7 +63,8 @@ class Moving:
         self._means.exchange[at : at + len(data)] = data
         if not flags & Receive.PEEK:
             self._means.received += len(data)
-        return Reply(Status.OK, 0, (len(data), *halves(peer[0]), peer[1]))
+        said = self._means.say(shown(*peer)) if peer[1] else 0
+        return Reply(Status.OK, 0, (len(data), *halves(peer[0]), peer[1], said))
 
     def _take(self, sock: Sock, most: int, how: int) -> tuple[bytes, tuple[int, int]]:
         """Receive once; raises BlockingIOError. A datagram that nobody asked for is dropped."""

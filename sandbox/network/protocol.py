@@ -16,6 +16,12 @@ REQUEST: Final = struct.Struct("<II6q")  # op, handle, six arguments
 REPLY: Final = struct.Struct("<II5q")  # status, rule, five results
 
 EXCHANGE_BYTES: Final = 1 << 20
+RESULTS: Final = struct.Struct(
+    "<6q"
+)  # at the start of the exchange, by the cell itself: the rule, five results
+TEXT_AT: Final = 64  # what is reached, in words, after each question and each connection that was taken
+DATA_AT: Final = 4_096
+DATA_ROOM: Final = EXCHANGE_BYTES - DATA_AT
 MAX_HANDLES: Final = 1_024  # of a run; they are never given twice
 MAX_POLLED: Final = 256
 POLLED: Final = struct.Struct(
@@ -32,19 +38,19 @@ class Op(IntEnum):
 
     OPEN = 1  # family (4, 6), `Protocol` -> handle
     CLOSE = 2
-    ASK_CONNECT = 3  # address, port -> `Verdict`
+    ASK_CONNECT = 3  # address, port -> `Verdict`; the fifth result of each question: bytes at `TEXT_AT`
     CONNECT = 4  # address, port, nanoseconds to wait
     FINISH_CONNECT = 5  # nanoseconds to wait
     ASK_BIND = 6  # address, port -> `Verdict`
     BIND = 7  # address, port
-    ASK_LISTEN = 8  # -> `Verdict`, address, port
+    ASK_LISTEN = 8  # -> `Verdict`
     LISTEN = 9  # backlog
-    ACCEPT = 10  # nanoseconds to wait -> handle, address, port
+    ACCEPT = 10  # nanoseconds to wait -> handle, address, port, bytes at `TEXT_AT`
     SEND = 11  # offset, length, nanoseconds to wait -> bytes
     RECV = 12  # offset, room, `Receive`, nanoseconds to wait -> bytes
     ASK_SEND_TO = 13  # address, port -> `Verdict`
     SEND_TO = 14  # address, port, offset, length, nanoseconds to wait -> bytes
-    RECV_FROM = 15  # as RECV -> bytes, address, port
+    RECV_FROM = 15  # as RECV -> bytes, address, port, bytes at `TEXT_AT`
     SHUTDOWN = 16  # 1 reading, 2 writing, 3 both
     LOCAL = 17  # -> address, port, family
     REMOTE = 18  # -> address, port, family
@@ -53,6 +59,10 @@ class Op(IntEnum):
     ASK_LOOKUP = 21  # offset and length of a name -> `Verdict`
     LOOKUP = 22  # offset and length of a name, offset for addresses, room for so many, ns to wait -> how many
     POLL = 23  # offset of `POLLED`s, how many, nanoseconds to wait -> how many are ready
+
+
+ASKS: Final = frozenset({Op.ASK_CONNECT, Op.ASK_BIND, Op.ASK_LISTEN, Op.ASK_SEND_TO, Op.ASK_LOOKUP})
+"""Questions: nothing is done for them."""
 
 
 class Protocol(IntEnum):

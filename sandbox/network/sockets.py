@@ -12,7 +12,7 @@ import socket
 from dataclasses import dataclass, field
 from typing import Final
 
-from policy.network.addresses import MAPPED, is_v4
+from policy.network.addresses import MAPPED, format_address, is_v4
 from sandbox.network.protocol import MAX_HANDLES, Option, Protocol, Status
 
 _LOW: Final = 0xFFFF_FFFF
@@ -151,6 +151,12 @@ def number_of(place: tuple[object, ...]) -> tuple[int, int]:
             str(port)
         )
     return MAPPED | int.from_bytes(socket.inet_pton(socket.AF_INET, text), "big"), int(str(port))
+
+
+def shown(address: int, port: int) -> str:
+    """A place as people read it: `192.0.2.1:443`, `[2001:db8::1]:443`."""
+    text = format_address(address)
+    return f"[{text}]:{port}" if ":" in text else f"{text}:{port}"
 
 
 class Sockets:

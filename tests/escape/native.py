@@ -63,14 +63,19 @@ class Lab:
         return zygote.process.pid
 
     def attempt(
-        self, attack: Callable[..., str], *args: object, plan: Plan | None = None, stdin_fd: int | None = None
+        self,
+        attack: Callable[..., str],
+        *args: object,
+        plan: Plan | None = None,
+        stdin_fd: int | None = None,
+        module: bytes = HELLO,
     ) -> Attempt:
         """Run an attack in a cell of this plan, which has to take arguments."""
         named = (attack.__module__, attack.__name__, *(str(arg) for arg in args))
         execution = self.log.runner.run(
             Order(
                 plan=plan or policy(WHOLE),
-                module=HELLO,
+                module=module,
                 module_name="guest.wasm",
                 extra_args=named,
                 stdin_fd=stdin_fd,

@@ -49,13 +49,13 @@ def test_the_same_file_is_read_where_a_rule_grants_it(log, tmp_path):
 
 
 def test_a_plan_for_study_is_refused_and_the_same_that_accepts_it_runs(log):
-    text = "permissions: {network: {private: allow}}"
+    text = "permissions: {nn: {max_calls: 1}}"
     study = compiled(policy(text), is_study=True)
     done = log.run(HELLO, study)
     assert done.receipt.outcome.kind is OutcomeKind.REFUSED
-    assert "permissions.network.private" in str(done.receipt.outcome.message)
+    assert "permissions.nn" in str(done.receipt.outcome.message)
     accepted = compiled(policy(text + "\nwhen_unenforceable: warn"))
     done = log.run(HELLO, accepted)
     assert done.receipt.outcome == exited()
-    assert done.receipt.unenforced == ("permissions.network.private",)
+    assert done.receipt.unenforced == ("permissions.nn",)
     assert log.run(HELLO, replace(study, may_run=True)).receipt.outcome == exited()

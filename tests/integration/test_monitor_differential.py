@@ -241,12 +241,13 @@ NEVER_FAIL = {
     "proc_exit",
 }
 NEVER_SUCCEED = {"fd_allocate", "fd_fdstat_set_rights", "proc_exit", "proc_raise"} | {
-    call.name for call in CALLS if call.name.startswith("sock_")
+    call.name for call in CALLS if call.name.startswith("sock_") and not call.is_extension
 }
 
 
 def test_each_call_succeeds_and_fails_somewhere_in_the_sequences(tmp_path):
-    seen: dict[str, set[int]] = {call.name: set() for call in CALLS}
+    # bare, there are no others: what the engine does not have is tried in test_sockets.py
+    seen: dict[str, set[int]] = {call.name: set() for call in CALLS if not call.is_extension}
     top = tmp_path / "top"
     for build in SEQUENCES.values():
         script = Script()

@@ -59,6 +59,8 @@ def test_a_run_is_answered_with_its_receipt_when_it_is_over(api):
     assert receipt == json.loads(api.service.receipt(found["execution_id"]).to_json()) | {
         "gaps": [],
         "unenforced": [],
+        "isolation": "confined",
+        "network": None,
         "determinism_digest": "",
     }
 

@@ -33,6 +33,6 @@ FUNCTIONS = (
     *sockets.FUNCTIONS,
 )
 
-SUPPORT = descriptors.SUPPORT + filesystem.SUPPORT + random.BLOCK + poll.SUPPORT
+SUPPORT = descriptors.SUPPORT + filesystem.SUPPORT + random.BLOCK + poll.SUPPORT + sockets.SUPPORT
 
 assert sorted(function.name for function in FUNCTIONS) == sorted(call.name for call in CALLS)

@@ -11,6 +11,7 @@ from policy.plan_temporal import Trigger
 from sandbox.monitor import layout as ring
 from sandbox.monitor import tables as plan
 from sandbox.monitor.calls.shape import Lowering, enter, known, on_descriptor, real
+from sandbox.monitor.calls.sockets import on_socket
 from sandbox.monitor.kernel import AT, ERRNO_DQUOT, ERRNO_NOTCAPABLE, fixed_rule, long, word
 from sandbox.monitor.layout import Reason, Stop
 from sandbox.monitor.over_time import counts_bytes, counts_call, counts_opening
@@ -81,7 +82,8 @@ SUPPORT = f"""
 
 
 def _reads(name: str, *params: str) -> Lowering:
-    body = f"""{enter(name, "(local.get $fd)")}{known()}{_KIND}
+    turn = on_socket(name) if name == "fd_read" else ""
+    body = f"""{enter(name, "(local.get $fd)")}{turn}{known()}{_KIND}
 (if (i32.and (i32.eq (local.get $kind) (i32.const {plan.K_STDIN})) (i32.ne {word(plan.STDIN_RULE)}
   (i32.const 0)))
   (then (if (call $deny {word(plan.STDIN_RULE)} (i32.const {int(Reason.RULE)}) (i32.const 1)
@@ -134,7 +136,8 @@ def _writes(name: str, *params: str) -> Lowering:
         start = "(call $position (local.get $at) (local.get $fd))"
         end = """(if (i64.ne (local.get $gap) (i64.const 0)) (then (if (call $appends (local.get $fd)) (then
       (local.set $gap (i64.const 0)) (local.set $from (i64.const 0))))))"""
-    body = f"""{enter(name, "(local.get $fd)")}{known()}{_KIND}
+    turn = on_socket(name) if name == "fd_write" else ""
+    body = f"""{enter(name, "(local.get $fd)")}{turn}{known()}{_KIND}
 (local.set $n (call $first_length (local.get $iovs) (local.get $iovs_len)))
 {_STREAMS}
 (if (i32.eq (local.get $kind) (i32.const {plan.K_FILE})) (then
@@ -179,7 +182,7 @@ _READDIR = f"""{enter("fd_readdir", "(local.get $fd)")}{known()}
 (if (i32.eqz (local.get $errno)) (then {counts_opening("(call $marks_of (local.get $at))")}))
 {counts_bytes(Trigger.BYTES_IN, "(local.get $n)")}(call $complete (local.get $errno))"""
 
-_CLOSE = f"""{enter("fd_close", "(local.get $fd)")}{known()}
+_CLOSE = f"""{enter("fd_close", "(local.get $fd)")}{on_socket("fd_close")}{known()}
 (call $publish)
 (local.set $errno {real("fd_close", ("fd",))})
 (if (i32.eqz (local.get $errno)) (then (call $forget (local.get $at))))
@@ -206,7 +209,7 @@ _SEEK = f"""{enter("fd_seek", "(local.get $fd)")}{known()}
   (i32.load $plan offset={plan.FLAGS} (local.get $at))))
 (call $complete (local.get $errno))"""
 
-_SET_FLAGS = f"""{enter("fd_fdstat_set_flags", "(local.get $fd)")}
+_SET_FLAGS = f"""{enter("fd_fdstat_set_flags", "(local.get $fd)")}{on_socket("fd_fdstat_set_flags")}
 (i64.store $ring offset={AT["flags"]} (global.get $rec) (i64.shl (i64.extend_i32_u (local.get $flags))
   (i64.const 16)))
 {known()}
@@ -237,6 +240,10 @@ _SET_SIZE = f"""{enter("fd_filestat_set_size", "(local.get $fd)")}
   (then (call $use_disk (local.get $rule) (local.get $n))))
 (call $complete (local.get $errno))"""
 
+_FDSTAT = f"""{enter("fd_fdstat_get", "(local.get $fd)")}{on_socket("fd_fdstat_get")}{known()}
+(call $publish)
+(call $complete {real("fd_fdstat_get", ("fd", "buf"))})"""
+
 _STAT = f"""{enter("fd_filestat_get", "(local.get $fd)")}{known()}
 (call $publish)
 (local.set $errno {real("fd_filestat_get", ("fd", "buf"))})
@@ -248,7 +255,7 @@ FUNCTIONS = (
     on_descriptor("fd_allocate", "fd", "offset", "len", need=int(Right.WRITE)),
     Lowering("fd_close", ("fd",), "nothing more", _CLOSE, ("$at i32", "$errno i32")),
     on_descriptor("fd_datasync", "fd"),
-    on_descriptor("fd_fdstat_get", "fd", "buf"),
+    Lowering("fd_fdstat_get", ("fd", "buf"), "nothing more", _FDSTAT, ("$at i32",)),
     Lowering(
         "fd_fdstat_set_flags", ("fd", "flags"), "flags: the flags, shifted by 16", _SET_FLAGS, ("$at i32",)
     ),

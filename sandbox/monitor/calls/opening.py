@@ -156,7 +156,7 @@ _KEEP = f"""
       {_REVOKE_NEW})))
   (if (i32.or (local.get $reads) (i32.eqz (call $granted (local.get $class)))) (then
     (if (call $lacks (local.get $class) (i32.const {_READ})) {_REVOKE_NEW})))))
-(local.set $slot (call $entry (local.get $new)))
+(local.set $slot (call $host_entry (local.get $new)))
 (if (i32.eqz (local.get $slot)) (then
   {_DROP}
   (call $mark (i32.const {int(Decision.LIMIT)}) {fixed_rule("limit.open_files")}
