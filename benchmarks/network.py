@@ -59,13 +59,13 @@ def main() -> None:
     plan = compile_policy(load_document(text.encode(), file="b.yaml"), base_dir="/", now_ns=None)
 
     def started() -> None:
-        with BrokerHandle(plan, {}) as one:
+        with BrokerHandle(plan) as one:
             one.channel.settimeout(30)
             Channel(os.dup(one.channel.fileno())).call(Op.OPEN, 0, (4, Protocol.TCP))
 
     bare = socket.create_connection(("127.0.0.1", port))
     bare.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    with BrokerHandle(plan, {}) as broker:
+    with BrokerHandle(plan) as broker:
         way, pages = Channel(os.dup(broker.channel.fileno())), mmap.mmap(broker.exchange, EXCHANGE_BYTES)
         handle = way.call(Op.OPEN, 0, (4, Protocol.TCP)).results[0]
         place = (*halves(LOCAL), port)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from audit.errors import AuditError
@@ -33,7 +33,7 @@ from sandbox.summary import resources_of
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from audit.receipt import Resources
     from audit.wal import RecordFrame
@@ -102,7 +102,6 @@ class Stage:
 
     spares: Spares
     writer: AuditWriter
-    names: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # that the operator gives addresses to
     in_process: InProcess | None = None  # where this process may run guests itself
 
     def play(self, order: Order, job: Job, code: Code) -> Played:
@@ -155,7 +154,7 @@ class Stage:
             }
             broker = None
             if job.has_network:
-                broker = stack.enter_context(BrokerHandle(order.plan, self.names))
+                broker = stack.enter_context(BrokerHandle(order.plan))
                 fds |= {"channel": broker.channel.fileno(), "exchange": broker.exchange}
             cell = start(Kind(job.config, code.digest), code.fds)
             stack.callback(cell.close)

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 MAX_REFUSALS: Final = 1_000
-_MAX_BYTES: Final = 4 << 20
+MAX_BYTES: Final = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def read_account(fd: int) -> Account:
     """Read what was written, as far as it can be read."""
     found = Account()
     refused: list[Refused] = []
-    for line in os.pread(fd, _MAX_BYTES, 0).splitlines():
+    for line in os.pread(fd, MAX_BYTES, 0).splitlines():
         try:
             raw = json.loads(line)
             if "totals" in raw:

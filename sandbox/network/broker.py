@@ -38,7 +38,7 @@ from sandbox.network.protocol import (
 from sandbox.network.sockets import Sock, SocketError, Sockets, number_of, shown, status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from sandbox.network.account import Ledger
     from sandbox.network.brief import Brief
@@ -54,15 +54,12 @@ _UNSPECIFIED: Final = frozenset({0, MAPPED})
 class Broker:
     """The requests of one run, answered in order."""
 
-    def __init__(
-        self, means: Means, brief: Brief, ledger: Ledger, known: Mapping[str, tuple[int, ...]]
-    ) -> None:
-        """Decide by `brief`; `known` is the operator's table of names."""
+    def __init__(self, means: Means, brief: Brief, ledger: Ledger) -> None:
+        """Decide by `brief`, and keep account in `ledger`."""
         self._means = means
         self._brief = brief
         self._decider = Decider(study(brief))
         self._ledger = ledger
-        self._known = known
         self._sockets = Sockets(MAX_HANDLES if brief.open_sockets == UNLIMITED else brief.open_sockets)
         self._asked: OrderedDict[tuple[Op, int, int, int | str], None] = OrderedDict()
         self._lookups: list[Lookup] = []
@@ -320,7 +317,7 @@ class Broker:
         self._lookups = [each for each in self._lookups if not _is_over(each)]
         if len(self._lookups) >= _MAX_LOOKUPS:
             raise SocketError(Status.AGAIN)
-        lookup = Lookup(name, self._known)
+        lookup = Lookup(name)
         if not self._means.wait(
             [(lookup.fd, select.POLLIN)], _MAX_LOOKUP_NS if ns < 0 else min(ns, _MAX_LOOKUP_NS)
         ):

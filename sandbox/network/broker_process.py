@@ -32,7 +32,6 @@ class BrokerOrder(TypedDict):
     channel: int
     exchange: int
     brief: int
-    names: int
     account: int
     leash: int
 
@@ -44,7 +43,6 @@ def main(order_json: str) -> int:
     process.end_with(order["leash"])
     process.close_others({0, 1, 2, *(fd for fd in order.values() if isinstance(fd, int))})
     brief = Brief.from_json(read_all(order["brief"]))
-    known = {name: tuple(found) for name, found in json.loads(read_all(order["names"])).items()}
     ledger = Ledger(order["account"])
     sockets = MAX_HANDLES if brief.open_sockets == UNLIMITED else min(brief.open_sockets, MAX_HANDLES)
     low = any(0 < each.port <= _LAST_LOW_PORT for each in brief.network.listeners)
@@ -52,7 +50,7 @@ def main(order_json: str) -> int:
     exchange = mmap.mmap(order["exchange"], EXCHANGE_BYTES)
     walls = confine_broker(order["leash"], sockets=sockets, has_low_ports=low)
     ledger.walls(walls)
-    Broker(Means(channel, exchange, brief), brief, ledger, known).serve()
+    Broker(Means(channel, exchange, brief), brief, ledger).serve()
     ledger.close()
     return 0
 

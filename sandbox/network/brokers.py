@@ -22,7 +22,6 @@ from sandbox.network.protocol import EXCHANGE_BYTES
 from sandbox.shared_memory import make_readable, make_shared
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from types import TracebackType
     from typing import Self
 
@@ -34,7 +33,7 @@ _END_S: Final = 2.0
 class BrokerHandle:
     """A broker, as its supervisor holds it; owns the descriptors until closed."""
 
-    def __init__(self, plan: Plan, names: Mapping[str, tuple[int, ...]]) -> None:
+    def __init__(self, plan: Plan) -> None:
         """Start it; returns before it is ready. Raises OSError."""
         with contextlib.ExitStack() as stack:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -45,13 +44,10 @@ class BrokerHandle:
             self._account = os.memfd_create("wasmgate-account", os.MFD_CLOEXEC)
             brief = make_readable("wasmgate-brief", Brief.of(plan).to_json())
             stack.callback(os.close, brief)
-            known = make_readable("wasmgate-names", json.dumps(dict(names)).encode())
-            stack.callback(os.close, known)
             order = {
                 "channel": theirs.fileno(),
                 "exchange": self.exchange,
                 "brief": brief,
-                "names": known,
                 "account": self._account,
                 "leash": leash_end,
             }

@@ -1,4 +1,4 @@
-"""Looks names up: in a table that the operator gives, else as the operating system does.
+"""Looks names up, as the operating system does.
 
 Whether a name may be looked up is `decider.py`. INVARIANT: one lookup goes on at a time, in a thread of its
 own, and what it gives is addresses: no text that a server chose goes further.
@@ -10,14 +10,11 @@ import contextlib
 import os
 import socket
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from policy.network.addresses import MAPPED
 from sandbox.network.protocol import MAX_FOUND, Status
 from sandbox.network.sockets import SocketError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _TEMPORARY: Final = {socket.EAI_AGAIN}
 
@@ -25,16 +22,12 @@ _TEMPORARY: Final = {socket.EAI_AGAIN}
 class Lookup:
     """One lookup that goes on; `fd` can be read from when it is over."""
 
-    def __init__(self, name: str, known: Mapping[str, tuple[int, ...]]) -> None:
-        """Begin it; `known` is the operator's table."""
+    def __init__(self, name: str) -> None:
+        """Begin it."""
         self.fd, self._end = os.pipe()
         self._found: tuple[int, ...] = ()
         self._status = Status.OK
-        if name in known:
-            self._found = known[name]
-            os.close(self._end)
-        else:
-            threading.Thread(target=self._ask, args=(name,), daemon=True).start()
+        threading.Thread(target=self._ask, args=(name,), daemon=True).start()
 
     def result(self) -> tuple[int, ...]:
         """The addresses, in the resolver's order; raises SocketError."""

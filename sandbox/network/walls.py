@@ -17,6 +17,7 @@ from typing import Final
 from sandbox.confinement import landlock, process
 from sandbox.confinement.filters import broker_filter, this_machine
 from sandbox.confinement.walls import can_filter, put_up
+from sandbox.network.account import MAX_BYTES
 
 _RESOLVER_FILES: Final = (
     "/etc/resolv.conf",
@@ -65,5 +66,6 @@ def _resolver_files(stack: contextlib.ExitStack) -> list[int]:
 def _limit(sockets: int) -> None:
     for number in (resource.RLIMIT_CORE, resource.RLIMIT_MEMLOCK, resource.RLIMIT_MSGQUEUE):
         process.limit(number, 0)
+    process.limit(resource.RLIMIT_FSIZE, MAX_BYTES)  # the only file that it can write is its account
     process.limit(resource.RLIMIT_NOFILE, sockets + _OWN_FILES)
     process.limit(resource.RLIMIT_DATA, process.memory_in_use() + _OWN_BYTES)
