@@ -100,4 +100,7 @@ CALLS: tuple[HostCall, ...] = (
     ),
 )
 
+PLACED_CALLS = frozenset({"sock_bind", "sock_connect", "sock_getaddrinfo", "sock_listen", "sock_send_to"})
+"""Calls on the network that a place or a name decides; the others are on what these let through."""
+
 CALL_CODES: dict[str, int] = {call.name: code for code, call in enumerate(CALLS)}

@@ -17,7 +17,7 @@ from typing import cast
 from policy import fixed
 from policy.aliases import CONTENT, rights_elsewhere
 from policy.automaton import automaton_state, is_live, path_class
-from policy.calls import CALL_CODES, CALLS, HostCall
+from policy.calls import CALL_CODES, CALLS, PLACED_CALLS, HostCall
 from policy.decisions import (
     NOTHING_DECIDES,
     Allow,
@@ -132,8 +132,14 @@ def _decide(
             raise UnknownCallError(f"{call.name} is decided by its path: say which")
         case "storage":
             return Allow(NOTHING_DECIDES, "decided when the descriptor was opened")
-        case _:
-            return Allow(NOTHING_DECIDES, f"{call.name} is always allowed")
+        case "network" if call.name in PLACED_CALLS:
+            raise UnknownCallError(
+                f"{call.name} is decided by what it reaches: ask about connect, listen or resolve"
+            )
+        case other:
+            is_network = other == "network"
+            said = "decided when the socket was connected or bound" if is_network else "always allowed"
+            return Allow(NOTHING_DECIDES, said if is_network else f"{call.name} is {said}")
 
 
 def _decide_storage(

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from policy.answer import answer
-from policy.calls import CALL_CODES
+from policy.calls import CALL_CODES, CALLS
 from policy.decisions import Allow, Deny, UnknownCallError, WouldDeny
 from policy.errors import shown
 from policy.facts import Fact
@@ -50,7 +50,8 @@ def mint(plan: Plan, facts: Iterable[Fact], *, source: str) -> Minted:
     size, left_out = 0, 0
     seen: set[Question] = set()
     for fact in facts:
-        if fact.call in CALL_CODES and not fact.is_masked and question_of(fact) is None:
+        is_known = fact.call in CALL_CODES and CALLS[CALL_CODES[fact.call]].capability != "network"
+        if is_known and not fact.is_masked and question_of(fact) is None:
             continue  # nothing in a policy decides it
         found = _test(plan, fact)
         if found is None or size > _MOST_BYTES:

@@ -74,10 +74,12 @@ def judge(plan: Plan, fact: Fact) -> Judged:
         return Judged(Verdict.UNKNOWN)
     if fact.call in dict(plan.denied_calls):
         return _answered(plan, Question(call=fact.call), fact)
-    if fact.reason in BY_NATURE and not fact.is_masked:
+    is_network = CALLS[CALL_CODES[fact.call]].capability == "network"
+    if fact.reason in BY_NATURE and not (fact.is_masked or is_network):
         return Judged(Verdict.DENY, BY_NATURE[fact.reason])
-    if fact.is_masked or (fact.call == "poll_oneoff" and not is_clock_real(plan)):
-        return Judged(Verdict.UNKNOWN)  # what the record does not hold: a path, or the clock of a wait
+    if fact.is_masked or is_network or (fact.call == "poll_oneoff" and not is_clock_real(plan)):
+        # what the record does not hold: a path, by which name a place was reached, or the clock of a wait
+        return Judged(Verdict.UNKNOWN)
     question = question_of(fact)
     if question is not None:
         is_whole = _is_place(fact.target2) or not CALLS[CALL_CODES[fact.call]].rights2

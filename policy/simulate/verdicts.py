@@ -42,6 +42,7 @@ _PAD: Final = 256 - len(CALLS)
 _RIGHTS: Final = np.array([int(call.rights) for call in CALLS] + [0] * _PAD, np.int64)
 _RIGHTS2: Final = np.array([int(call.rights2) for call in CALLS] + [0] * _PAD, np.int64)
 _IS_STORAGE: Final = np.array([call.capability == "storage" for call in CALLS] + [False] * _PAD)
+_IS_NETWORK: Final = np.array([call.capability == "network" for call in CALLS] + [False] * _PAD)
 _IS_PATH_CALL: Final = np.array([call.name.startswith("path_") for call in CALLS] + [False] * _PAD)
 
 
@@ -88,7 +89,7 @@ def verdicts(plan: Plan, columns: FactColumns, targets: Targets) -> Verdicts:
     for reason, rule_id in BY_NATURE.items():
         hit = rest & (columns.reason == REASONS.index(reason))
         verdict[hit], rule[hit] = int(Verdict.DENY), rule_index(plan, rule_id)
-    lost = (columns.call == UNKNOWN_CALL) | (rest & columns.is_masked)
+    lost = (columns.call == UNKNOWN_CALL) | (rest & (columns.is_masked | _IS_NETWORK[columns.call]))
     verdict[lost], rule[lost] = int(Verdict.UNKNOWN), NONE
     return Verdicts(verdict, rule)
 

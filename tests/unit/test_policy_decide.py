@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from policy import Plan, Right, compile_policy, fixed, load_document
+from policy.calls import PLACED_CALLS
 from policy.decide import Allow, Deny, UnknownCallError, WouldDeny, decide, decide_module
 from policy.explain import explain_decision, explain_plan
 from policy.show import plan_as_json, render_plan
@@ -98,6 +99,22 @@ def test_what_is_refused(call, target, wants, rule):
     assert decision.rule_id == rule
     assert decision.reason
     assert decision.hint
+
+
+@pytest.mark.parametrize("call", sorted(PLACED_CALLS))
+def test_a_call_that_a_place_decides_is_asked_about_as_what_it_does(call):
+    open_plan = compile_policy(
+        load_document(
+            b"version: 1\nmetadata: {name: n}\npermissions: {network: {tcp: [{to: 192.0.2.1, ports: [1]}]}}\n",
+            file="n",
+        ),
+        base_dir="/",
+        now_ns=None,
+    )
+    with pytest.raises(UnknownCallError, match="ask about connect, listen or resolve"):
+        decide(open_plan, call, target="192.0.2.1:1")
+    assert isinstance(decide(open_plan, "sock_send"), Allow)
+    assert isinstance(decide(PLAN, call), Deny)
 
 
 def test_a_rename_needs_rights_at_both_ends():

@@ -20,6 +20,7 @@ from policy.facts import Fact
 from policy.plan import RIGHTS
 from policy.simulate import FactColumns, Verdict, judge, question_of, simulate
 from policy.simulate.columns import DECISIONS, REASONS
+from policy.simulate.judge import Judged
 from policy.simulate.reach import Targets
 from policy.simulate.verdicts import verdicts
 from policy.simulate.walk import Walker
@@ -98,6 +99,7 @@ def plans(draw: st.DrawFn) -> Plan:
             "stdout": draw(st.sampled_from(("none", "capture"))),
         },
         "random": draw(st.sampled_from(("real", "none"))),
+        "network": draw(st.sampled_from(({}, {"tcp": [{"to": "192.0.2.1", "ports": [443]}]}))),
     }
     return compiled(document)
 
@@ -192,6 +194,16 @@ def test_what_happened_and_would_not_is_newly_refused_and_its_twin_is_unchanged(
     refused = next(change for change in found.changes if change.is_refusal)
     assert (refused.call, refused.rule, refused.count) == ("path_open", "default", 3)
     assert refused.examples[0].target == "/on/a"
+
+
+@pytest.mark.parametrize("call", ["sock_connect", "sock_send", "sock_getaddrinfo", "sock_recv"])
+def test_what_was_done_on_the_network_is_told_only_where_a_plan_has_none(call):
+    recorded = fact(call, "192.0.2.1:443", Right(0))
+    network = simple(IN, more="  network: {tcp: [{to: 192.0.2.1, ports: [443]}]}\n")
+    assert judge(network, recorded).verdict is Verdict.UNKNOWN
+    assert judge(simple(IN), recorded) == Judged(Verdict.DENY, "network.none")
+    assert (simulate(network, FactColumns.of([recorded])).unknown) == 1
+    assert (simulate(simple(IN), FactColumns.of([recorded])).newly_refused) == 1
 
 
 def test_what_was_refused_and_would_happen_is_newly_allowed():
