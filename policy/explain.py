@@ -14,6 +14,7 @@ from policy.errors import printable
 from policy.explain_audit import explain_audit
 from policy.network.explain import explain_network
 from policy.plan import UNLIMITED, Isolation, Mode, Plan, Rule, RuleKind, SourceKind
+from policy.plan_network import opens_sockets
 
 if TYPE_CHECKING:
     from policy.plan import Mount
@@ -186,6 +187,12 @@ def _limits(plan: Plan) -> list[str]:
         "files made": _count(limits.files),
         "open files": _count(limits.open_files),
     }
+    if opens_sockets(plan.network):
+        shown |= {
+            "connections": _count(limits.connections),
+            "from the network": _size(limits.net_in_bytes),
+            "to the network": _size(limits.net_out_bytes),
+        }
     return [f"Limits: {', '.join(f'{name} {text}' for name, text in shown.items())}."]
 
 

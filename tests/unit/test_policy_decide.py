@@ -117,6 +117,15 @@ def test_a_call_that_a_place_decides_is_asked_about_as_what_it_does(call):
     assert isinstance(decide(PLAN, call), Deny)
 
 
+def test_the_limits_of_the_network_are_explained_where_there_is_one():
+    text = b"version: 1\nmetadata: {name: n}\npermissions: {network: {tcp: [{to: 192.0.2.1, ports: [1]}]}}\n"
+    text += b"resources: {limits: {connections: 2, net_in: 4Mi, net_out: unlimited}}\n"
+    plan = compile_policy(load_document(text, file="n"), base_dir="/", now_ns=None)
+    said = "connections 2, from the network 4Mi, to the network unlimited."
+    assert said in "\n".join(explain_plan(plan))
+    assert "connections" not in "\n".join(explain_plan(PLAN))
+
+
 def test_a_rename_needs_rights_at_both_ends():
     assert isinstance(decide(PLAN, "path_rename", target="/out/a", target2="/out/b"), Allow)
     assert isinstance(decide(PLAN, "path_rename", target="/in/a.csv", target2="/out/b"), Deny)
