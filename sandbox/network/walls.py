@@ -44,12 +44,17 @@ def confine_broker(leash: int, *, sockets: int, has_low_ports: bool) -> tuple[st
     with contextlib.ExitStack() as stack:
         files = [(fd, landlock.Access.READ_FILE) for fd in _resolver_files(stack)]
         if (ruleset := landlock.ruleset(files, has_tcp=True)) is not None:
-            steps["landlock"] = lambda: landlock.restrict(ruleset)
+            steps["landlock"] = lambda: _restrict(ruleset)
     if can_filter():
         steps["seccomp"] = lambda: process.install_filter(
             broker_filter(this_machine(), os.getpid(), leash=leash)
         )
     return put_up(steps)
+
+
+def _restrict(ruleset: int) -> None:
+    landlock.restrict(ruleset)
+    os.close(ruleset)
 
 
 def _resolver_files(stack: contextlib.ExitStack) -> list[int]:
