@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from policy.calls import MODULE
 from policy.plan import UNLIMITED, Limits, Plan
+from sandbox.component_asks import asks_of
 from sandbox.imports import Provision, host_call, provision, signature
 from sandbox.refusal import AdmissionRefused, Refusal, listed, quoted
 from sandbox.wasm.cursor import Fault, TooManyError, WasmError
@@ -120,7 +121,8 @@ def read_shape(module: bytes) -> ModuleShape:
         reason = _UNREADABLE[err.fault]
         subject = "the module is " if err.fault in {Fault.TEXT, Fault.COMPONENT} else "not a valid module, "
         place = "" if err.fault in {Fault.TEXT, Fault.COMPONENT} else f"byte {err.offset}: "
-        raise AdmissionRefused(reason, f"{subject}{place}{err.problem}{_ADVICE.get(err.fault, '')}") from err
+        problem = err.problem if err.fault is not Fault.COMPONENT else f"a component{asks_of(module)}"
+        raise AdmissionRefused(reason, f"{subject}{place}{problem}{_ADVICE.get(err.fault, '')}") from err
 
 
 def check_shape(shape: ModuleShape) -> None:

@@ -25,6 +25,7 @@ from tests.runs import Log, policy
 
 INET, INET6, DGRAM, STREAM = 1, 2, 1, 2
 NOTCAPABLE, NOTSOCK, BADF, AGAIN, DQUOT, INVAL, AFNOSUPPORT, NOPROTOOPT = 76, 57, 8, 6, 19, 28, 5, 50
+MFILE = 33
 LOCAL4, LOCAL6 = socket.inet_pton(socket.AF_INET, "127.0.0.1"), socket.inet_pton(socket.AF_INET6, "::1")
 
 
@@ -374,6 +375,19 @@ def test_a_budget_of_bytes_holds_for_one_call_and_for_thousands(log: Log, way):
     limited = [row for row in rows if row["decision"] == "limit"]
     assert {row["rule_id"] for row in limited} == {"limit.net_out"}
     assert len(limited) == (1 if way == "one big" else 3_001)
+
+
+def test_sockets_are_open_descriptors_like_others(log: Log):
+    script = Script()
+    first = opened(script)
+    opened(script)
+    opened(script)
+    script.call("sock_accept", first, 0, script.out(4))
+    script.call("fd_close", first)
+    opened(script)
+    played = play(log, network("tcp: [{to: 127.0.0.1, ports: [1]}]", limits=", open_files: 2"), script)
+    assert played.errnos == [0, 0, MFILE, MFILE, 0, 0]
+    assert [row["rule_id"] for row in played.rows if row["decision"] == "limit"] == ["limit.open_files"] * 2
 
 
 def test_what_is_no_socket_is_none_and_what_is_none_at_all_neither(log: Log):

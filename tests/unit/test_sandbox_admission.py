@@ -10,6 +10,7 @@ from sandbox.admission import Admitted, admit, digest_of
 from sandbox.imports import signature
 from sandbox.refusal import MAX_LISTED, MAX_QUOTED, AdmissionRefused, Refusal, listed, quoted
 from sandbox.wasm.sections import MAX_EXPORTS, MAX_IMPORTS
+from tests.components import component, real_components
 from tests.modules import LIMITS, START, imported, module, plan
 
 HOSTILE = (
@@ -76,6 +77,30 @@ def test_what_is_no_core_module_is_refused_by_name(data: bytes, reason: Refusal,
     refusal = refused(data)
     assert refusal.reason is reason
     assert words in refusal.message
+
+
+def test_a_component_is_told_what_it_asks_for() -> None:
+    def asking(*names: str) -> str:
+        return refused(component("".join(f'(import "{name}" (instance))' for name in names))).message
+
+    later = ": components come with a later version"
+    assert asking() == f"the module is a component that imports nothing{later}"
+    two = ("wasi:cli/environment@0.2.3", "wasi:http/types@0.2.0")
+    assert asking(*two) == f"the module is a component that imports {', '.join(two)}{later}"
+    many = asking(*(f"wasi:cli/i{number}@0.2.0" for number in range(15)))
+    assert many.endswith(f"wasi:cli/i11@0.2.0 and 3 more{later}")
+    whole = component('(import "wasi:cli/environment@0.2.3" (instance))')
+    torn = refused(whole[:-1])
+    assert torn.reason is Refusal.COMPONENT
+    assert "can't read all of it (byte " in torn.message
+
+
+def test_a_real_component_is_told_what_it_asks_for() -> None:
+    for path in real_components().values():
+        found = refused(path.read_bytes(), under=limited(module_bytes=UNLIMITED))
+        assert found.reason is Refusal.COMPONENT
+        assert "wasi:cli/environment@0.2." in found.message
+        assert "can't read" not in found.message
 
 
 def test_a_truncated_module_is_refused_and_the_whole_one_is_not() -> None:

@@ -80,6 +80,11 @@ def _address(pointer: str = "addr") -> str:
 """
 
 
+_MAX_OPEN = f"(i64.extend_i32_u {word(plan.MAX_OPEN_FILES)})"
+_HAS_ROOM = f"""
+(if (i64.ge_u (i64.load $ring (i32.const {ring.OPEN_FILES})) {_MAX_OPEN})
+  (then (return (call $spent {fixed_rule("limit.open_files")} (i32.const {ERRNO_MFILE})))))"""
+
 _OPEN = f"""
 (i64.store $ring offset={AT["flags"]} (global.get $rec)
   (i64.or (i64.extend_i32_u (local.get $family))
@@ -88,8 +93,7 @@ _OPEN = f"""
   (then (call $publish) (return (call $complete (i32.const {AFNOSUPPORT})))))
 (if (i32.gt_u (i32.sub (local.get $type) (i32.const 1)) (i32.const 1))
   (then (call $publish) (return (call $complete (i32.const {NOTSUP})))))
-(if (i64.ge_u (i64.load $ring (i32.const {ring.OPEN_FILES})) (i64.extend_i32_u {word(plan.MAX_OPEN_FILES)}))
-  (then (return (call $spent {fixed_rule("limit.open_files")} (i32.const {ERRNO_MFILE})))))
+{_HAS_ROOM}
 (call $publish)
 (local.set $errno {request(Op.OPEN, _NO_HANDLE, _FAMILY, _PROTOCOL)})
 (if (local.get $errno) (then (return (call $complete (local.get $errno)))))
@@ -118,6 +122,7 @@ _TAKEN = f"(if (call $taken_net (call $reach_of (local.get $at))) (then {_REFUSE
 
 _ACCEPT = f"""{_or_real("sock_accept", "fd", "flags", "result")}
 (if (call $taken_net (i32.const {LISTEN})) (then {_REFUSE}))
+{_HAS_ROOM}
 (call $publish)
 (local.set $errno {request(Op.ACCEPT, HANDLE, WAIT)})
 (if (local.get $errno) (then (return (call $done_net (local.get $errno)))))
