@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from policy.calls import PLACED_CALLS
 from policy.diff.amounts import shown_amount
 from policy.diff.audit import audit_changes
 from policy.diff.change import Change, Direction, rule_ref, verdict
@@ -166,8 +167,8 @@ def _calls(a: Plan, b: Plan) -> Iterator[Change]:
     before, after = dict(a.denied_calls), dict(b.denied_calls)
     for name in sorted(before.keys() ^ after.keys()):
         refusing: Rule = a.rules[before[name]] if name in before else b.rules[after[name]]
-        if name == "random_get":
-            continue  # told by its source
+        if name == "random_get" or name in PLACED_CALLS:
+            continue  # told by its source, or by the places that one plan grants and the calls beside it
         question = Question(call=name)
         yield Change(
             direction=Direction.WIDER if name in before else Direction.NARROWER,
