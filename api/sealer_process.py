@@ -145,7 +145,9 @@ class SealerProcess:
         try:
             os.write(_pipe(process.stdin).fileno(), b"\n")
             return self._line(_pipe(process.stdout).fileno())
-        except OSError:  # nobody reads: it died
+        except OSError:  # nobody reads: it died, which may be known to the pipe before it is to us
+            process.kill()
+            process.wait(_END_S)
             return None
         finally:
             if process.poll() is not None:

@@ -66,6 +66,24 @@ def test_one_that_was_killed_is_started_again(log, process):
     assert process.pid != first
 
 
+def test_one_that_dies_is_not_asked_again_before_it_is_gone(log, process, monkeypatch):
+    writer, _ = log
+    process.seal()
+    first = process.pid
+    tell(writer, start())
+    writer.rotate()
+    write = os.write
+
+    def fail_once(*_args: object) -> int:
+        monkeypatch.setattr(os, "write", write)
+        raise BrokenPipeError  # its pipe is closed, and it is still there
+
+    monkeypatch.setattr(os, "write", fail_once)
+    (one,) = process.seal()
+    assert one.rows == len(STORY)
+    assert process.pid not in {first, None}
+
+
 def test_a_failure_is_told_and_the_next_request_works(log, process):
     writer, root = log
     tell(writer, start())
