@@ -15,9 +15,16 @@ from typing import TYPE_CHECKING, Final
 
 from policy.calls import MODULE
 from policy.plan import UNLIMITED, Limits, Plan
-from sandbox.component_asks import asks_of
+from sandbox.component_admission import (
+    Component,
+    check_calls,
+    check_instances,
+    parts_of,
+)
+from sandbox.component_admission import read as read_component
 from sandbox.imports import Provision, host_call, provision, signature
 from sandbox.refusal import AdmissionRefused, Refusal, listed, quoted
+from sandbox.wasm.component.assembly import is_component
 from sandbox.wasm.cursor import Fault, TooManyError, WasmError
 from sandbox.wasm.reader import read_module
 from sandbox.wasm.shape import Export, ExternKind, Import, MemoryType, ModuleShape
@@ -25,6 +32,10 @@ from sandbox.wasm.shape import Export, ExternKind, Import, MemoryType, ModuleSha
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sandbox.parts import Parts
+
+RUN = "run"
+"""What `wasi:cli/run` has."""
 START = "_start"
 INITIALIZE = "_initialize"
 _NUMBERS: Final = {"i32", "i64", "f32", "f64"}
@@ -41,7 +52,6 @@ _UNREADABLE: Final = {
 _TOO_MANY: Final = {"imports": Refusal.TOO_MANY_IMPORTS, "exports": Refusal.TOO_MANY_EXPORTS}
 _ADVICE: Final = {
     Fault.TEXT: ": compile it first, as with `wat2wasm`",
-    Fault.COMPONENT: ": components come with a later version",
 }
 
 
@@ -55,6 +65,7 @@ class Admitted:
     entry: str  # the export to call; takes no parameters
     has_initializer: bool  # `_initialize` is to be called before the entry
     has_memory: bool  # exports a memory named `memory`, without which host calls with pointers fail
+    parts: Parts | None = None  # of a component
 
     @property
     def host_calls(self) -> tuple[str, ...]:
@@ -83,6 +94,11 @@ def admit(
     Function bodies are not checked: the compiler does that.
     """
     check_size(len(module), plan.limits)
+    if is_component(module):
+        component = read_component(module)
+        _check_match(digest or digest_of(module), name, plan)
+        _check_tenant(tenant, plan)
+        return _admitted(component, name, digest or digest_of(module), plan, invoke)
     shape = read_shape(module)
     digest = digest or digest_of(module)
     _check_match(digest, name, plan)
@@ -97,6 +113,17 @@ def admit(
         has_initializer=invoke not in {None, INITIALIZE, START} and _is_plain(shape.export(INITIALIZE)),
         has_memory=any(item.name == "memory" and item.kind is ExternKind.MEMORY for item in shape.exports),
     )
+
+
+def _admitted(component: Component, name: str, digest: str, plan: Plan, invoke: str | None) -> Admitted:
+    """Check a component as a module is checked, all its core modules together."""
+    for memory in component.shape.memories:
+        _check_memory_kind(memory)
+    check_calls(component)
+    check_limits(component.shape, plan.limits)
+    check_instances(component, plan.limits)
+    parts = parts_of(component, invoke)
+    return Admitted(name, digest, component.shape, RUN, has_initializer=False, has_memory=True, parts=parts)
 
 
 def check_size(size_bytes: int, limits: Limits) -> None:
@@ -121,7 +148,7 @@ def read_shape(module: bytes) -> ModuleShape:
         reason = _UNREADABLE[err.fault]
         subject = "the module is " if err.fault in {Fault.TEXT, Fault.COMPONENT} else "not a valid module, "
         place = "" if err.fault in {Fault.TEXT, Fault.COMPONENT} else f"byte {err.offset}: "
-        problem = err.problem if err.fault is not Fault.COMPONENT else f"a component{asks_of(module)}"
+        problem = err.problem
         raise AdmissionRefused(reason, f"{subject}{place}{problem}{_ADVICE.get(err.fault, '')}") from err
 
 

@@ -190,6 +190,7 @@ def perform(machine: Machine, job: Job, wires: Wires) -> None:
             ring_bytes=job.ring_bytes,
             tables=read_all(wires.tables),
             before_guest=wires.start,
+            parts=job.parts,
             **({} if wires.network is None else wires.network.wires()),
         )
         end = play(machine, job)

@@ -80,7 +80,13 @@ def confine(order: CompileOrder) -> Callable[[], bytes]:
     from policy.plan import Engine  # noqa: PLC0415
     from sandbox.confinement.process import close_others  # noqa: PLC0415
     from sandbox.confinement.walls import confine_compiler  # noqa: PLC0415
-    from sandbox.engine_wasmtime import EngineConfig, compile_artifact  # noqa: PLC0415
+    from sandbox.engine_wasmtime import (  # noqa: PLC0415
+        CompileError,
+        EngineConfig,
+        compile_artifact,
+        compile_bundle,
+    )
+    from sandbox.wasm.component.assembly import core_modules, is_component  # noqa: PLC0415
 
     given = order["config"]
     config = EngineConfig(
@@ -97,7 +103,13 @@ def confine(order: CompileOrder) -> Callable[[], bytes]:
         with os.fdopen(order["module_fd"], "rb") as file:
             file.seek(0)
             module = file.read()
-        return compile_artifact(module, config)
+        if not is_component(module):
+            return compile_artifact(module, config)
+        try:
+            modules = core_modules(module)
+        except ValueError as err:
+            raise CompileError(str(err)) from err
+        return compile_bundle(modules, config)
 
     return work
 

@@ -25,6 +25,7 @@ class EngineConfig:
     has_fuel: bool = False
     stack_bytes: int = 512 << 10
     is_deterministic: bool = False
+    for_components: bool = False  # our own modules are those that run components; the code is the same
 
     @staticmethod
     def of(plan: Plan) -> EngineConfig:

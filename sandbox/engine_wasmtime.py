@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import wasmtime
 from wasmtime import _ffi as ffi
+from wasmtime._extern import AsExtern as _Extern
 from wasmtime._extern import wrap_extern
 
 from policy.calls import CALLS
 from policy.plan import Engine
+from sandbox.artifact import private_file
+from sandbox.bundle import MAGIC, is_bundle, pack, unpack
 from sandbox.engine_config import MAX_STACK_BYTES, EngineConfig, engine_key
 from sandbox.guest import (
     Artifacts,
@@ -29,11 +33,13 @@ from sandbox.guest import (
     StoreLimits,
     World,
 )
+from sandbox.joining import Joined
 from sandbox.network.protocol import EXCHANGE_BYTES, Status
+from sandbox.parts import Parts, slots
 from sandbox.shared_memory import map_shared
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 __all__ = [
     "OWN_STREAMS",
@@ -57,6 +63,7 @@ __all__ = [
 
 WASI = "wasi_snapshot_preview1"
 _PAGE = 65_536
+_OF_BRIDGE = 12  # instances and memories of the bridge, and of some edges
 OWN_STREAMS = ("/proc/self/fd/1", "/proc/self/fd/2")
 _NO_WORLD = World(("",), (), (), has_stdin=False)
 _OWN_FUEL = 1 << 40  # for gate and monitor to come up, which takes a few hundred
@@ -66,6 +73,7 @@ _TRAPS: dict[object, EndKind] = {
     wasmtime.TrapCode.STACK_OVERFLOW: EndKind.STACK,
 }
 _T = TypeVar("_T")
+_Component = Joined[wasmtime.Module, wasmtime.Instance, _Extern]
 _AFTER_NO_MEMORY: set[object] = {wasmtime.TrapCode.UNREACHABLE, wasmtime.TrapCode.MEMORY_OUT_OF_BOUNDS}
 """How a guest ends that was refused memory: it gives up, or uses the -1 as an address."""
 _NO_MEMORY = ("exceeds memory limits", "forcibly exceeded", "GC heap out of memory")
@@ -105,6 +113,11 @@ def make_engine(config: EngineConfig) -> wasmtime.Engine:
     return wasmtime.Engine(settings)
 
 
+def compile_bundle(modules: Iterable[bytes], config: EngineConfig) -> bytes:
+    """The precompiled form of a component's core modules, in one bundle; raises CompileError."""
+    return pack([compile_artifact(module, config) for module in modules])
+
+
 def compile_artifact(module: bytes, config: EngineConfig) -> bytes:
     """The precompiled form of a binary module; raises CompileError.
 
@@ -131,20 +144,21 @@ class Code:
     engine: wasmtime.Engine
     gate: wasmtime.Module
     probe: wasmtime.Module
-    monitor: wasmtime.Module
-    guest: wasmtime.Module | None  # None: not yet
+    monitor: tuple[wasmtime.Module, ...]  # for components with the bridge and its edge
+    guest: tuple[wasmtime.Module, ...] | None  # None: not yet; of a component its core modules
 
     @staticmethod
     def load(config: EngineConfig, paths: Artifacts) -> Code:
         """Load what the paths lead to; raises HostError."""
         engine = make_engine(config)
-        gate, probe, monitor = (_load(engine, path) for path in (paths.gate, paths.probe, paths.monitor))
-        guest = _load(engine, paths.guest) if paths.guest else None
+        gate, probe = (_load(engine, path) for path in (paths.gate, paths.probe))
+        monitor = _load_all(engine, paths.monitor)
+        guest = _load_all(engine, paths.guest) if paths.guest else None
         return Code(engine, gate, probe, monitor, guest)
 
     def load_guest(self, path: str) -> None:
         """Load the guest; raises HostError."""
-        self.guest = _load(self.engine, path)
+        self.guest = _load_all(self.engine, path)
 
 
 class Machine:
@@ -164,7 +178,8 @@ class Machine:
         self._linker = wasmtime.Linker(code.engine)
         self._linker.define_wasi()
         # INVARIANT: the guest is linked to the gate's functions and to nothing else
-        self._slots, self._unarmed = gate_slots(self._store)
+        for_components = len(code.monitor) > 1
+        self._slots, self._unarmed = gate_slots(self._store, slots(for_components=for_components))
         gate = wasmtime.Instance(self._store, code.gate, [self._slots, self._unarmed])
         self._bare = wasmtime.Linker(code.engine)
         self._bare.define_instance(self._store, WASI, gate)
@@ -172,6 +187,7 @@ class Machine:
         self._has_fuel = False
         self._memory: wasmtime.Memory | None = None
         self._guest: wasmtime.Instance | None = None
+        self._component = _component(self._store, code, gate) if for_components else None
 
     def begin(
         self,
@@ -201,6 +217,7 @@ class Machine:
         before_guest: Callable[[], None] = _go_on,
         network: Callable[..., int] = _no_network,
         exchange_fd: int | None = None,
+        parts: Parts | None = None,
     ) -> int:
         """Wire gate, guest and monitor, put the ring on `ring_fd`; says how many calls came too early.
 
@@ -209,14 +226,16 @@ class Machine:
         instantiating the guest failed.
         """
         store = self._store
-        guest = _expect(self._code.guest, wasmtime.Module)
+        guest = _expect(self._code.guest, tuple)
         before_guest()
-        self._instantiate(self._bare, guest)
+        if self._component is None:
+            self._instantiate(lambda: self._bare.instantiate(store, guest[0]))
         self._limit(ours=True)
         left = store.get_fuel() if self._has_fuel else None
         if left is not None:  # the guest pays for its calls, not for what has to be there before the first
             store.set_fuel(_OWN_FUEL)
-        standing = self._wire(self._guest_memory(), drain, network)
+        memory = self._guest_memory()
+        standing = self._wire(memory, drain, network)
         self._place(standing, ring_fd=ring_fd, ring_bytes=ring_bytes, tables=tables)
         if exchange_fd is not None:
             self._share(standing["exchange"], exchange_fd, EXCHANGE_BYTES)
@@ -224,6 +243,9 @@ class Machine:
         self._limit(ours=False)
         if left is not None:
             store.set_fuel(left)
+        if self._component is not None:
+            component, made = self._component, _expect(parts, Parts)
+            self._instantiate(lambda: component.join(guest, made))
         return int(self._unarmed.value(store))
 
     def _wire(
@@ -234,13 +256,15 @@ class Machine:
         linker.define_instance(store, "probe", linker.instantiate(store, code.probe))
         linker.define(store, "gate", "table", self._slots)
         linker.define(store, "guest", "memory", memory)
+        if self._component is not None:
+            linker.define(store, "slots", "as", self._component.named)
         kind = wasmtime.FuncType([wasmtime.ValType.i32()], [wasmtime.ValType.i32()])
         linker.define_func("host", "drain", kind, drain)
         words = [wasmtime.ValType.i32()] * 2 + [wasmtime.ValType.i64()] * 6
         asks = wasmtime.FuncType(words, [wasmtime.ValType.i32()])
         linker.define_func("host", "ask", asks, network)
         linker.define_func("host", "network", asks, network)
-        return linker.instantiate(store, code.monitor).exports(store)
+        return linker.instantiate(store, code.monitor[0]).exports(store)
 
     def rehearse(self, *, has_fuel: bool) -> None:
         """Make instances of our own modules, in place of a run: what that touches is there for the next one.
@@ -255,13 +279,17 @@ class Machine:
     def run(self, entry: str) -> End:
         """Call an exported function without parameters, to its end whatever that is."""
         guest = _expect(self._guest, wasmtime.Instance)
-        function = _export(self._store, guest, entry)
+        if self._component is not None:
+            entry = self._component.entry
+        function = exported(self._store, guest, entry)
         if not isinstance(function, wasmtime.Func):
             return End(EndKind.REFUSED, f"no function is exported as `{entry}`")
         try:
             values = function(self._store)
         except (wasmtime.WasmtimeError, wasmtime.Trap) as err:
             return self._end(err)
+        if self._component is not None and values:
+            return End(EndKind.EXITED, exit_code=1)  # `wasi:cli/run` says that it failed
         return End(EndKind.RETURNED, "" if values is None else f"returned {values}")
 
     def interrupt(self) -> None:
@@ -271,12 +299,15 @@ class Machine:
     @property
     def memory_bytes(self) -> int:
         """Size of the guest's memory, which never shrinks: its peak."""
+        if self._component is not None:
+            sizes = [_expect(one, wasmtime.Memory).data_len(self._store) for one in self._component.memories]
+            return sum(map(int, sizes))
         return 0 if self._memory is None else int(self._memory.data_len(self._store))
 
-    def _instantiate(self, linker: wasmtime.Linker, guest: wasmtime.Module) -> None:
+    def _instantiate(self, make: Callable[[], wasmtime.Instance]) -> None:
         self._limit(ours=False)
         try:
-            self._guest = linker.instantiate(self._store, guest)
+            self._guest = make()
         except (wasmtime.WasmtimeError, wasmtime.Trap) as err:
             raise GuestError(self._end(err)) from err
         if self._limits.share_bytes is not None:
@@ -284,8 +315,10 @@ class Machine:
             self._limits = replace(self._limits, memory_bytes=self._limits.share_bytes)
 
     def _guest_memory(self) -> wasmtime.Memory:
-        """What the guest exports as its memory, or an empty one that stands for it."""
-        memory = _export(self._store, _expect(self._guest, wasmtime.Instance), "memory")
+        """What the guest exports as its memory, or an empty one that stands for it; the bridge's for a component."""
+        if self._component is not None:
+            return _expect(self._component.memory, wasmtime.Memory)
+        memory = exported(self._store, _expect(self._guest, wasmtime.Instance), "memory")
         if not isinstance(memory, wasmtime.Memory):
             memory = wasmtime.Memory(self._store, wasmtime.MemoryType(wasmtime.Limits(0, 0)))
         self._memory = memory
@@ -297,9 +330,9 @@ class Machine:
         self._store.set_limits(
             memory_size=-1 if ours else limits.memory_bytes,
             table_elements=-1 if ours else limits.table_elements,
-            instances=-1 if limits.instances < 0 else limits.instances + 4,
+            instances=-1 if limits.instances < 0 else limits.instances + 4 + _OF_BRIDGE,
             tables=-1 if limits.tables < 0 else limits.tables + 2,
-            memories=-1 if limits.memories < 0 else limits.memories + 4,
+            memories=-1 if limits.memories < 0 else limits.memories + 4 + _OF_BRIDGE,
         )
 
     def _place(self, monitor: Mapping[str, object], *, ring_fd: int, ring_bytes: int, tables: bytes) -> None:
@@ -336,9 +369,46 @@ class Machine:
         return End(EndKind.MEMORY if is_memory else EndKind.TRAPPED, text)
 
 
-def gate_slots(store: wasmtime.Store) -> tuple[wasmtime.Table, wasmtime.Global]:
+class _Joinery:
+    """What joining a component asks of the engine: see `joining.py`."""
+
+    def __init__(self, store: wasmtime.Store, engine: wasmtime.Engine) -> None:
+        self._store = store
+        self._engine = engine
+
+    def find(self, instance: wasmtime.Instance, name: str) -> _Extern:
+        item = exported(self._store, instance, name)
+        if item is None:  # none of ours: a core module without what its component says it has
+            raise wasmtime.WasmtimeError(f"a core module does not export `{name}`")
+        return item
+
+    def make(self, module: wasmtime.Module, given: Sequence[_Extern]) -> wasmtime.Instance:
+        return wasmtime.Instance(self._store, module, given)
+
+    def link(
+        self,
+        module: wasmtime.Module,
+        instances: Mapping[str, wasmtime.Instance],
+        items: Mapping[tuple[str, str], _Extern],
+    ) -> wasmtime.Instance:
+        linker = wasmtime.Linker(self._engine)
+        for name, instance in instances.items():
+            linker.define_instance(self._store, name, instance)
+        for (space, name), item in items.items():
+            linker.define(self._store, space, name, item)
+        return linker.instantiate(self._store, module)
+
+
+def _component(store: wasmtime.Store, code: Code, gate: wasmtime.Instance) -> _Component:
+    _, bridge, edge = code.monitor
+    kind = wasmtime.GlobalType(wasmtime.ValType.i32(), mutable=True)
+    named = wasmtime.Global(store, kind, wasmtime.Val.i32(0))
+    return Joined(_Joinery(store, code.engine), (bridge, edge), gate, named)
+
+
+def gate_slots(store: wasmtime.Store, count: int = len(CALLS)) -> tuple[wasmtime.Table, wasmtime.Global]:
     """What a gate is made on: the table that it calls through, and its count of calls that came too early."""
-    limits = wasmtime.Limits(len(CALLS), len(CALLS))
+    limits = wasmtime.Limits(count, count)
     table = wasmtime.Table(store, wasmtime.TableType(wasmtime.ValType.funcref(), limits), None)
     kind = wasmtime.GlobalType(wasmtime.ValType.i32(), mutable=True)
     return table, wasmtime.Global(store, kind, wasmtime.Val.i32(0))
@@ -350,6 +420,33 @@ def _expect(item: object, kind: type[_T]) -> _T:
     return item
 
 
+def _load_all(engine: wasmtime.Engine, path: str) -> tuple[wasmtime.Module, ...]:
+    """What a file holds: one module, or a bundle of several; raises HostError."""
+    with open(path, "rb") as file:  # noqa: PTH123  # of a descriptor that is open
+        if not is_bundle(file.read(len(MAGIC))):
+            return (_load(engine, path),)
+        file.seek(0)
+        try:
+            parts = unpack(memoryview(file.read()))
+        except ValueError as err:
+            raise HostError(f"the engine does not load a bundle: {err}") from err
+    return tuple(_load_part(engine, part) for part in parts)
+
+
+def _load_part(engine: wasmtime.Engine, part: memoryview) -> wasmtime.Module:
+    """Load one module of a bundle, from a file of its own.
+
+    What is loaded from a file has its memory's first contents there, and nothing is to be made of it later.
+    """
+    fd = private_file("wasmgate-part")
+    try:
+        with open(fd, "wb", closefd=False) as file:  # noqa: PTH123  # a descriptor
+            file.write(part)
+        return _load(engine, f"/proc/self/fd/{fd}")
+    finally:
+        os.close(fd)
+
+
 def _load(engine: wasmtime.Engine, path: str) -> wasmtime.Module:
     # SECURITY: native code: only artifacts that `sandbox.cache` has authenticated come here
     try:
@@ -358,11 +455,11 @@ def _load(engine: wasmtime.Engine, path: str) -> wasmtime.Module:
         raise HostError(f"the engine does not load an artifact: {err}") from err
 
 
-def _export(store: wasmtime.Store, instance: wasmtime.Instance, name: str) -> object:
+def exported(store: wasmtime.Store, instance: wasmtime.Instance, name: str) -> _Extern | None:
     """An export by name, or None; `Instance.exports` takes quadratic time on many."""
     item = ffi.wasmtime_extern_t()
     raw = name.encode()
-    context = store._context()  # noqa: SLF001  # no public way to look one export up
+    context = store._context()  # noqa: SLF001  # no public way to look one up
     holder = ctypes.byref(instance._instance)  # noqa: SLF001  # as above
     if not ffi.wasmtime_instance_export_get(context, holder, raw, len(raw), ctypes.byref(item)):
         return None

@@ -15,6 +15,7 @@ from policy.plan import WALLS, Engine
 from sandbox.confinement.bounds import Bounds
 from sandbox.engine_config import EngineConfig
 from sandbox.guest import EndKind, StoreLimits, World
+from sandbox.parts import Parts
 
 MAX_MESSAGE = 65_536  # of a socket; a job, which may be larger, travels as a file
 MAX_TEXT = 4_096  # characters of an engine's message that a cell sends back
@@ -70,6 +71,7 @@ def _config(raw: dict[str, Any]) -> EngineConfig:
         has_fuel=raw["has_fuel"],
         stack_bytes=raw["stack_bytes"],
         is_deterministic=raw["is_deterministic"],
+        for_components=raw["for_components"],
     )
 
 
@@ -100,6 +102,7 @@ class Job:
     required: tuple[str, ...] = ()  # walls without which no guest may start
     has_network: bool = False  # a broker is there for it
     outer: tuple[str, ...] = ()  # those that its supervisor put up around the cell
+    parts: Parts | None = None  # of a component; its entry is theirs
 
     def to_json(self) -> bytes:
         """The text that goes to the cell."""
@@ -116,6 +119,7 @@ class Job:
         raw["required"] = tuple(raw["required"])
         raw["outer"] = tuple(raw["outer"])
         bounds = raw.pop("bounds")
+        parts = raw.pop("parts")
         return cls(
             config=_config(config),
             limits=StoreLimits(**raw.pop("limits")),
@@ -125,6 +129,7 @@ class Job:
                 preopens=tuple((host, guest, mutable) for host, guest, mutable in world["preopens"]),
                 has_stdin=world["has_stdin"],
             ),
+            parts=None if parts is None else Parts.of(parts),
             bounds=None if bounds is None else Bounds(**bounds | {"accesses": tuple(bounds["accesses"])}),
             **raw,
         )

@@ -14,13 +14,14 @@ import numpy as np
 from audit.receipt import REFUSALS_KEPT
 from audit.wal import RecordFrame
 from policy.calls import CALL_CODES
+from policy.component_calls import BASES
 from sandbox.monitor import layout
 from sandbox.monitor.layout import Decision
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-_PATH_OPEN = CALL_CODES["path_open"]
+_OPENERS = tuple(code for code, base in enumerate(BASES) if base == CALL_CODES["path_open"])
 OPENS_KEPT = 20_000  # what targets may go back to; a run that opens more names the later ones less fully
 
 
@@ -39,7 +40,7 @@ class Kept:
         refused = records["decision"] != Decision.ALLOW
         wanted = refused
         if self.opens < OPENS_KEPT:
-            wanted = refused | ((records["call"] == _PATH_OPEN) & (records["fd2"] >= 0))
+            wanted = refused | ((np.isin(records["call"], _OPENERS)) & (records["fd2"] >= 0))
         for index in np.flatnonzero(wanted):
             if refused[index]:
                 if self.refusals >= REFUSALS_KEPT:

@@ -7,12 +7,16 @@ of their text: a supervisor that finds them in the cache needs no assembler, and
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from sandbox.artifact import Artifact
+from sandbox.artifact import Artifact, freeze, private_file
+from sandbox.bridge.generate import bridge, edge
+from sandbox.bundle import pack
 from sandbox.cache import artifact_name
 from sandbox.compiler import CompileLimits, prepare
 from sandbox.engine_config import engine_key
@@ -40,14 +44,34 @@ class MonitorModules:
 
 
 @functools.cache
-def _texts() -> dict[str, str]:
-    """The three modules as WebAssembly text, by name."""
-    return {"gate": generate.gate(), "probe": generate.probe(), "monitor": generate.monitor()}
+def _texts(*, for_components: bool) -> dict[str, tuple[str, ...]]:
+    """The three modules as WebAssembly text, by name; the monitor of components has the bridge beside it."""
+    monitor = generate.monitor(for_components=for_components)
+    return {
+        "gate": (generate.gate(for_components=for_components),),
+        "probe": (generate.probe(),),
+        "monitor": (monitor, bridge(), edge()) if for_components else (monitor,),
+    }
 
 
 def load(config: EngineConfig, cache: ArtifactCache | None) -> MonitorModules:
     """The artifacts for one engine configuration; raises AdmissionRefused when the compiler is broken."""
-    return MonitorModules(**{name: _load(text, config, cache) for name, text in _texts().items()})
+    texts = _texts(for_components=config.for_components)
+    return MonitorModules(**{name: _loaded(each, config, cache) for name, each in texts.items()})
+
+
+def _loaded(texts: tuple[str, ...], config: EngineConfig, cache: ArtifactCache | None) -> Artifact:
+    """One artifact of one text, or a bundle of several."""
+    with contextlib.ExitStack() as stack:
+        parts = [_load(text, config, cache) for text in texts]
+        if len(parts) == 1:
+            return parts[0]
+        content = pack([stack.enter_context(part).read() for part in parts])
+    fd = private_file("wasmgate-bundle")
+    with os.fdopen(os.dup(fd), "wb") as file:
+        file.write(content)
+    freeze(fd)
+    return Artifact(fd)
 
 
 def _load(text: str, config: EngineConfig, cache: ArtifactCache | None) -> Artifact:

@@ -7,7 +7,7 @@ told comes from the plan and the caller; of the module it is told sizes and name
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from audit.identity import new_execution_id
@@ -206,7 +206,8 @@ def job_of(order: Order, admitted: Admitted, preopens: Preopens) -> Job:
     """What the cell is told."""
     plan = order.plan
     return Job(
-        config=EngineConfig.of(plan),
+        config=replace(EngineConfig.of(plan), for_components=admitted.parts is not None),
+        parts=admitted.parts,
         limits=_store_limits(plan, admitted.shape.memories),
         world=World(
             argv=(order.module_name, *plan.args, *order.extra_args),

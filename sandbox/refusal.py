@@ -46,6 +46,7 @@ class Refusal(StrEnum):
     MEMORY_SIZE = "memory-size"
     TOO_MANY_MEMORIES = "too-many-memories"
     TOO_MANY_TABLES = "too-many-tables"
+    TOO_MANY_INSTANCES = "too-many-instances"
     TABLE_SIZE = "table-size"
     COMPILE_TIME = "compile-time"
     COMPILE_MEMORY = "compile-memory"
@@ -57,6 +58,7 @@ _LIMITS = {
     Refusal.MEMORY_SIZE: "memory",
     Refusal.TOO_MANY_MEMORIES: "memories",
     Refusal.TOO_MANY_TABLES: "tables",
+    Refusal.TOO_MANY_INSTANCES: "instances",
     Refusal.TABLE_SIZE: "table_elements",
     Refusal.COMPILE_TIME: "compile",
 }

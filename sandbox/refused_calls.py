@@ -52,7 +52,7 @@ def refused_calls(start: ExecutionStart, frames: Sequence[RecordFrame]) -> tuple
     return tuple(
         RefusedCall(
             seq=row["seq"],
-            call=str(row["call"]).rpartition(".")[2],
+            call=str(row["call"]).partition(".")[2],
             decision=WORDS[row["decision"]],
             target=row["target"],
             guest_target=row["guest_target"],

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from policy.calls import CALLS
+from policy.component_calls import NAMES
 from sandbox.job import MAX_COUNT
 from sandbox.kept import Kept
 from sandbox.monitor import layout
@@ -173,9 +173,9 @@ class Ring:
     def counters(self) -> npt.NDArray[np.uint64]:
         """Completed records by call and decision, as the monitor counted them."""
         flat = np.frombuffer(
-            self._map[layout.COUNTERS : layout.TOTALS], np.uint64, count=len(CALLS) * layout.DECISIONS
+            self._map[layout.COUNTERS : layout.TOTALS], np.uint64, count=len(NAMES) * layout.DECISIONS
         )
-        return flat.reshape(len(CALLS), layout.DECISIONS)
+        return flat.reshape(len(NAMES), layout.DECISIONS)
 
     def _take(self, sink: Sink, done: int) -> int:
         count = done - self._tail

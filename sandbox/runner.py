@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from audit.errors import AuditError, LogFullError
@@ -93,7 +93,7 @@ class Runner:
         self._stage = Stage(self._spares, writer, in_process=in_process)
         self._compiling = CompileTurns(max_compilers)
         self._lock = threading.Lock()
-        self._modules: dict[str, MonitorModules] = {}
+        self._modules: dict[tuple[str, bool], MonitorModules] = {}
         self._running: dict[ExecutionId, Order] = {}
         self._waited_s = 0.0
         self._scratch.sweep()
@@ -202,7 +202,7 @@ class Runner:
         if plan.runtime.isolation is not Isolation.IN_PROCESS:
             self._cells.warm()
         with contextlib.ExitStack() as stack:
-            config = EngineConfig.of(plan)
+            config = replace(EngineConfig.of(plan), for_components=admitted.parts is not None)
             modules = self._monitor(config)
             prepared = self._prepare(order, admitted, module, config)
             guest = stack.enter_context(prepared.artifact)
@@ -230,7 +230,7 @@ class Runner:
         )
 
     def _monitor(self, config: EngineConfig) -> MonitorModules:
-        key = engine_key(config)
+        key = engine_key(config), config.for_components
         with self._lock:
             if key not in self._modules:
                 self._modules[key] = monitor_modules.load(config, self._cache)

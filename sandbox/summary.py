@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from audit.network_use import COUNTED, Attempt, NetworkUse
 from audit.receipt import REFUSALS_KEPT, CallCount, Outcome, Receipt, Resources
 from audit.text import from_host
-from policy.calls import CALLS
+from policy.component_calls import NAMES
 from policy.plan import WALLS, Isolation
 from sandbox.job import MAX_COUNT
 from sandbox.monitor import layout
@@ -121,7 +121,7 @@ def _counts(totals: Totals) -> tuple[CallCount, ...]:
     """Counts by call and decision, sorted; codes that do not exist are named as the decoder names them."""
     found: dict[tuple[str, str], int] = {}
     for (code, decision), count in totals.counts.items():
-        call = CALLS[code].name if code < len(CALLS) else "?"
+        call = NAMES[code] if code < len(NAMES) else "?"
         word = _DECISIONS.get(decision, "none")
         found[call, word] = found.get((call, word), 0) + count
     return tuple(

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from audit.wal import RecordFrame
-from sandbox.monitor.layout import ARENA_BYTES, PAYLOAD_CALLS, arena_bytes
+from sandbox.monitor.layout import ARENA_BYTES, PAYLOAD_CODES, arena_bytes
 
 Ints = npt.NDArray[np.int64]
 
@@ -43,7 +43,7 @@ class Strings:
         starts = np.array([frame.arena_start for frame in frames], np.int64)
         inside = (some["target_at"].astype(np.int64) - starts[owner]) % ARENA_BYTES
         total = arena_bytes(some)
-        length2 = np.where(np.isin(some["call"], PAYLOAD_CALLS), 0, some["target2_len"].astype(np.int64))
+        length2 = np.where(np.isin(some["call"], PAYLOAD_CODES), 0, some["target2_len"].astype(np.int64))
         at = inside + (np.cumsum(sizes) - sizes)[owner]
         # SECURITY: never read beyond the record's own frame, whatever the cell wrote; and never read a
         # byte twice, or a few bytes could be made into gigabytes. The monitor writes one behind the other.

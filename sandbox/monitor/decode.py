@@ -20,7 +20,8 @@ from audit.columns import NEVER_RETURNED, SCHEMA, Disposition, Stage, TargetKind
 from audit.ocsf import UNKNOWN, activity
 from audit.start import ExecutionStart
 from audit.wal import RecordFrame
-from policy.calls import CALL_CODES, CALLS, MODULE
+from policy.calls import CALL_CODES, CALLS
+from policy.component_calls import BASES, MAX_CODES, MODULES, NAMES
 from policy.plan import RIGHTS
 from sandbox.monitor.arena_strings import Strings
 from sandbox.monitor.layout import IN_FLIGHT, RECORD, UNTIMED, Decision, Reason
@@ -56,8 +57,9 @@ def _by_call(value: Callable[[str], int], *, default: int = 0, of: str = "n") ->
     return _by_code(((code, value(call.name)) for code, call in enumerate(CALLS)), default=default, of=of)
 
 
-_CALL_INDEX = _by_code(((code, code) for code in range(len(CALLS))), default=len(CALLS))
-_CALL_NAMES = (*(f"{MODULE}.{call.name}" for call in CALLS), f"{MODULE}.?")
+_CALL_INDEX = _by_code(((code, code) for code in range(len(NAMES))), default=len(NAMES))
+_CALL_NAMES = (*map(".".join, zip(MODULES, NAMES, strict=True)), f"{MODULES[0]}.?")
+_BASE = _by_code(enumerate(BASES), default=MAX_CODES)
 _DECISION = _by_code(((ring, stored) for ring, (stored, _) in _DECISIONS.items()), of="decision")
 _DISPOSITION = _by_code(((ring, stored) for ring, (_, stored) in _DECISIONS.items()), of="disposition")
 _CLASS = _by_call(lambda name: activity(name).class_uid, default=UNKNOWN.class_uid, of="class_uid")
@@ -113,6 +115,8 @@ def _batch(frames: Sequence[RecordFrame]) -> _Batch:
     ]
     records = parts[0] if len(parts) == 1 else np.concatenate(parts)
     fields = {name: np.ascontiguousarray(records[name]) for name in RECORD.names or ()}
+    # what is said of a call of WASI 0.1 holds for those of components that it decides
+    fields |= {"name": fields["call"], "call": _BASE[fields["call"]].astype(np.uint8)}
     return _Batch(np.concatenate(ranges), fields, Strings.of(frames, records))
 
 
@@ -165,7 +169,7 @@ def _words(start: ExecutionStart, fields: Fields) -> dict[str, pa.Array]:
         "module_id": _constant(start.module_digest, count),
         "policy_id": _constant(start.policy_digest, count),
         "rule_id": _coded(rule, np.append(np.arange(len(rules)), -1), rules),
-        "call": _coded(fields["call"], _CALL_INDEX, _CALL_NAMES),
+        "call": _coded(fields["name"], _CALL_INDEX, _CALL_NAMES),
         "reason": _coded(fields["reason"], _REASON, _REASONS),
         "right": _coded(fields["right"], _RIGHT, _RIGHTS),
     }

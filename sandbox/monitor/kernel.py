@@ -165,8 +165,22 @@ def enter(code: int, fd: str, *, is_io: bool) -> str:
 """
 
 
-RECORDS = f"""
+def records(*, for_components: bool) -> str:
+    """Begin and end of a call; those of a component are recorded under their own code, not their base's."""
+    return _RECORDS.replace(";; named", _NAMED if for_components else "")
+
+
+def refusals(*, for_components: bool) -> str:
+    """What is said of a call that is refused, and the same."""
+    return _REFUSALS.replace(";; named", _NAMED if for_components else "")
+
+
+_NAMED = f"""(global.set $code (global.get $as))
+  (i32.store8 $ring offset={AT["call"]} (global.get $rec) (global.get $as))"""
+
+_RECORDS = f"""
 (func $publish
+  ;; named
   (global.set $head (i64.add (global.get $head) (i64.const 1)))
   (i64.store $ring (i32.const {ring.HEAD}) (global.get $head))
   (if (global.get $sync_all) (then (call $drain_or_stop (i32.const {DRAIN_INTENT})))))
@@ -189,7 +203,7 @@ RECORDS = f"""
   (local.get $errno))
 """
 
-REFUSALS = f"""
+_REFUSALS = f"""
 (func $mark (param $decision i32) (param $rule i32) (param $reason i32) (param $right i32)
   (i32.store16 $ring offset={AT["rule"]} (global.get $rec) (local.get $rule))
   (i32.store8 $ring offset={AT["decision"]} (global.get $rec) (local.get $decision))
@@ -220,6 +234,7 @@ REFUSALS = f"""
   (if {word(plan.SYNC_DENY)} (then (call $drain_or_stop (i32.const {DRAIN_SYNC}))))
   (local.get $errno))
 (func $publish_refusal
+  ;; named
   (global.set $head (i64.add (global.get $head) (i64.const 1)))
   (i64.store $ring (i32.const {ring.HEAD}) (global.get $head)))
 (func $spent (param $rule i32) (param $errno i32) (result i32)
@@ -289,5 +304,20 @@ BUDGETS = f"""
   (call $bump (i32.const {ring.FILES_MADE}) (i64.const 1)))
 """
 
-KERNEL = GLOBALS + TIME + STOPPING + RECORDS + REFUSALS + DESCRIPTORS + BUDGETS
-"""All of the above, in the order in which it is best read."""
+
+def note() -> str:
+    """A call of a component that reaches nothing, and is recorded only: the host call limit holds for it."""
+    return f"""
+(func $m.note (param $fd i32) (result i32)
+  {enter(0, "(local.get $fd)", is_io=False)}
+  (drop (call $about (local.get $fd)))
+  (call $publish)
+  (call $complete (i32.const 0)))
+"""
+
+
+def kernel(*, for_components: bool) -> str:
+    """All of the above, in the order in which it is best read."""
+    told = records(for_components=for_components) + refusals(for_components=for_components)
+    own = note() if for_components else ""
+    return GLOBALS + TIME + STOPPING + told + DESCRIPTORS + BUDGETS + own

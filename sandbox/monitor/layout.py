@@ -16,14 +16,15 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
-from policy.calls import CALL_CODES, CALLS
+from policy.calls import CALL_CODES
+from policy.component_calls import BASES, NAMES
 
 VERSION = 2
 """Of the records. In version 1 no call on a descriptor had anything in the arena."""
 
 PAGE = 65_536
 
-# --- header of the ring, one 4 KiB block; all words little-endian -------------------------------
+# --- header of the ring, two blocks of 4 KiB; all words little-endian -------------------------------
 HEAD = 0  # u64: records begun, which is the next sequence number
 DONE = 8  # u64: records completed
 TAIL = 16  # u64: records drained; written by the supervisor only
@@ -36,7 +37,7 @@ EXIT_CODE = 56  # u32: what the guest passed to `proc_exit`
 EXITED = 60  # u32: 1 once `proc_exit` was called
 COUNTERS = 64  # u64 [calls][4]: completed records by call and decision (allow, deny, would_deny, limit)
 DECISIONS = 4
-TOTALS = COUNTERS + len(CALLS) * DECISIONS * 8
+TOTALS = COUNTERS + len(NAMES) * DECISIONS * 8
 BYTES_READ = TOTALS  # u64
 BYTES_WRITTEN = TOTALS + 8  # u64: files and standard streams
 STDOUT_BYTES = TOTALS + 16  # u64
@@ -44,7 +45,7 @@ STDERR_BYTES = TOTALS + 24  # u64
 DISK_BYTES = TOTALS + 32  # u64: written to files
 FILES_MADE = TOTALS + 40  # u64
 OPEN_FILES = TOTALS + 48  # u64: descriptors now open, standard streams and mounts left out
-HEADER_BYTES = 4_096
+HEADER_BYTES = 8_192
 
 # --- records, then the arena -------------------------------------------------------------------
 RECORD_BYTES = 64
@@ -75,7 +76,7 @@ RECORD = np.dtype(
         ("target_len", "<u2"),  # of calls that keep what they move: half of a 32-bit length, see below
         ("target2_len", "<u2"),  # the second path follows the first
         ("rule", "<u2"),  # index into `Plan.rules`
-        ("call", "u1"),  # index into `policy.calls.CALLS`
+        ("call", "u1"),  # index into `policy.component_calls.NAMES`
         ("decision", "u1"),  # a `Decision`
         ("errno", "<i2"),  # WASI errno; IN_FLIGHT
         ("reason", "u1"),  # a `Reason`
@@ -89,6 +90,9 @@ assert OPEN_FILES + 8 <= HEADER_BYTES
 PAYLOAD_CALLS = tuple(CALL_CODES[name] for name in ("fd_pread", "fd_pwrite", "fd_read", "fd_write"))
 """Calls that may have in the arena what they moved: its SHA-256, then as many of its bytes as are kept."""
 
+PAYLOAD_CODES = tuple(code for code, base in enumerate(BASES) if base in PAYLOAD_CALLS)
+"""The same, with the calls of components that are decided as they are."""
+
 DIGEST_BYTES = 32
 PAYLOAD_MAX = ARENA_BYTES // 2 - ARENA_SPARE - DIGEST_BYTES
 """Bytes that are kept of one call at most: twice that is always free, wherever the arena ends."""
@@ -97,7 +101,7 @@ PAYLOAD_MAX = ARENA_BYTES // 2 - ARENA_SPARE - DIGEST_BYTES
 def arena_bytes(records: npt.NDArray[np.void]) -> npt.NDArray[np.int64]:
     """How many bytes of the arena each record has; both versions."""
     low, high = records["target_len"].astype(np.int64), records["target2_len"].astype(np.int64)
-    return np.where(np.isin(records["call"], PAYLOAD_CALLS), low | high << 16, low + high)
+    return np.where(np.isin(records["call"], PAYLOAD_CODES), low | high << 16, low + high)
 
 
 class Decision(IntEnum):

@@ -167,22 +167,22 @@ def _with_type(extern: Extern, declared: Frame) -> Extern:
 
 
 def _with_members(extern: Extern, resolver: Resolver, types: Types, instance: Origin) -> Extern:
-    members = _members(resolver, instance)
-    if members is None:
+    found = members(resolver, instance)
+    if found is None:
         try:
             return _with_type(extern, types.declared(instance))
         except UnresolvedError:
             return Extern(extern.name, extern.kind, extern.interface, is_open=True)
-    functions = [name for name, item in members.items() if item.space is Space.FUNC]
+    functions = [name for name, item in found.items() if item.space is Space.FUNC]
     resources = [
         name
-        for name, item in members.items()
+        for name, item in found.items()
         if item.space is Space.TYPE and _is_resource(types.type(item.frame, item.index))
     ]
     return _filled(extern, functions, resources)
 
 
-def _members(resolver: Resolver, instance: Origin) -> dict[str, Item] | None:
+def members(resolver: Resolver, instance: Origin) -> dict[str, Item] | None:
     """Return what an instance exports; `None` if it comes from outside."""
     if instance.path:
         return None

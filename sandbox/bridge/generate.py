@@ -1,0 +1,26 @@
+"""The bridge's module as WebAssembly text; that of its edges is in `edge.py`.
+
+Both are functions of the table of calls alone, never of a plan or a guest, so they are compiled once.
+"""
+
+from __future__ import annotations
+
+from policy.component_calls import COMPONENT_CALLS
+from sandbox.bridge import calls_files, calls_small, calls_streams, kernel
+from sandbox.bridge.edge import RESULT, edge
+
+__all__ = ["bridge", "edge"]
+
+BODIES = (*calls_streams.BODIES, *calls_small.BODIES, *calls_files.BODIES)
+
+assert sorted(body.name for body in BODIES) == sorted(call.name for call in COMPONENT_CALLS)
+assert RESULT == kernel.RESULT
+
+
+def bridge() -> str:
+    """What a component's calls are carried out by: WASI 0.2 on the monitor's gate."""
+    text = ["(module", kernel.imports(), kernel.KERNEL]
+    text += [calls_small.SUPPORT, calls_streams.SUPPORT, calls_files.SUPPORT]
+    text += [body.function() for body in BODIES]
+    text.append(")")
+    return "\n".join(text)

@@ -1,0 +1,140 @@
+"""The types of the calls of WASI 0.2 that the bridge has, one for each of `policy.component_calls`.
+
+The order of cases and fields is that of the specification. What each of them does is in `calls_*.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from policy.component_calls import COMPONENT_CALLS
+from sandbox.bridge.abi import Function, Plain, Record, Sequence, Type, Variant, enumeration, function
+
+_U8, _U32, _U64 = Plain(1), Plain(4), Plain(8, "i64")
+_HANDLE = _U32
+_STRING = Sequence(_U8)
+_DATETIME = Record((_U64, _U32))
+_FILE_TYPE = enumeration(8)
+_MAYBE_TIME = Variant((None, _DATETIME))
+
+TYPES: Final[dict[str, Type]] = {
+    "error": _HANDLE,  # handles, where a text says `own<error>`
+    "input-stream": _HANDLE,
+    "output-stream": _HANDLE,
+    "pollable": _HANDLE,
+    "descriptor": _HANDLE,
+    "directory-entry-stream": _HANDLE,
+    "terminal-input": _HANDLE,
+    "terminal-output": _HANDLE,
+    "datetime": _DATETIME,
+    "stream-error": Variant((_HANDLE, None)),
+    "error-code": enumeration(37),
+    "advice": enumeration(6),
+    "descriptor-type": _FILE_TYPE,
+    "descriptor-flags": _U8,
+    "path-flags": _U8,
+    "open-flags": _U8,
+    "descriptor-stat": Record((_FILE_TYPE, _U64, _U64, _MAYBE_TIME, _MAYBE_TIME, _MAYBE_TIME)),
+    "new-timestamp": Variant((None, None, _DATETIME)),
+    "directory-entry": Record((_FILE_TYPE, _STRING)),
+    "hash": Record((_U64, _U64)),
+}
+
+_DROP = "(u32) -> _"
+_AT = "borrow<descriptor>, path-flags, string"
+_TEXTS: Final = {
+    "environment.get-environment": "() -> list<tuple<string, string>>",
+    "environment.get-arguments": "() -> list<string>",
+    "environment.initial-cwd": "() -> option<string>",
+    "exit.exit": "(result) -> _",
+    "exit.exit-with-code": "(u8) -> _",
+    "stdin.get-stdin": "() -> own<input-stream>",
+    "stdout.get-stdout": "() -> own<output-stream>",
+    "stderr.get-stderr": "() -> own<output-stream>",
+    "terminal-input.drop": _DROP,
+    "terminal-output.drop": _DROP,
+    "terminal-stdin.get-terminal-stdin": "() -> option<own<terminal-input>>",
+    "terminal-stdout.get-terminal-stdout": "() -> option<own<terminal-output>>",
+    "terminal-stderr.get-terminal-stderr": "() -> option<own<terminal-output>>",
+    "monotonic-clock.now": "() -> u64",
+    "monotonic-clock.resolution": "() -> u64",
+    "monotonic-clock.subscribe-instant": "(u64) -> own<pollable>",
+    "monotonic-clock.subscribe-duration": "(u64) -> own<pollable>",
+    "wall-clock.now": "() -> datetime",
+    "wall-clock.resolution": "() -> datetime",
+    "error.drop": _DROP,
+    "error.to-debug-string": "(borrow<error>) -> string",
+    "pollable.drop": _DROP,
+    "pollable.ready": "(borrow<pollable>) -> bool",
+    "pollable.block": "(borrow<pollable>) -> _",
+    "poll.poll": "(list<borrow<pollable>>) -> list<u32>",
+    "input-stream.drop": _DROP,
+    "output-stream.drop": _DROP,
+    "input-stream.read": "(borrow<input-stream>, u64) -> result<list<u8>, stream-error>",
+    "input-stream.blocking-read": "(borrow<input-stream>, u64) -> result<list<u8>, stream-error>",
+    "input-stream.skip": "(borrow<input-stream>, u64) -> result<u64, stream-error>",
+    "input-stream.blocking-skip": "(borrow<input-stream>, u64) -> result<u64, stream-error>",
+    "input-stream.subscribe": "(borrow<input-stream>) -> own<pollable>",
+    "output-stream.check-write": "(borrow<output-stream>) -> result<u64, stream-error>",
+    "output-stream.write": "(borrow<output-stream>, list<u8>) -> result<_, stream-error>",
+    "output-stream.blocking-write-and-flush": (
+        "(borrow<output-stream>, list<u8>) -> result<_, stream-error>"
+    ),
+    "output-stream.flush": "(borrow<output-stream>) -> result<_, stream-error>",
+    "output-stream.blocking-flush": "(borrow<output-stream>) -> result<_, stream-error>",
+    "output-stream.subscribe": "(borrow<output-stream>) -> own<pollable>",
+    "output-stream.write-zeroes": "(borrow<output-stream>, u64) -> result<_, stream-error>",
+    "output-stream.blocking-write-zeroes-and-flush": (
+        "(borrow<output-stream>, u64) -> result<_, stream-error>"
+    ),
+    "output-stream.splice": "(borrow<output-stream>, borrow<input-stream>, u64) -> result<u64, stream-error>",
+    "output-stream.blocking-splice": (
+        "(borrow<output-stream>, borrow<input-stream>, u64) -> result<u64, stream-error>"
+    ),
+    "preopens.get-directories": "() -> list<tuple<own<descriptor>, string>>",
+    "descriptor.drop": _DROP,
+    "directory-entry-stream.drop": _DROP,
+    "descriptor.read-via-stream": "(borrow<descriptor>, u64) -> result<own<input-stream>, error-code>",
+    "descriptor.write-via-stream": "(borrow<descriptor>, u64) -> result<own<output-stream>, error-code>",
+    "descriptor.append-via-stream": "(borrow<descriptor>) -> result<own<output-stream>, error-code>",
+    "descriptor.advise": "(borrow<descriptor>, u64, u64, advice) -> result<_, error-code>",
+    "descriptor.sync-data": "(borrow<descriptor>) -> result<_, error-code>",
+    "descriptor.get-flags": "(borrow<descriptor>) -> result<descriptor-flags, error-code>",
+    "descriptor.get-type": "(borrow<descriptor>) -> result<descriptor-type, error-code>",
+    "descriptor.set-size": "(borrow<descriptor>, u64) -> result<_, error-code>",
+    "descriptor.set-times": "(borrow<descriptor>, new-timestamp, new-timestamp) -> result<_, error-code>",
+    "descriptor.read": "(borrow<descriptor>, u64, u64) -> result<tuple<list<u8>, bool>, error-code>",
+    "descriptor.write": "(borrow<descriptor>, list<u8>, u64) -> result<u64, error-code>",
+    "descriptor.read-directory": "(borrow<descriptor>) -> result<own<directory-entry-stream>, error-code>",
+    "descriptor.sync": "(borrow<descriptor>) -> result<_, error-code>",
+    "descriptor.create-directory-at": "(borrow<descriptor>, string) -> result<_, error-code>",
+    "descriptor.stat": "(borrow<descriptor>) -> result<descriptor-stat, error-code>",
+    "descriptor.stat-at": f"({_AT}) -> result<descriptor-stat, error-code>",
+    "descriptor.set-times-at": f"({_AT}, new-timestamp, new-timestamp) -> result<_, error-code>",
+    "descriptor.link-at": f"({_AT}, borrow<descriptor>, string) -> result<_, error-code>",
+    "descriptor.open-at": f"({_AT}, open-flags, descriptor-flags) -> result<own<descriptor>, error-code>",
+    "descriptor.readlink-at": "(borrow<descriptor>, string) -> result<string, error-code>",
+    "descriptor.remove-directory-at": "(borrow<descriptor>, string) -> result<_, error-code>",
+    "descriptor.rename-at": (
+        "(borrow<descriptor>, string, borrow<descriptor>, string) -> result<_, error-code>"
+    ),
+    "descriptor.symlink-at": "(borrow<descriptor>, string, string) -> result<_, error-code>",
+    "descriptor.unlink-file-at": "(borrow<descriptor>, string) -> result<_, error-code>",
+    "descriptor.is-same-object": "(borrow<descriptor>, borrow<descriptor>) -> bool",
+    "descriptor.metadata-hash": "(borrow<descriptor>) -> result<hash, error-code>",
+    "descriptor.metadata-hash-at": f"({_AT}) -> result<hash, error-code>",
+    "directory-entry-stream.read-directory-entry": (
+        "(borrow<directory-entry-stream>) -> result<option<directory-entry>, error-code>"
+    ),
+    "types.filesystem-error-code": "(borrow<error>) -> option<error-code>",
+    "random.get-random-bytes": "(u64) -> list<u8>",
+    "random.get-random-u64": "() -> u64",
+    "insecure.get-insecure-random-bytes": "(u64) -> list<u8>",
+    "insecure.get-insecure-random-u64": "() -> u64",
+    "insecure-seed.insecure-seed": "() -> tuple<u64, u64>",
+}
+
+FUNCTIONS: Final[dict[str, Function]] = {name: function(text, TYPES) for name, text in _TEXTS.items()}
+"""The type of each call, by its recorded name."""
+
+assert list(FUNCTIONS) == [call.name for call in COMPONENT_CALLS]
