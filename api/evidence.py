@@ -15,10 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from audit.call_names import bare
 from audit.columns import WORDS, Decision, Masked, TargetKind
 from audit.errors import FormatError
 from audit.text import to_bytes
-from policy.calls import CALL_CODES
+from policy.component_calls import BASE_CODES, base_name
 from policy.facts import Fact
 from policy.plan import RIGHTS, Right
 from policy.simulate.columns import DECISIONS, NONE, REASONS, FactColumns
@@ -36,6 +37,7 @@ _UNKNOWN_CALL: Final = 255
 _RIGHT: Final = {str(right.name).lower(): right for right in RIGHTS}
 _CLOCKS: Final = ("wall", "monotonic")
 _CLOCK_CALLS: Final = frozenset({"clock_time_get", "clock_res_get"})
+_NAMING_CLOCKS: Final = frozenset(name for name in BASE_CODES if base_name(name) in _CLOCK_CALLS)
 _PLACELESS: Final = frozenset({"escape", "too_long"})
 """Reasons that may leave a record without a target although nothing was masked."""
 
@@ -118,7 +120,7 @@ def _shown(table: pa.Table) -> pa.ChunkedArray:
     """The targets, with the clock for the calls that name one by number."""
     found = table.column("target")
     for number, clock in enumerate(_CLOCKS):
-        is_clock = pc.is_in(_bare(table.column("call")), value_set=pa.array(sorted(_CLOCK_CALLS)))
+        is_clock = pc.is_in(_bare(table.column("call")), value_set=pa.array(sorted(_NAMING_CLOCKS)))
         asked = pc.and_(is_clock, pc.equal(table.column("flags"), number))
         found = pc.if_else(asked, clock, found)
     return found
@@ -167,7 +169,7 @@ def _named(table: pa.Table, name: str) -> tuple[npt.NDArray[np.int64], tuple[str
 def _recorded(table: pa.Table) -> Recorded:
     decisions = table.column("decision").to_numpy()
     return Recorded(
-        calls=_coded(_bare(table.column("call")), CALL_CODES, _UNKNOWN_CALL),
+        calls=_coded(_bare(table.column("call")), BASE_CODES, _UNKNOWN_CALL),
         flags=table.column("flags").to_numpy(),
         is_allowed=decisions == int(Decision.ALLOW),
         is_ruled=np.asarray(table.column("rule_id").is_valid()),
@@ -176,7 +178,7 @@ def _recorded(table: pa.Table) -> Recorded:
 
 
 def _bare(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.replace_substring_regex(column, r"^.*\.", "")
+    return pc.replace_substring_regex(column, r"^[^.]*\.", "")
 
 
 def _coded(column: pa.ChunkedArray, codes: dict[str, int], default: int) -> npt.NDArray[np.int64]:
@@ -188,7 +190,7 @@ def _coded(column: pa.ChunkedArray, codes: dict[str, int], default: int) -> npt.
 
 
 def _fact(row: dict[str, object], wants: Right) -> Fact:
-    call = str(row["call"]).rpartition(".")[2]
+    call = base_name(bare(str(row["call"])))
     decision, reason = WORDS[int(str(row["decision"]))], str(row["reason"] or "")
     flags, right = int(str(row["flags"])), row["right"]
     stored = _text(row["target"])

@@ -38,6 +38,7 @@ from api.report_parts import (
     whole,
 )
 from api.version import program_version
+from audit.call_names import bare
 from audit.canonical import Document
 from audit.catalogue import Catalogue, Segment
 from audit.filters import RecordFilter
@@ -208,7 +209,7 @@ class Gathering:
                 link=link_of(str(row["exec_id"]), whole(row["seq"])),
                 at=to_rfc3339(whole(row["t_ns"])),
                 tenant=str(row["tenant_id"]),
-                call=str(row["call"]).rpartition(".")[2],
+                call=bare(str(row["call"])),
                 target=str(row["target"] or row["guest_target"] or "-"),
                 rule=str(row["rule_id"] or "-"),
                 reason=str(row["reason"] or "-"),

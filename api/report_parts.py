@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from api.report_facts import Noted, PolicyUse, Reader, Verification
+from audit.call_names import bare
 from audit.times import to_rfc3339
+from policy.component_calls import base_name
 
 if TYPE_CHECKING:
     from api.audit_desk import KnownEvent
@@ -42,8 +44,8 @@ def bucket_of(length_ns: int) -> int:
 
 def kind_of(call: str) -> str:
     """Give the kind of a call, as charts have it."""
-    bare = call.rpartition(".")[2]
-    return next((kind for prefix, kind in _KINDS if bare.startswith(prefix)), "other")
+    name = base_name(bare(call))
+    return next((kind for prefix, kind in _KINDS if name.startswith(prefix)), "other")
 
 
 def link_of(exec_id: str, seq: int) -> str:

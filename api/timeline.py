@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from audit.call_names import bare
 from policy.calls import CALLS
+from policy.component_calls import base_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -70,7 +72,7 @@ def timeline(rows: Iterable[Row], *, columns: int = COLUMNS) -> Timeline:
         if len(seen) == MAX_ROWS:
             is_complete = False
             break
-        call = str(row["call"]).rpartition(".")[2]
+        call = base_name(bare(str(row["call"])))
         seen.append((cast("int", row["t_ns"]), _CAPABILITY.get(call, "unknown"), row["decision"] != "allow"))
     first = min((moment for moment, _, _ in seen), default=0)
     span = max((moment for moment, _, _ in seen), default=0) - first

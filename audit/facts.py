@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from audit.call_names import bare
 from audit.columns import Masked
 
 Kept: TypeAlias = Literal["module_id", "policy_id", "exec_id"]
@@ -21,11 +22,18 @@ Kept: TypeAlias = Literal["module_id", "policy_id", "exec_id"]
 _OPEN_MASK = 0x800F | 1 << 16 | (1 << 1 | 1 << 6) << 34
 """Of the flags of a `path_open`: how it was opened, `append`, and the rights to read and to write."""
 
-_WHOLE_FLAGS = ("clock_time_get", "clock_res_get", "fd_fdstat_set_flags")
+_OPENS = ("path_open", "descriptor.open-at")
+_WHOLE_FLAGS = (
+    *("clock_time_get", "clock_res_get", "fd_fdstat_set_flags"),
+    *("monotonic-clock.now", "monotonic-clock.resolution", "monotonic-clock.subscribe-duration"),
+    *("wall-clock.now", "wall-clock.resolution"),
+)
 
 _FLAGS = (
     "CASE split_part(call, '.', -1)"
     f" WHEN 'path_open' THEN flags & {_OPEN_MASK}"
+    f" WHEN 'open-at' THEN flags & {_OPEN_MASK}"
+    " WHEN 'now' THEN flags WHEN 'resolution' THEN flags WHEN 'subscribe-duration' THEN flags"
     " WHEN 'clock_time_get' THEN flags WHEN 'clock_res_get' THEN flags"
     " WHEN 'fd_fdstat_set_flags' THEN flags ELSE 0 END AS flags"
 )
@@ -80,7 +88,7 @@ def grouping(kept: tuple[Kept, ...]) -> tuple[str, str, str]:
 def deciding_flags(call: pa.ChunkedArray, flags: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Give of the flags of each row what decides its call, as `grouping` has it."""
     coded = call.unify_dictionaries().combine_chunks()
-    names = [name.rpartition(".")[2] for name in coded.dictionary.to_pylist()]
-    masks = [-1 if name in _WHOLE_FLAGS else _OPEN_MASK * (name == "path_open") for name in names]
+    names = [bare(name) for name in coded.dictionary.to_pylist()]
+    masks = [-1 if name in _WHOLE_FLAGS else _OPEN_MASK * (name in _OPENS) for name in names]
     codes = np.asarray(pc.fill_null(coded.indices, len(names))).astype(np.int64)
     return np.asarray(flags & np.array([*masks, 0], np.int64)[codes])

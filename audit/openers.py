@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from audit.call_names import bare
 from audit.columns import OPENED, plain
 from audit.errors import FormatError
 from audit.identity import ExecutionId
@@ -40,7 +41,7 @@ def closed(rows: pa.Table) -> npt.NDArray[np.int64]:
     if not rows.num_rows:
         return np.empty(0, np.int64)
     calls = rows.column("call").unify_dictionaries().combine_chunks()
-    closing = [name.rpartition(".")[2] == _CLOSING for name in calls.dictionary.to_pylist()]
+    closing = [bare(name) == _CLOSING for name in calls.dictionary.to_pylist()]
     is_closing = np.array([*closing, False])[np.asarray(calls.indices)]
     has_worked = rows.column("errno").to_numpy() == 0
     return np.asarray(rows.column("opener_seq").to_numpy()[is_closing & has_worked])

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from audit.call_names import bare
 from audit.columns import REFUSING, SCHEMA, WORDS, plain
 from audit.gather import Gaps
 from audit.receipt import (
@@ -42,11 +43,6 @@ _COLUMNS = (
     "bytes_out",
     "n",
 )
-
-
-def bare(call: str) -> str:
-    """Give a call's name without the module it is imported from."""
-    return call.rpartition(".")[2]
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,6 +155,9 @@ BASES: Final = (
 )
 """The code of the call of WASI 0.1 that decides each call, by its code; MAX_CODES where there is none."""
 
+BASE_CODES: Final = {name: base for name, base in zip(NAMES, BASES, strict=True) if base != MAX_CODES}
+"""The same by name, without those that nothing decides."""
+
 _BASE_NAMES: Final = {call.name: call.base for call in COMPONENT_CALLS}
 
 

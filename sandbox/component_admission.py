@@ -1,9 +1,9 @@
 """Which components may run: what can be said of one before it is compiled.
 
-A component runs as the core modules that it is made of, so the checks of `admission.py` hold for all of them
-together. Taking it apart lives in `sandbox/wasm/component`; what its calls do lives in `sandbox/bridge`.
-SECURITY: each function that leads outside is one of the bridge's, with the bridge's own core signature, or the
-component is refused; nothing else is ever linked to it.
+A component runs as the core modules that it is made of, so the checks of `admission.py` hold for all of
+them together. Taking it apart lives in `sandbox/wasm/component`; what its calls do lives in `sandbox/bridge`.
+SECURITY: each function that leads outside is one of the bridge's, with the bridge's own core signature, or
+the component is refused; nothing else is ever linked to it.
 """
 
 from __future__ import annotations
@@ -11,21 +11,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from policy.component_calls import BASES, COMPONENT_CODES, NAMES
+from policy.component_calls import NAMES
 from policy.plan import UNLIMITED
 from sandbox.bridge.interfaces import FUNCTIONS
+from sandbox.imports import Provision, call_code, provision, wanted
 from sandbox.parts import Edge, Parts, Place, Step, Target
 from sandbox.refusal import AdmissionRefused, Refusal, listed, quoted
 from sandbox.wasm.component import assembly as taken
-from sandbox.wasm.component.interfaces import InterfaceName
 from sandbox.wasm.component.origins import UnresolvedError
 from sandbox.wasm.component.read import read_component
 from sandbox.wasm.cursor import TooManyError, WasmError
-from sandbox.wasm.shape import ExternKind, FuncType, Import, ModuleShape
+from sandbox.wasm.shape import ExternKind, Import, ModuleShape
 
 if TYPE_CHECKING:
     from policy.plan import Limits
-    from sandbox.wasm.component.boundary import Crossing
 
 _T = TypeVar("_T")
 _EMPTY: Final = ModuleShape(
@@ -52,6 +51,11 @@ class Component:
 
     shape: ModuleShape  # of all its core modules together; imports are the calls that lead outside
     assembly: taken.Assembly
+
+    @property
+    def exports(self) -> tuple[tuple[str, str], ...]:
+        """Names of what it exports, and of what kind each is."""
+        return self.assembly.exports
 
 
 def read(module: bytes) -> Component:
@@ -103,33 +107,23 @@ def _own(shape: ModuleShape, kind: ExternKind, all_of_them: tuple[_T, ...]) -> t
     return all_of_them[sum(item.kind is kind for item in shape.imports) :]
 
 
-def code_of(crossing: Crossing) -> int | None:
-    """The code of the call that a function leads to; None for what is no call here."""
-    name = InterfaceName.parse(crossing.source)
-    if name is None or not (name.version or "").startswith("0.2."):
-        return None
-    return COMPONENT_CODES.get((f"{name.namespace}:{name.package}/{name.interface}", crossing.function.text))
-
-
 def check_calls(component: Component) -> None:
     """Refuse a component that calls what is no call here, or calls it otherwise."""
-    found = component.assembly.crossings
-    foreign = [f"{one.source} {one.function.text}" for one in found if code_of(one) is None]
+    found = component.shape.imports
+    foreign = [f"{one.module} {one.name}" for one in found if provision(one) is Provision.FOREIGN]
     if foreign:
         raise AdmissionRefused(
             Refusal.FOREIGN_IMPORT,
             f"the component calls what no host function here provides: {listed(foreign)}",
         )
     for one in found:
-        code = code_of(one)
-        wanted = FUNCTIONS[NAMES[code or 0]]
-        expected = FuncType(wanted.core_params, wanted.core_results)
-        if one.signature != expected:
-            label = f"{one.source} {one.function.text}"
+        code = call_code(one.module, one.name)
+        if code is None or provision(one) is not Provision.PROVIDED:
+            expected = "none" if code is None else quoted(str(wanted(code)))
             raise AdmissionRefused(
                 Refusal.IMPORT_SIGNATURE,
-                f"the component calls {quoted(label)} with another type: "
-                f"{quoted(str(one.signature))}, expected {quoted(str(expected))}",
+                f"the component calls {quoted(f'{one.module} {one.name}')} with another type: "
+                f"{quoted(str(one.type))}, expected {expected}",
             )
 
 
@@ -163,14 +157,23 @@ class _Joints:
     """Names what the imports of core modules are given, and numbers the edges."""
 
     assembly: taken.Assembly
+
+    @property
+    def exports(self) -> tuple[tuple[str, str], ...]:
+        """Names of what it exports, and of what kind each is."""
+        return self.assembly.exports
+
     edges: list[Edge] = field(default_factory=list[Edge])
 
     def target(self, link: taken.Link) -> Target:
         target = link.target
         if isinstance(target, taken.Place):
             return target.instance, target.name, -1
-        code = code_of(self.assembly.crossings[target.crossing])
-        name = NAMES[code or 0]
+        crossing = self.assembly.crossings[target.crossing]
+        code = call_code(crossing.source, crossing.function.text)
+        if code is None:
+            raise AdmissionRefused(Refusal.FOREIGN_IMPORT, "the component calls what is not provided here")
+        name = NAMES[code]
         return -1, name, self._edge(name, target.edge)
 
     def _edge(self, name: str, edge: taken.Edge) -> int:
@@ -190,9 +193,3 @@ class _Joints:
 
 def _place(place: taken.Place) -> Place:
     return place.instance, place.name
-
-
-def bases(component: Component) -> frozenset[int]:
-    """The codes of the calls of WASI 0.1 that decide what a component calls."""
-    codes = (code_of(one) for one in component.assembly.crossings)
-    return frozenset(BASES[code] for code in codes if code is not None)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 import wasmtime
 from wasmtime import _ffi as ffi
-from wasmtime._extern import AsExtern as _Extern
 from wasmtime._extern import wrap_extern
 
 from policy.calls import CALLS
@@ -73,6 +72,9 @@ _TRAPS: dict[object, EndKind] = {
     wasmtime.TrapCode.STACK_OVERFLOW: EndKind.STACK,
 }
 _T = TypeVar("_T")
+_Extern = (
+    wasmtime.Func | wasmtime.Table | wasmtime.Memory | wasmtime.SharedMemory | wasmtime.Global | wasmtime.Tag
+)
 _Component = Joined[wasmtime.Module, wasmtime.Instance, _Extern]
 _AFTER_NO_MEMORY: set[object] = {wasmtime.TrapCode.UNREACHABLE, wasmtime.TrapCode.MEMORY_OUT_OF_BOUNDS}
 """How a guest ends that was refused memory: it gives up, or uses the -1 as an address."""
@@ -315,7 +317,7 @@ class Machine:
             self._limits = replace(self._limits, memory_bytes=self._limits.share_bytes)
 
     def _guest_memory(self) -> wasmtime.Memory:
-        """What the guest exports as its memory, or an empty one that stands for it; the bridge's for a component."""
+        """What the guest exports as its memory, or what stands for it: the bridge's, or an empty one."""
         if self._component is not None:
             return _expect(self._component.memory, wasmtime.Memory)
         memory = exported(self._store, _expect(self._guest, wasmtime.Instance), "memory")
@@ -440,7 +442,7 @@ def _load_part(engine: wasmtime.Engine, part: memoryview) -> wasmtime.Module:
     """
     fd = private_file("wasmgate-part")
     try:
-        with open(fd, "wb", closefd=False) as file:  # noqa: PTH123  # a descriptor
+        with open(fd, "wb", closefd=False) as file:  # a descriptor
             file.write(part)
         return _load(engine, f"/proc/self/fd/{fd}")
     finally:

@@ -11,7 +11,10 @@ from enum import StrEnum
 from typing import Final
 
 from policy.calls import CALL_CODES, CALLS, MODULE, HostCall
+from policy.component_calls import BASES, COMPONENT_CODES, MAX_CODES, MODULES, NAMES
 from policy.plan import Plan, Right
+from sandbox.bridge.interfaces import FUNCTIONS
+from sandbox.wasm.component.interfaces import InterfaceName
 from sandbox.wasm.shape import ExternKind, FuncType, Import
 
 PREVIEW0 = "wasi_unstable"
@@ -56,9 +59,33 @@ def signature(call: HostCall) -> FuncType:
 
 
 def host_call(item: Import) -> HostCall | None:
-    """Return the host call that an import names, whatever its signature."""
-    code = CALL_CODES.get(item.name) if item.module == MODULE else None
-    return None if code is None else CALLS[code]
+    """Return the host call that an import names or stands for, whatever its signature."""
+    code = call_code(item.module, item.name)
+    return None if code is None or BASES[code] == MAX_CODES else CALLS[BASES[code]]
+
+
+def call_code(module: str, name: str) -> int | None:
+    """Return the code of the call that an import names, if it names one."""
+    if module == MODULE:
+        return CALL_CODES.get(name)
+    interface = InterfaceName.parse(module)
+    if interface is None or not (interface.version or "").startswith("0.2."):
+        return None
+    return COMPONENT_CODES.get((f"{interface.namespace}:{interface.package}/{interface.interface}", name))
+
+
+def provider(item: Import) -> str:
+    """Name the interface that has what an import names, without its version; empty when none has."""
+    code = call_code(item.module, item.name)
+    return "" if code is None else MODULES[code]
+
+
+def wanted(code: int) -> FuncType:
+    """Return the signature that a call has to be imported with, by its code."""
+    if code < len(CALLS):
+        return signature(CALLS[code])
+    function = FUNCTIONS[NAMES[code]]
+    return FuncType(function.core_params, function.core_results)
 
 
 def provision(item: Import) -> Provision:
@@ -67,10 +94,10 @@ def provision(item: Import) -> Provision:
         return Provision.KIND
     if item.module == PREVIEW0:
         return Provision.PREVIEW0
-    call = host_call(item)
-    if call is None:
+    code = call_code(item.module, item.name)
+    if code is None:
         return Provision.FOREIGN
-    return Provision.PROVIDED if item.type == signature(call) else Provision.SIGNATURE
+    return Provision.PROVIDED if item.type == wanted(code) else Provision.SIGNATURE
 
 
 def grant(call: HostCall, plan: Plan) -> Grant:

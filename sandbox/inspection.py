@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from audit.inert import inert
-from policy.calls import MODULE
 from policy.plan import Mode, Plan
 from sandbox.admission import (
     admit,
@@ -20,12 +19,17 @@ from sandbox.admission import (
     digest_of,
     read_shape,
 )
-from sandbox.imports import Grant, Provision, Standing, grant, host_call, provision
+from sandbox.component_admission import check_calls, parts_of
+from sandbox.component_admission import read as read_component
+from sandbox.imports import Grant, Provision, Standing, grant, host_call, provider, provision
 from sandbox.refusal import MAX_QUOTED, AdmissionRefused
-from sandbox.wasm.shape import Import, MemoryType, ModuleShape
+from sandbox.wasm.component.assembly import is_component
+from sandbox.wasm.shape import ExternKind, Import, MemoryType, ModuleShape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from policy.calls import HostCall
 
 # 1,000: what a person can still page through.
 MAX_EXPORTS_SHOWN = 1_000
@@ -85,6 +89,8 @@ def inspect(
     module: bytes, plan: Plan | None = None, *, name: str = "", invoke: str | None = None
 ) -> Inspection:
     """Lay a module open; with `plan`, say what it grants. Raises AdmissionRefused for what cannot be read."""
+    if is_component(module):
+        return _inspect_component(module, plan, name=name, invoke=invoke)
     shape = read_shape(module)
     return Inspection(
         digest=digest_of(module),
@@ -100,6 +106,39 @@ def inspect(
         custom_sections=_shown(shape.custom_sections),
         refusal=_refusal(module, shape, plan, name=name, invoke=invoke),
         notes=_notes(shape, plan),
+    )
+
+
+def _inspect_component(module: bytes, plan: Plan | None, *, name: str, invoke: str | None) -> Inspection:
+    component = read_component(module)
+    shape = component.shape
+    refusal = None
+    try:
+        if plan is not None:
+            admit(module, name=name, plan=plan, invoke=invoke)
+        else:
+            check_calls(component)
+            parts_of(component, invoke)
+    except AdmissionRefused as err:
+        refusal = err
+    exports = tuple(
+        ExportView(_cut(label), kind, "", is_callable=False)
+        for label, kind in component.exports[:MAX_EXPORTS_SHOWN]
+    )
+    return Inspection(
+        digest=digest_of(module),
+        size_bytes=len(module),
+        imports=tuple(_import_view(item, plan) for item in dict.fromkeys(shape.imports)),
+        exports=exports,
+        exports_total=len(component.exports),
+        functions=shape.functions,
+        code_bytes=shape.code_bytes,
+        memories=shape.memories,
+        tables=len(shape.tables),
+        start=None,
+        custom_sections=(),
+        refusal=refusal,
+        notes=(NOTE_AUDIT,) if plan is not None and plan.mode is Mode.AUDIT else (),
     )
 
 
@@ -124,11 +163,16 @@ def _import_view(item: Import, plan: Plan | None) -> ImportView:
         module=_cut(item.module),
         name=_cut(item.name),
         kind=item.kind.word,
-        signature=_cut(str(item.type)) if call or found in {Provision.FOREIGN, Provision.SIGNATURE} else "",
+        signature=_cut(str(item.type)) if item.kind is ExternKind.FUNCTION else "",
         provision=found,
-        provided_by=MODULE if call else "",
-        grant=grant(call, plan) if call and plan else None,
+        provided_by=provider(item) if found is Provision.PROVIDED else "",
+        grant=None if plan is None or found is not Provision.PROVIDED else _grant(call, plan),
     )
+
+
+def _grant(call: HostCall | None, plan: Plan) -> Grant:
+    # what reaches nothing is recorded, and decided by nothing
+    return Grant(Standing.GRANTED) if call is None else grant(call, plan)
 
 
 def _export_views(shape: ModuleShape) -> tuple[ExportView, ...]:

@@ -1,7 +1,7 @@
 """Joins the core modules of a component, the bridge and its edges, by what an engine can do.
 
-What is joined how was decided by `component_admission.py`; here it is carried out. INVARIANT: what leads out of
-the component's own modules is a function of the bridge or of an edge, and nothing else.
+What is joined how was decided by `component_admission.py`; here it is carried out. INVARIANT: what leads out
+of the component's own modules is a function of the bridge or of an edge, and nothing else.
 """
 
 from __future__ import annotations
@@ -13,22 +13,26 @@ if TYPE_CHECKING:
 
     from sandbox.parts import Edge, Parts, Place, Target
 
-M = TypeVar("M")  # a module
+M = TypeVar("M")
+M_contra = TypeVar("M_contra", contravariant=True)  # a module
 I = TypeVar("I")  # noqa: E741  # an instance
 E = TypeVar("E")  # what is imported or exported
 
 
-class Joinery(Protocol[M, I, E]):
+class Joinery(Protocol[M_contra, I, E]):
     """What is asked of an engine; each method raises what the engine raises."""
 
     def find(self, instance: I, name: str) -> E:
         """An export by its name."""
+        ...
 
-    def make(self, module: M, given: Sequence[E]) -> I:
+    def make(self, module: M_contra, given: Sequence[E]) -> I:
         """An instance, with its imports in their order."""
+        ...
 
-    def link(self, module: M, instances: Mapping[str, I], items: Mapping[tuple[str, str], E]) -> I:
+    def link(self, module: M_contra, instances: Mapping[str, I], items: Mapping[tuple[str, str], E]) -> I:
         """An instance, with its imports by their names: all of some instances, and single ones."""
+        ...
 
 
 class Joined(Generic[M, I, E]):

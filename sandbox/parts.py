@@ -1,4 +1,4 @@
-"""A component as its cell needs to know it: which core modules, joined how. Plain values that cross processes.
+"""A component as its cell needs to know it: which core modules, joined how; plain values for a job.
 
 Taking components apart lives in `sandbox/wasm/component/assembly.py`, judging them in
 `component_admission.py`.

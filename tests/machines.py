@@ -344,7 +344,7 @@ def run_watched(
                 end = machine.run("_start")
                 if not guest:
                     assert machine._guest is not None
-                    place = engine._export(store, machine._guest, "log")
+                    place = engine.exported(store, machine._guest, "log")
                     assert isinstance(place, wasmtime.Global)
                     log = bytes(memory.read(store, LOG, int(place.value(store))))
             except GuestError as err_:

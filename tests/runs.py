@@ -13,6 +13,7 @@ from pathlib import Path
 
 import wasmtime
 
+from audit.call_names import bare
 from audit.query import AuditReader, Row
 from audit.receipt import Outcome, OutcomeKind, Receipt
 from audit.recovery import recover
@@ -114,7 +115,7 @@ class Log:
         rows = self.rows(receipt)
         assert [row["seq"] for row in rows] == list(range(len(rows)))
         assert receipt.records == len(rows)
-        counted = Counter((str(row["call"]).rpartition(".")[2], str(row["decision"])) for row in rows)
+        counted = Counter((bare(str(row["call"])), str(row["decision"])) for row in rows)
         assert {(one.call, one.decision): one.count for one in receipt.calls} == dict(counted)
         assert receipt.resources.host_calls == len(rows)
         return rows

@@ -156,10 +156,11 @@ def show(*, audit_dir: Path | None, output: str, execution: str) -> int:
 
 def with_time(row: dict[str, object]) -> dict[str, object]:
     """Give a row as a table shows it."""
+    from audit.call_names import bare
     from audit.times import to_rfc3339
 
     row["time"] = to_rfc3339(cast("int", row["t_ns"]))[:23] + "Z"
-    row["call"] = str(row["call"]).rpartition(".")[2]
+    row["call"] = bare(str(row["call"]))
     row["target"] = row["target"] if row["target"] is not None else row["guest_target"]
     return row
 

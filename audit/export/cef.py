@@ -12,6 +12,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
+from audit.call_names import bare
 from audit.columns import WORDS, Decision, Stage
 from audit.export.evidence import Evidence
 from audit.export.fields import CEF_LABELS, FIELDS, OF, SEVERITY, SHARED
@@ -90,7 +91,7 @@ def _line(shared: Shared, source: Source) -> str:
     has = facts_of(shared, SPREAD)
     code = shared["decision"]
     decision = code if isinstance(code, int) else 0
-    call = str(shared["call"]).rpartition(".")[2]
+    call = bare(str(shared["call"]))
     name = f"{call} {_NAMES.get(Decision(decision), 'called') if decision in WORDS else 'called'}"
     trapped = shared["stage"] == int(Stage.TRAP)
     severity = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from audit.call_names import bare
 from audit.columns import SCHEMA_ID, WORDS, Decision, Disposition, Stage
 from audit.export.fields import FIELDS
 from audit.export.lines import Shared, mark
@@ -89,7 +90,7 @@ class Row:
     @property
     def call(self) -> str:
         """Give the call without the module that it is imported from."""
-        return str(self.shared["call"]).rpartition(".")[2]
+        return bare(str(self.shared["call"]))
 
 
 def event(row: Row, source: Source) -> Object:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TypeAlias
 
+from audit.call_names import bare
 from audit.columns import SCHEMA
 from audit.inert import inert
 
@@ -24,7 +25,7 @@ def log_record(row: Mapping[str, Cell], *, observed_ns: int) -> dict[str, object
     """Give the log record of a row as `AuditReader.records` gives it; empty columns are left out."""
     number, text = _SEVERITIES.get(str(row.get("decision")), _USUAL)
     word = str(row.get("decision"))
-    call = str(row.get("call")).rpartition(".")[2]
+    call = bare(str(row.get("call")))
     return {
         "timeUnixNano": str(row.get("t_ns")),
         "observedTimeUnixNano": str(observed_ns),

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from audit.call_names import bare
 from audit.export.spelling import spelt
 from audit.times import to_rfc3339
 
@@ -57,7 +58,7 @@ def message(row: Mapping[str, Cell], sender: Sender) -> bytes:
     priority = FACILITY * 8 + _SEVERITIES.get(word, usual)
     # six digits are the most that RFC 5424 takes
     time = to_rfc3339(_number(row.get("t_ns")))[:26] + "Z"
-    call = str(row.get("call")).rpartition(".")[2]
+    call = bare(str(row.get("call")))
     fields = (
         _name(sender.hostname, 255),
         _name(sender.app_name, 48),

@@ -13,6 +13,7 @@ from typing import Final, Literal, TypeAlias, cast
 
 import pyarrow as pa
 
+from audit.call_names import bare
 from audit.columns import REFUSING, WORDS
 from audit.errors import FilterError
 from audit.filters import RecordFilter
@@ -20,7 +21,6 @@ from audit.query.engine import Engine, sealed
 from audit.query.planner import MINUTE_NS, Asked, Kind, Plan
 from audit.query.rollup_lines import RollupLines
 from audit.statement import Conditions, Value, conditions
-from audit.tally import bare
 
 SourceWord: TypeAlias = Literal["rollup", "scan", "mixed"]
 

@@ -1509,7 +1509,7 @@ class Audit:
         rows: Counter[tuple[str, str]] = Counter()
         for part in parts:
             for (call, decision), count in (part.span.counts if part.span else Counter()).items():
-                rows[call.rpartition(".")[2], DECISIONS.get(decision, str(decision))] += count
+                rows[call.partition(".")[2], DECISIONS.get(decision, str(decision))] += count
         found, total = sum(rows.values()), sum(says.values())
         if total not in {found, found + gone}:
             self.report.add("counters", f"{found} calls are in the rows, {total} were counted", **where)

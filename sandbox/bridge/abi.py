@@ -186,23 +186,27 @@ class _Parser:
     def made(self, name: str, inner: list[Type | None]) -> Type | None:
         if name in _SIZES:
             return Plain(_SIZES[name], "i64" if _SIZES[name] == 8 else "i32")
-        match name, inner:
-            case "_", []:
-                return None
-            case "string", []:
-                return Sequence(Plain(1))
-            case ("own" | "borrow"), [_]:
-                return Plain(4)
-            case "list", [Plain() | Sequence() | Record() | Variant() as of]:
-                return Sequence(of)
-            case "option", [of]:
-                return Variant((None, of))
-            case "result", _:
-                return Variant(((*inner, None, None)[0], (*inner, None, None)[1]))
-            case "tuple", _:
-                return Record(tuple(one for one in inner if one is not None))
+        there = tuple(one for one in inner if one is not None)
+        found: Type | None
+        match name:
+            case "_":
+                found = None
+            case "string":
+                found = Sequence(Plain(1))
+            case "own" | "borrow":
+                found = Plain(4)
+            case "list":
+                (of,) = there
+                found = Sequence(of)
+            case "option":
+                found = Variant((None, *there))
+            case "result":
+                found = Variant((*inner, None, None)[:2])
+            case "tuple":
+                found = Record(there)
             case _:
-                return self.named[name]
+                found = self.named[name]
+        return found
 
 
 def enumeration(cases: int) -> Variant:

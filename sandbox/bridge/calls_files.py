@@ -1,7 +1,6 @@
 """Files and directories: `wasi:filesystem`.
 
-Not as the specification has it: a stream that appends starts at the end as it was when it was made, and whether
-a stream can be read at all is known when it is made only as far as the descriptor tells.
+Not as the specification has it: a stream that appends starts at the end as it was when it was made.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from sandbox.bridge.shape import Body, answered, p
 
 _MOST = 1 << 20  # bytes that one call moves at most
 _MOST_MOUNTS = 4_096
-_BADF, _ISDIR = 8, 31
+_BADF, _ISDIR, _NOTDIR, _NOTSUP = 8, 31, 54, 58
 _DIRECTORY = 3  # WASI 0.1, filetype
 
 # Rights of WASI 0.1: what a descriptor is opened for, and what follows from that.
@@ -87,22 +86,27 @@ SUPPORT = f"""
   (i64.or (select (i64.const {_READING}) (i64.const 0) (i32.and (local.get $flags) (i32.const 1)))
     (i64.or (select (i64.const {_WRITING}) (i64.const 0) (i32.and (local.get $flags) (i32.const 2)))
             (select (i64.const {_CHANGING}) (i64.const 0) (i32.and (local.get $flags) (i32.const 32))))))
-(func $via (param $handle i32) (param $right i64) (param $kind i32) (param $at i64) (param $to i32)
+(func $within (param $errno i32) (result i32)
+  ;; the descriptor is one, so a call of WASI 0.1 that does not take it wants a folder
+  (select (i32.const {_NOTDIR}) (local.get $errno) (i32.eq (local.get $errno) (i32.const {_BADF}))))
+(func $through (param $errno i32) (result i32)
+  ;; WASI 0.1 has no way to write a folder through
+  (select (i32.const {_NOTSUP}) (local.get $errno) (i32.eq (local.get $errno) (i32.const {_BADF}))))
+(func $via (param $handle i32) (param $kind i32) (param $at i64) (param $to i32)
   (local $fd i32) (local $errno i32)
   (local.set $fd (call $fd (local.get $handle)))
   (local.set $errno (call $fd_fdstat_get (local.get $fd) (i32.const {STAT})))
   (if (i32.eqz (local.get $errno)) (then
     (if (i32.eq (i32.load8_u $b (i32.const {STAT})) (i32.const {_DIRECTORY}))
-      (then (local.set $errno (i32.const {_BADF})))
-      (else (if (i64.eqz (i64.and (local.get $right) (i64.load $b (i32.const {STAT + 8}))))
-        (then (local.set $errno (i32.const {_BADF}))))))))
+      (then (local.set $errno (select (i32.const {_ISDIR}) (i32.const {_BADF})
+        (i32.eq (local.get $kind) (i32.const {K_INPUT}))))))))
   (call $answer (local.get $to) (i32.const 4) (local.get $errno))
   (if (i32.eqz (local.get $errno)) (then (i32.store $b offset=4 (local.get $to)
     (call $new_use (local.get $kind) (local.get $fd) (local.get $at) (i32.const {BY_POSITION}))))))
 (func $list (param $fd i32) (param $cookie i64) (result i32) (local $errno i32)
   (global.set $listed (i32.const 0))
-  (local.set $errno (call $fd_readdir (local.get $fd) (i32.const {ENTRIES}) (i32.const {ENTRIES_BYTES})
-    (local.get $cookie) (i32.const {COUNT})))
+  (local.set $errno (call $within (call $fd_readdir (local.get $fd) (i32.const {ENTRIES})
+    (i32.const {ENTRIES_BYTES}) (local.get $cookie) (i32.const {COUNT}))))
   (if (i32.eqz (local.get $errno)) (then
     (global.set $next (i32.const {ENTRIES}))
     (global.set $end (i32.add (i32.const {ENTRIES}) (i32.load $b (i32.const {COUNT}))))))
@@ -177,7 +181,7 @@ _MOUNTS = f"""
   (call $must (call $fd_prestat_dir_name (local.get $fd) (local.get $at) (local.get $len)))
   ;; a mount stays, whoever drops it
   (if (i32.eqz (global.get $has_mounts)) (then (call $use (local.get $fd))))
-  (i32.store $b (local.get $out) (call $new_use (i32.const {K_DESCRIPTOR}) (local.get $fd) (i64.const 0)
+  (i32.store $b (local.get $out) (call $new_use (i32.const {K_DESCRIPTOR}) (local.get $fd) (i64.const 63)
     (i32.const 0)))
   (i32.store $b offset=4 (local.get $out) (local.get $at))
   (i32.store $b offset=8 (local.get $out) (local.get $len))
@@ -213,7 +217,8 @@ _FLAGS = f"""
       (i32.or (i32.shr_u (i32.and (local.get $flags) (i32.const 16)) (i32.const 2))
               (i32.shl (i32.and (local.get $flags) (i32.const 2)) (i32.const 2)))
       (i32.or (i32.shl (i32.and (local.get $flags) (i32.const 8)) (i32.const 1))
-        (i32.shl (i64.ne (i64.const 0) (i64.and (local.get $rights) (i64.const {1 << 9})))
+        (i32.shl (i32.and (i64.ne (i64.const 0) (i64.and (local.get $rights) (i64.const {1 << 9})))
+            (i32.wrap_i64 (i64.shr_u (i64.load $handles offset={AT} (call $entry {p(0)})) (i64.const 5))))
           (i32.const 5))))))))"""
 
 _TYPE = f"""
@@ -242,17 +247,17 @@ _WRITE_AT = f"""
   (i64.store $b offset=8 (local.get $to) (i64.load32_u $b (i32.const {COUNT})))))"""
 
 _OPEN = f"""
-(local.set $errno (call $path_open (call $fd {p(0)}) {p(1)} {p(2)} {p(3)} {p(4)}
-  (call $rights {p(5)}) (call $rights {p(5)}) (call $fdflags {p(5)}) (i32.const {NUMBER})))
+(local.set $errno (call $within (call $path_open (call $fd {p(0)}) {p(1)} {p(2)} {p(3)} {p(4)}
+  (call $rights {p(5)}) (call $rights {p(5)}) (call $fdflags {p(5)}) (i32.const {NUMBER}))))
 (call $answer (local.get $to) (i32.const 4) (local.get $errno))
 (if (i32.eqz (local.get $errno)) (then
   (i32.store $b offset=4 (local.get $to) (call $new_use (i32.const {K_DESCRIPTOR})
-    (i32.load $b (i32.const {NUMBER})) (i64.const 0) (i32.const 0)))))"""
+    (i32.load $b (i32.const {NUMBER})) (i64.extend_i32_u {p(5)}) (i32.const 0)))))"""
 
 _READLINK = f"""
 (local.set $at (call $room (i32.const 4096)))
-(local.set $errno (call $path_readlink (call $fd {p(0)}) {p(1)} {p(2)} (local.get $at) (i32.const 4096)
-  (i32.const {COUNT})))
+(local.set $errno (call $within (call $path_readlink (call $fd {p(0)}) {p(1)} {p(2)} (local.get $at) (i32.const 4096)
+  (i32.const {COUNT}))))
 (call $answer (local.get $to) (i32.const 4) (local.get $errno))
 (if (i32.eqz (local.get $errno)) (then
   (i32.store $b offset=4 (local.get $to) (local.get $at))
@@ -273,24 +278,25 @@ _ERROR_CODE = f"""
 (i32.store8 $b (local.get $to) (i32.const 1))
 (i32.store8 $b offset=1 (local.get $to) (call $code (i32.load $handles offset={FD} (local.get $at))))"""
 
-_STAT_AT = f"(call $path_filestat_get (call $fd {p(0)}) {p(1)} {p(2)} {p(3)} (i32.const {STAT}))"
+_STAT_AT = (
+    f"(call $within (call $path_filestat_get (call $fd {p(0)}) {p(1)} {p(2)} {p(3)} (i32.const {STAT})))"
+)
 _STAT = f"(call $fd_filestat_get (call $fd {p(0)}) (i32.const {STAT}))"
 _SET_TIMES = f"""(call $fd_filestat_set_times (call $fd {p(0)}) (call $ns {p(1)} {p(2)} {p(3)})
   (call $ns {p(4)} {p(5)} {p(6)}) (call $times {p(1)} {p(4)}))"""
-_SET_TIMES_AT = f"""(call $path_filestat_set_times (call $fd {p(0)}) {p(1)} {p(2)} {p(3)}
-  (call $ns {p(4)} {p(5)} {p(6)}) (call $ns {p(7)} {p(8)} {p(9)}) (call $times {p(4)} {p(7)}))"""
+_SET_TIMES_AT = f"""(call $within (call $path_filestat_set_times (call $fd {p(0)}) {p(1)} {p(2)} {p(3)}
+  (call $ns {p(4)} {p(5)} {p(6)}) (call $ns {p(7)} {p(8)} {p(9)}) (call $times {p(4)} {p(7)})))"""
 _D, _E = "descriptor", ("$errno i32",)
-_FROM = f"(call $via {p(0)} (i64.const"
 
 BODIES = (
     Body("preopens.get-directories", _MOUNTS, ("$out i32", "$fd i32", "$n i32", "$len i32", "$at i32")),
     Body(f"{_D}.drop", f"(call $drop {p(0)} (i32.const {K_DESCRIPTOR}))"),
     Body("directory-entry-stream.drop", _DROP_ENTRIES),
-    Body(f"{_D}.read-via-stream", f"{_FROM} {_READ}) (i32.const {K_INPUT}) {p(1)} (local.get $to))"),
-    Body(f"{_D}.write-via-stream", f"{_FROM} {_WRITE}) (i32.const {K_OUTPUT}) {p(1)} (local.get $to))"),
+    Body(f"{_D}.read-via-stream", f"(call $via {p(0)} (i32.const {K_INPUT}) {p(1)} (local.get $to))"),
+    Body(f"{_D}.write-via-stream", f"(call $via {p(0)} (i32.const {K_OUTPUT}) {p(1)} (local.get $to))"),
     Body(f"{_D}.append-via-stream", _APPEND, ("$errno i32", "$fd i32")),
     answered(f"{_D}.advise", f"(call $fd_advise (call $fd {p(0)}) {p(1)} {p(2)} {p(3)})"),
-    answered(f"{_D}.sync-data", f"(call $fd_datasync (call $fd {p(0)}))"),
+    answered(f"{_D}.sync-data", f"(call $through (call $fd_datasync (call $fd {p(0)})))"),
     Body(f"{_D}.get-flags", _FLAGS, ("$errno i32", "$flags i32", "$rights i64")),
     Body(f"{_D}.get-type", _TYPE, _E),
     answered(f"{_D}.set-size", f"(call $fd_filestat_set_size (call $fd {p(0)}) {p(1)})"),
@@ -298,25 +304,36 @@ BODIES = (
     Body(f"{_D}.read", _READ_AT, ("$errno i32", "$n i32")),
     Body(f"{_D}.write", _WRITE_AT, _E),
     Body(f"{_D}.read-directory", _READ_DIRECTORY, ("$errno i32", "$fd i32")),
-    answered(f"{_D}.sync", f"(call $fd_sync (call $fd {p(0)}))"),
-    answered(f"{_D}.create-directory-at", f"(call $path_create_directory (call $fd {p(0)}) {p(1)} {p(2)})"),
+    answered(f"{_D}.sync", f"(call $through (call $fd_sync (call $fd {p(0)})))"),
+    answered(
+        f"{_D}.create-directory-at",
+        f"(call $within (call $path_create_directory (call $fd {p(0)}) {p(1)} {p(2)}))",
+    ),
     Body(f"{_D}.stat", f"(call $stat (local.get $to) {_STAT})"),
     Body(f"{_D}.stat-at", f"(call $stat (local.get $to) {_STAT_AT})"),
     answered(f"{_D}.set-times-at", _SET_TIMES_AT),
     answered(
         f"{_D}.link-at",
-        f"(call $path_link (call $fd {p(0)}) {p(1)} {p(2)} {p(3)} (call $fd {p(4)}) {p(5)} {p(6)})",
+        f"(call $within (call $path_link (call $fd {p(0)}) {p(1)} {p(2)} {p(3)} (call $fd {p(4)}) {p(5)} {p(6)}))",
     ),
     Body(f"{_D}.open-at", _OPEN, _E),
     Body(f"{_D}.readlink-at", _READLINK, ("$errno i32", "$at i32")),
-    answered(f"{_D}.remove-directory-at", f"(call $path_remove_directory (call $fd {p(0)}) {p(1)} {p(2)})"),
+    answered(
+        f"{_D}.remove-directory-at",
+        f"(call $within (call $path_remove_directory (call $fd {p(0)}) {p(1)} {p(2)}))",
+    ),
     answered(
         f"{_D}.rename-at",
-        f"(call $path_rename (call $fd {p(0)}) {p(1)} {p(2)} (call $fd {p(3)}) {p(4)} {p(5)})",
+        f"(call $within (call $path_rename (call $fd {p(0)}) {p(1)} {p(2)} (call $fd {p(3)}) {p(4)} {p(5)}))",
     ),
     # SPEC: the old path is what the link says, and comes first in both
-    answered(f"{_D}.symlink-at", f"(call $path_symlink {p(1)} {p(2)} (call $fd {p(0)}) {p(3)} {p(4)})"),
-    answered(f"{_D}.unlink-file-at", f"(call $path_unlink_file (call $fd {p(0)}) {p(1)} {p(2)})"),
+    answered(
+        f"{_D}.symlink-at",
+        f"(call $within (call $path_symlink {p(1)} {p(2)} (call $fd {p(0)}) {p(3)} {p(4)}))",
+    ),
+    answered(
+        f"{_D}.unlink-file-at", f"(call $within (call $path_unlink_file (call $fd {p(0)}) {p(1)} {p(2)}))"
+    ),
     Body(f"{_D}.is-same-object", _SAME, ("$fd i32", "$device i64", "$file i64")),
     Body(f"{_D}.metadata-hash", f"(call $hash (local.get $to) {_STAT})"),
     Body(f"{_D}.metadata-hash-at", f"(call $hash (local.get $to) {_STAT_AT})"),

@@ -70,8 +70,8 @@ ROOM = f"""
   (global.set $top (i32.const {HEAP})))
 (func $room (export "room") (param $bytes i32) (result i32) (local $at i32) (local $end i64) (local $more i32)
   (local.set $at (global.get $top))
-  (local.set $end (i64.and (i64.const -8)
-    (i64.add (i64.const 7) (i64.add (i64.extend_i32_u (local.get $at)) (i64.extend_i32_u (local.get $bytes))))))
+  (local.set $end (i64.add (i64.extend_i32_u (local.get $at)) (i64.extend_i32_u (local.get $bytes))))
+  (local.set $end (i64.and (i64.const -8) (i64.add (i64.const 7) (local.get $end))))
   (if (i64.gt_u (local.get $end) (i64.const 0x7fff0000)) (then (unreachable)))
   (local.set $more (i32.sub
     (i32.wrap_i64 (i64.shr_u (i64.add (local.get $end) (i64.const 65535)) (i64.const 16)))

@@ -119,7 +119,16 @@ def monitor(*, for_components: bool = False) -> str:
     text.append(f'(memory $plan (export "plan") {tables.MIN_PAGES})')
     # the host finds the guest's memory through its caller's export of this name
     text.append('(export "memory" (memory $guest))')
-    text += [kernel(for_components=for_components), OVER_TIME, RIGHTS, PATHS, SHA256, PAYLOADS, DETERMINISM, calls.SUPPORT]
+    text += [
+        kernel(for_components=for_components),
+        OVER_TIME,
+        RIGHTS,
+        PATHS,
+        SHA256,
+        PAYLOADS,
+        DETERMINISM,
+        calls.SUPPORT,
+    ]
     text += [function.text() for function in calls.FUNCTIONS]
     names = " ".join(f"$m.{call.name}" for call in CALLS) + (" $m.note" if for_components else "")
     text.append(f"(elem (table $t) (i32.const 0) func {names}))")

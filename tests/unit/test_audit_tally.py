@@ -7,9 +7,10 @@ from collections import Counter
 import pyarrow as pa
 import pytest
 
+from audit.call_names import bare
 from audit.columns import OPENED, SCHEMA, WORDS
 from audit.segment import Written, segment_writer
-from audit.tally import Tally, bare
+from audit.tally import Tally
 from sandbox.monitor.decode import decode
 from tests.records import IN, STORY, T0, call, frame, start
 

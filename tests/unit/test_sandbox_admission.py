@@ -10,7 +10,7 @@ from sandbox.admission import Admitted, admit, digest_of
 from sandbox.imports import signature
 from sandbox.refusal import MAX_LISTED, MAX_QUOTED, AdmissionRefused, Refusal, listed, quoted
 from sandbox.wasm.sections import MAX_EXPORTS, MAX_IMPORTS
-from tests.components import component, real_components
+from tests.components import real_components
 from tests.modules import LIMITS, START, imported, module, plan
 
 HOSTILE = (
@@ -66,7 +66,8 @@ def test_a_module_at_the_size_limit_is_admitted(spare: int | None) -> None:
         (b"", Refusal.EMPTY, "the file is empty"),
         (b"hello, world", Refusal.NOT_WASM, "magic number"),
         (b'(module (func (export "_start")))', Refusal.TEXT, "WebAssembly text, not a binary"),
-        (b"\0asm\x0d\0\1\0", Refusal.COMPONENT, "components come with a later version"),
+        (b"\0asm\x0d\0\1\0", Refusal.NO_ENTRY, "does not export `wasi:cli/run`"),
+        (b"\0asm\x0d\0\1\0\7", Refusal.COMPONENT, "not a component that can be read here, byte 9"),
         (b"\0asm\7\0\0\0", Refusal.VERSION, "version 7"),
         (b"\0asm\1\0\0", Refusal.TRUNCATED, "the file ends here"),
         (b"\0asm\1\0\0\0\5\3\1\0", Refusal.TRUNCATED, "the file ends here"),
@@ -79,28 +80,15 @@ def test_what_is_no_core_module_is_refused_by_name(data: bytes, reason: Refusal,
     assert words in refusal.message
 
 
-def test_a_component_is_told_what_it_asks_for() -> None:
-    def asking(*names: str) -> str:
-        return refused(component("".join(f'(import "{name}" (instance))' for name in names))).message
-
-    later = ": components come with a later version"
-    assert asking() == f"the module is a component that imports nothing{later}"
-    two = ("wasi:cli/environment@0.2.3", "wasi:http/types@0.2.0")
-    assert asking(*two) == f"the module is a component that imports {', '.join(two)}{later}"
-    many = asking(*(f"wasi:cli/i{number}@0.2.0" for number in range(15)))
-    assert many.endswith(f"wasi:cli/i11@0.2.0 and 3 more{later}")
-    whole = component('(import "wasi:cli/environment@0.2.3" (instance))')
-    torn = refused(whole[:-1])
-    assert torn.reason is Refusal.COMPONENT
-    assert "can't read all of it (byte " in torn.message
-
-
-def test_a_real_component_is_told_what_it_asks_for() -> None:
+def test_real_components_are_admitted() -> None:
+    roomy = limited(module_bytes=UNLIMITED, memory_bytes=UNLIMITED)
     for path in real_components().values():
-        found = refused(path.read_bytes(), under=limited(module_bytes=UNLIMITED))
-        assert found.reason is Refusal.COMPONENT
-        assert "wasi:cli/environment@0.2." in found.message
-        assert "can't read" not in found.message
+        found = admitted(path.read_bytes(), under=roomy)
+        assert found.parts is not None
+        assert len(found.parts.steps) == 4
+        assert "[method]descriptor.open-at" in found.host_calls
+        few = refused(path.read_bytes(), under=replace(roomy, limits=replace(roomy.limits, instances=3)))
+        assert (few.reason, few.limit) == (Refusal.TOO_MANY_INSTANCES, "instances")
 
 
 def test_a_truncated_module_is_refused_and_the_whole_one_is_not() -> None:

@@ -128,8 +128,22 @@ def test_inspection_and_admission_agree_on_the_entry() -> None:
 
 
 def test_what_cannot_be_read_is_refused() -> None:
-    with pytest.raises(AdmissionRefused, match="components come with a later version"):
-        inspect(b"\0asm\x0d\0\1\0")
+    with pytest.raises(AdmissionRefused, match="not a valid module, byte 8"):
+        inspect(b"\0asm\1\0\0\0\7")
+    with pytest.raises(AdmissionRefused, match="not a component that can be read here, byte 9"):
+        inspect(b"\0asm\x0d\0\1\0\7")
+
+
+def test_a_component_is_laid_open() -> None:
+    found = inspect(real_components()["resvg"].read_bytes())
+    assert found.refusal is None
+    assert [item.name for item in found.exports] == ["wasi:cli/run@0.2.6"]
+    asked = {(item.module, item.name): item.provided_by for item in found.imports}
+    assert asked["wasi:filesystem/types@0.2.6", "[method]descriptor.open-at"] == "wasi:filesystem/types"
+    assert {item.provision for item in found.imports} == {Provision.PROVIDED}
+    empty = inspect(b"\0asm\x0d\0\1\0")
+    assert empty.refusal is not None
+    assert empty.refusal.reason is Refusal.NO_ENTRY
 
 
 def test_exports_say_what_can_be_invoked() -> None:

@@ -17,7 +17,7 @@ from audit.identity import new_execution_id
 from audit.receipt import REFUSALS_KEPT
 from audit.start import ExecutionStart, MountPoint
 from audit.wal import RecordFrame
-from policy.calls import CALL_CODES, CALLS
+from policy.calls import CALL_CODES
 from sandbox.monitor import layout
 from sandbox.monitor.decode import decode
 from sandbox.monitor.kernel import AT
@@ -354,4 +354,4 @@ def test_more_refusals_than_a_receipt_names_cost_no_memory(ring, monitor):
 
 
 def test_all_calls_of_the_table_have_counters(ring):
-    assert ring.counters().shape == (len(CALLS), layout.DECISIONS)
+    assert ring.counters().shape == (len(NAMES), layout.DECISIONS)

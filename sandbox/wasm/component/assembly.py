@@ -98,6 +98,7 @@ class Assembly:
     shapes: tuple[ModuleShape, ...]  # of the modules
     steps: tuple[Step, ...]
     crossings: tuple[Crossing, ...]
+    exports: tuple[tuple[str, str], ...]  # names, and of what kind each is
     run: Place | None  # what `wasi:cli/run` leads to: takes nothing, returns 0 for success
 
 
@@ -229,6 +230,7 @@ def assembly(component: Node) -> Assembly:
         shapes=tuple(builder.shapes),
         steps=tuple(builder.steps),
         crossings=found,
+        exports=tuple((name, str(made.space)) for name, made in resolver.root.scope.exports.items()),
         run=_run(builder),
     )
 
