@@ -3,7 +3,8 @@
 Reading modules lives in `sandbox/wasm`, compiling (which finds what is invalid) in `compiler.py`, showing in
 `inspection.py`.
 A module that is admitted imports nothing but host calls with their own signatures, and fits the plan's limits
-as it starts; which of its calls are granted is the monitor's to decide.
+as it starts; which of its calls are granted is the monitor's to decide. It is longer than most: the checks
+stand in the order in which they are made.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from typing import TYPE_CHECKING, Final
 from policy.calls import MODULE
 from policy.plan import UNLIMITED, Limits, Plan
 from sandbox.component_admission import (
-    Component,
     check_calls,
     check_instances,
     parts_of,
@@ -73,6 +73,17 @@ class Admitted:
         return tuple(dict.fromkeys(item.name for item in self.shape.imports))
 
 
+@dataclass(frozen=True, slots=True)
+class _Admitting:
+    """What a component is admitted for."""
+
+    name: str
+    digest: str
+    plan: Plan
+    invoke: str | None
+    tenant: str | None
+
+
 def digest_of(module: bytes) -> str:
     """Name a module: `sha256:` and the SHA-256 of its bytes."""
     return f"sha256:{hashlib.sha256(module).hexdigest()}"
@@ -95,10 +106,9 @@ def admit(
     """
     check_size(len(module), plan.limits)
     if is_component(module):
-        component = read_component(module)
-        _check_match(digest or digest_of(module), name, plan)
-        _check_tenant(tenant, plan)
-        return _admitted(component, name, digest or digest_of(module), plan, invoke)
+        return _admit_component(
+            module, _Admitting(name, digest or digest_of(module), plan, invoke=invoke, tenant=tenant)
+        )
     shape = read_shape(module)
     digest = digest or digest_of(module)
     _check_match(digest, name, plan)
@@ -115,15 +125,25 @@ def admit(
     )
 
 
-def _admitted(component: Component, name: str, digest: str, plan: Plan, invoke: str | None) -> Admitted:
+def _admit_component(module: bytes, admitting: _Admitting) -> Admitted:
     """Check a component as a module is checked, all its core modules together."""
+    component, limits = read_component(module), admitting.plan.limits
+    _check_match(admitting.digest, admitting.name, admitting.plan)
+    _check_tenant(admitting.tenant, admitting.plan)
     for memory in component.shape.memories:
         _check_memory_kind(memory)
     check_calls(component)
-    check_limits(component.shape, plan.limits)
-    check_instances(component, plan.limits)
-    parts = parts_of(component, invoke)
-    return Admitted(name, digest, component.shape, RUN, has_initializer=False, has_memory=True, parts=parts)
+    check_limits(component.shape, limits)
+    check_instances(component, limits)
+    return Admitted(
+        name=admitting.name,
+        digest=admitting.digest,
+        shape=component.shape,
+        entry=RUN,
+        has_initializer=False,
+        has_memory=True,
+        parts=parts_of(component, admitting.invoke),
+    )
 
 
 def check_size(size_bytes: int, limits: Limits) -> None:

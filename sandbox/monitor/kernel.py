@@ -7,6 +7,8 @@ What each host call does with it is in `sandbox/monitor/calls`, path rules are i
 Memories: `$guest` is the guest's, `$ring` is mapped on pages that the supervisor shares, `$plan`
 holds the tables, and `$scratch` is the memory of the probe, through which the monitor makes calls
 of its own without touching the guest's memory.
+
+It is longer than most: what all calls share stands in one place.
 """
 
 from __future__ import annotations

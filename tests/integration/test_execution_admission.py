@@ -65,12 +65,6 @@ def test_a_program_with_foreign_imports_is_refused_by_their_names(shared):
     assert "no host function here provides" in (receipt.outcome.message or "")
 
 
-def test_a_real_component_is_refused_as_one(shared):
-    receipt = shared.run(program("resvg").read_bytes()).receipt
-    assert receipt.outcome.kind is OutcomeKind.REFUSED
-    assert "component" in (receipt.outcome.message or "")
-
-
 @pytest.mark.parametrize(
     ("arguments", "policy_text", "reason"),
     [

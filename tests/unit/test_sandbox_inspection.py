@@ -6,6 +6,7 @@ from policy.plan import Mode, Right
 from sandbox.imports import Provision, Standing
 from sandbox.inspection import NOTE_AUDIT, NOTE_NO_MEMORY, NOTE_START, ImportView, inspect
 from sandbox.refusal import AdmissionRefused, Refusal
+from tests.components import real_components
 from tests.modules import NONE, START, imported, module, plan
 
 CALLS = {
@@ -128,7 +129,7 @@ def test_inspection_and_admission_agree_on_the_entry() -> None:
 
 
 def test_what_cannot_be_read_is_refused() -> None:
-    with pytest.raises(AdmissionRefused, match="not a valid module, byte 8"):
+    with pytest.raises(AdmissionRefused, match="not a valid module, byte 9"):
         inspect(b"\0asm\1\0\0\0\7")
     with pytest.raises(AdmissionRefused, match="not a component that can be read here, byte 9"):
         inspect(b"\0asm\x0d\0\1\0\7")

@@ -23,7 +23,7 @@ from policy.plan import RIGHTS, UNIFORM, PathAutomaton, PathClass, Right, StdinM
 from sandbox import engine_wasmtime as engine
 from sandbox.engine_wasmtime import EndKind
 from sandbox.monitor import calls, generate, layout, paths, tables
-from sandbox.monitor.kernel import KERNEL
+from sandbox.monitor.kernel import kernel
 from sandbox.monitor.over_time import OVER_TIME
 from sandbox.monitor.rights import RIGHTS as RIGHTS_TEXT
 from tests.guests import Script
@@ -125,7 +125,7 @@ def reached(name: str) -> set[str]:
 @cache
 def bodies() -> dict[str, list[Node]]:
     text = (
-        KERNEL
+        kernel(for_components=False)
         + OVER_TIME
         + RIGHTS_TEXT
         + paths.PATHS

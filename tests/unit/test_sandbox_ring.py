@@ -18,6 +18,7 @@ from audit.receipt import REFUSALS_KEPT
 from audit.start import ExecutionStart, MountPoint
 from audit.wal import RecordFrame
 from policy.calls import CALL_CODES
+from policy.component_calls import NAMES
 from sandbox.monitor import layout
 from sandbox.monitor.decode import decode
 from sandbox.monitor.kernel import AT
