@@ -16,7 +16,7 @@ from audit.start import ExecutionStart, MountPoint
 from audit.store import TENANT
 from audit.terms import AuditTerms, CallTerms, Level, Mask, Payload, Veil
 from audit.text import from_host
-from policy.calls import CALL_CODES, CALLS, MODULE
+from policy.calls import MODULE
 from policy.plan import UNLIMITED, Isolation, StdinMode
 from policy.plan_network import opens_sockets
 from sandbox.admission import digest_of
@@ -24,6 +24,7 @@ from sandbox.confinement.bounds import bounds_of
 from sandbox.determinism import is_repeatable
 from sandbox.engine_config import EngineConfig
 from sandbox.guest import StoreLimits, World
+from sandbox.imports import host_call
 from sandbox.job import Job
 from sandbox.monitor import layout
 from sandbox.outlet import ignore
@@ -229,8 +230,8 @@ def job_of(order: Order, admitted: Admitted, preopens: Preopens) -> Job:
 
 def _uses_sockets(admitted: Admitted) -> bool:
     """Whether the module imports a call that is about sockets."""
-    names = (item.name for item in admitted.shape.imports if item.module == MODULE)
-    return any(name in CALL_CODES and CALLS[CALL_CODES[name]].capability == "network" for name in names)
+    calls = (host_call(item) for item in admitted.shape.imports)
+    return any(call is not None and call.capability == "network" for call in calls)
 
 
 def memory_share(memories: Sequence[MemoryType], limit_bytes: int) -> int | None:

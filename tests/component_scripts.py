@@ -22,6 +22,7 @@ _FIELDS = f"""
 (global $file (mut i32) (i32.const 0))
 (global $stream (mut i32) (i32.const 0))
 (global $other (mut i32) (i32.const 0))
+(global $extra (mut i32) (i32.const 0))
 (func $keep (param i32 i32)
   (memory.copy (global.get $log) (local.get 0) (local.get 1))
   (global.set $log (i32.add (global.get $log) (local.get 1))))

@@ -68,6 +68,35 @@ def _flags(names: str) -> str:
     return "(flags " + " ".join(f'"{name}"' for name in names.split()) + ")"
 
 
+_NET_CODES = [
+    "unknown",
+    "access-denied",
+    "not-supported",
+    "invalid-argument",
+    "out-of-memory",
+    "timeout",
+    "concurrency-conflict",
+    "not-in-progress",
+    "would-block",
+    "invalid-state",
+    "new-socket-limit",
+    "address-not-bindable",
+    "address-in-use",
+    "remote-unreachable",
+    "connection-refused",
+    "connection-reset",
+    "connection-aborted",
+    "datagram-too-large",
+    "name-unresolvable",
+    "temporary-resolver-failure",
+    "permanent-resolver-failure",
+]
+_OF_NETWORK = tuple(
+    ("use", name, "wasi:sockets/network")
+    for name in ("network", "net-code", "ip-address-family", "ip-socket-address")
+)
+_EXPORTED = {"net-code": "error-code"}
+"""What is called otherwise here than there, as two interfaces have it."""
 _TIMES = ("data-access-timestamp", "data-modification-timestamp", "status-change-timestamp")
 _NAMED: dict[str, tuple[tuple[str, str, str], ...]] = {
     "wasi:io/error": (("resource", "error", ""),),
@@ -149,6 +178,69 @@ _NAMED: dict[str, tuple[tuple[str, str, str], ...]] = {
         ),
         ("type", "metadata-hash-value", '(record (field "lower" u64) (field "upper" u64))'),
     ),
+    "wasi:sockets/network": (
+        ("resource", "network", ""),
+        ("type", "net-code", _enum(_NET_CODES)),
+        ("type", "ip-address-family", _enum(["ipv4", "ipv6"])),
+        ("type", "ipv4-address", "(tuple u8 u8 u8 u8)"),
+        ("type", "ipv6-address", "(tuple u16 u16 u16 u16 u16 u16 u16 u16)"),
+        ("type", "ip-address", '(variant (case "ipv4" $ipv4-address) (case "ipv6" $ipv6-address))'),
+        (
+            "type",
+            "ipv4-socket-address",
+            '(record (field "port" u16) (field "address" $ipv4-address))',
+        ),
+        (
+            "type",
+            "ipv6-socket-address",
+            """(record (field "port" u16) (field "flow-info" u32) (field "address" $ipv6-address)
+            (field "scope-id" u32))""",
+        ),
+        (
+            "type",
+            "ip-socket-address",
+            '(variant (case "ipv4" $ipv4-socket-address) (case "ipv6" $ipv6-socket-address))',
+        ),
+    ),
+    "wasi:sockets/instance-network": (("use", "network", "wasi:sockets/network"),),
+    "wasi:sockets/ip-name-lookup": (
+        ("use", "pollable", "wasi:io/poll"),
+        *((("use", name, "wasi:sockets/network")) for name in ("network", "net-code", "ip-address")),
+        ("resource", "resolve-address-stream", ""),
+    ),
+    "wasi:sockets/tcp": (
+        ("use", "pollable", "wasi:io/poll"),
+        ("use", "input-stream", "wasi:io/streams"),
+        ("use", "output-stream", "wasi:io/streams"),
+        *_OF_NETWORK,
+        ("resource", "tcp-socket", ""),
+        ("type", "shutdown-type", _enum(["receive", "send", "both"])),
+    ),
+    "wasi:sockets/tcp-create-socket": (
+        *_OF_NETWORK,
+        ("use", "tcp-socket", "wasi:sockets/tcp"),
+    ),
+    "wasi:sockets/udp": (
+        ("use", "pollable", "wasi:io/poll"),
+        *_OF_NETWORK,
+        ("resource", "udp-socket", ""),
+        ("resource", "incoming-datagram-stream", ""),
+        ("resource", "outgoing-datagram-stream", ""),
+        (
+            "type",
+            "incoming-datagram",
+            '(record (field "data" (list u8)) (field "remote-address" $ip-socket-address))',
+        ),
+        (
+            "type",
+            "outgoing-datagram",
+            '(record (field "data" (list u8)) (field "remote-address" (option $ip-socket-address)))',
+        ),
+    ),
+    "wasi:sockets/udp-create-socket": (
+        *_OF_NETWORK,
+        ("use", "udp-socket", "wasi:sockets/udp"),
+    ),
     "wasi:filesystem/preopens": (("use", "descriptor", "wasi:filesystem/types"),),
 }
 
@@ -203,17 +295,17 @@ def _interface(name: str, used: set[str]) -> str:
             fields.append(f'(export "{label}" (type ${label} (sub resource)))')
         elif how == "use":
             fields.append(f"(alias outer $top ${label} (type $outer-{label}))")
-            fields.append(f'(export "{label}" (type ${label} (eq $outer-{label})))')
+            fields.append(f'(export "{_EXPORTED.get(label, label)}" (type ${label} (eq $outer-{label})))')
         else:
             fields.append(f"(type $own-{label} {more})")
-            fields.append(f'(export "{label}" (type ${label} (eq $own-{label})))')
+            fields.append(f'(export "{_EXPORTED.get(label, label)}" (type ${label} (eq $own-{label})))')
     for call in COMPONENT_CALLS:
         if call.interface == name and call.name in used and not call.function.startswith("[resource-drop]"):
             is_method = call.function.startswith("[method]")
             kind = _function(interfaces._TEXTS[call.name], is_method=is_method)
             fields.append(f'(export "{call.function}" {kind})')
     aliases = [
-        f'(alias export $i-{name} "{label}" (type ${label}))'
+        f'(alias export $i-{name} "{_EXPORTED.get(label, label)}" (type ${label}))'
         for how, label, _ in _NAMED[name]
         if how != "use"
     ]

@@ -3,6 +3,8 @@
 A stream of a file reads and writes at a position of its own, one of standard input and output in turn.
 Not as the specification has it: reading from standard input waits also where it should not, unless the
 guest polled before; what is written is written at once, so nothing is left for a flush.
+
+It is longer than most: all of it is for the same few resources.
 """
 
 from __future__ import annotations
@@ -21,14 +23,17 @@ from sandbox.bridge.kernel import (
     K_OUTPUT,
     K_POLLABLE,
     MODE,
+    ON_SOCKET,
     READY,
     TO_READ,
+    TO_WRITE,
 )
 from sandbox.bridge.shape import Body, p
 
 MOST = 1 << 20
 """Bytes that one call moves at most; `check-write` says so."""
 
+_AGAIN = 6
 _AT_ONCE = 4_096  # SPEC: wasi:io/streams, blocking-write-and-flush
 
 SUPPORT = f"""
@@ -47,8 +52,25 @@ SUPPORT = f"""
     (i64.store $handles offset={AT} (local.get $at) (i64.add (i64.load $handles offset={AT} (local.get $at))
       (i64.load32_u $b (i32.const {COUNT}))))))
   (local.get $n))
-(func $read_into (param $stream i32) (param $len i64) (param $to i32) (local $errno i32)
-  (local.set $errno (call $read (local.get $stream) (local.get $len)))
+(func $is_on_socket (param $at i32) (result i32)
+  (i32.eq (i32.load $handles offset={MODE} (local.get $at)) (i32.const {ON_SOCKET})))
+(func $read_some (param $stream i32) (param $len i64) (param $is_waiting i32) (result i32)
+  (local $errno i32) (local $at i32)
+  ;; the same; of a socket that has nothing yet `again`, or when it has something
+  (loop $again
+    (local.set $errno (call $read (local.get $stream) (local.get $len)))
+    (local.set $at (call $entry (local.get $stream)))
+    (if (i32.and (local.get $is_waiting) (i32.and (i32.eq (local.get $errno) (i32.const {_AGAIN}))
+                 (call $is_on_socket (local.get $at)))) (then
+      (drop (call $await (i32.load $handles offset={FD} (local.get $at)) (i32.const 1) (i32.const 1)))
+      (br $again))))
+  (local.get $errno))
+(func $read_into (param $stream i32) (param $len i64) (param $is_waiting i32) (param $to i32)
+  (local $errno i32)
+  (local.set $errno (call $read_some (local.get $stream) (local.get $len) (local.get $is_waiting)))
+  (if (i32.eq (local.get $errno) (i32.const {_AGAIN})) (then
+    (i64.store $b (local.get $to) (i64.const 0))
+    (i32.store $b offset=8 (local.get $to) (i32.const 0)) (return)))
   (if (local.get $errno) (then
     (call $fails (local.get $to) (i32.const 4) (local.get $errno)) (return)))
   (if (i32.and (i32.eqz (i32.load $b (i32.const {COUNT}))) (i64.ne (local.get $len) (i64.const 0))) (then
@@ -56,8 +78,12 @@ SUPPORT = f"""
   (i32.store8 $b (local.get $to) (i32.const 0))
   (i32.store $b offset=4 (local.get $to) (i32.load $b (i32.const {IOVEC})))
   (i32.store $b offset=8 (local.get $to) (i32.load $b (i32.const {COUNT}))))
-(func $skip (param $stream i32) (param $len i64) (param $to i32) (local $errno i32)
-  (local.set $errno (call $read (local.get $stream) (local.get $len)))
+(func $skip (param $stream i32) (param $len i64) (param $is_waiting i32) (param $to i32)
+  (local $errno i32)
+  (local.set $errno (call $read_some (local.get $stream) (local.get $len) (local.get $is_waiting)))
+  (if (i32.eq (local.get $errno) (i32.const {_AGAIN})) (then
+    (i32.store $b (i32.const {COUNT}) (i32.const 0))
+    (memory.fill $b (local.get $to) (i32.const 0) (i32.const 16)) (return)))
   (if (local.get $errno) (then
     (call $fails (local.get $to) (i32.const 8) (local.get $errno)) (return)))
   (if (i32.and (i32.eqz (i32.load $b (i32.const {COUNT}))) (i64.ne (local.get $len) (i64.const 0))) (then
@@ -76,6 +102,9 @@ SUPPORT = f"""
       (else (local.set $errno (call $fd_pwrite (i32.load $handles offset={FD} (local.get $at))
         (i32.const {IOVEC}) (i32.const 1) (i64.load $handles offset={AT} (local.get $at))
         (i32.const {COUNT})))))
+    (if (i32.and (i32.eq (local.get $errno) (i32.const {_AGAIN})) (call $is_on_socket (local.get $at))) (then
+      (drop (call $await (i32.load $handles offset={FD} (local.get $at)) (i32.const 2) (i32.const 1)))
+      (br $more)))
     (br_if $end (local.get $errno))
     (local.set $done (i32.load $b (i32.const {COUNT})))
     (i64.store $handles offset={AT} (local.get $at) (i64.add (i64.load $handles offset={AT} (local.get $at))
@@ -96,10 +125,10 @@ SUPPORT = f"""
   (memory.fill $b (local.get $source) (i32.const 0) (i32.wrap_i64 (local.get $n)))
   (call $written (local.get $to)
     (call $write (local.get $stream) (local.get $source) (i32.wrap_i64 (local.get $n)))))
-(func $splice (param $stream i32) (param $source i32) (param $len i64) (param $to i32) (local $errno i32)
-  (local $n i32)
+(func $splice (param $stream i32) (param $source i32) (param $len i64) (param $is_waiting i32) (param $to i32)
+  (local $errno i32) (local $n i32)
   (drop (call $get (local.get $stream) (i32.const {K_OUTPUT})))
-  (call $skip (local.get $source) (local.get $len) (local.get $to))
+  (call $skip (local.get $source) (local.get $len) (local.get $is_waiting) (local.get $to))
   (if (i32.load8_u $b (local.get $to)) (then (return)))
   (local.set $n (i32.load $b (i32.const {COUNT})))
   (local.set $errno (call $write (local.get $stream) (i32.load $b (i32.const {IOVEC})) (local.get $n)))
@@ -135,7 +164,8 @@ SUPPORT = f"""
             (i64.store $b offset=24 (local.get $sub) (i64.load $handles offset={AT} (local.get $at)))
             (i32.store16 $b offset=40 (local.get $sub) (i32.const 1)))
           (else
-            (i32.store8 $b offset=8 (local.get $sub) (i32.const 1))
+            (i32.store8 $b offset=8 (local.get $sub) (select (i32.const 2) (i32.const 1)
+              (i32.eq (i32.load $handles offset={MODE} (local.get $at)) (i32.const {TO_WRITE}))))
             (i32.store $b offset=16 (local.get $sub) (i32.load $handles offset={FD} (local.get $at)))))
         (local.set $count (i32.add (local.get $count) (i32.const 1)))))
     (local.set $i (i32.add (local.get $i) (i32.const 1)))
@@ -197,15 +227,17 @@ def _given(name: str, kind: int, fd: int) -> Body:
 
 
 def _subscribed(name: str, kind: int) -> Body:
-    """A pollable: only standard input is ever waited for, all else is ready."""
-    mode = (
-        f"(select (i32.const {TO_READ}) (i32.const {READY})"
-        f" (i32.load $handles offset={MODE} (call $get {p(0)} (i32.const {kind}))))"
-        if kind == K_INPUT
-        else f"(i32.const {READY})"
-    )
+    """A pollable: standard input and sockets are waited for, all else is ready."""
+    mode = f"(i32.load $handles offset={MODE} (call $get {p(0)} (i32.const {kind})))"
+    waits = f"(i32.eq {mode} (i32.const {ON_SOCKET}))"
+    if kind == K_INPUT:
+        waits = f"(i32.ne {mode} (i32.const {BY_POSITION}))"
+    how = TO_READ if kind == K_INPUT else TO_WRITE
     text = f"(local.set $fd (call $fd_of {p(0)} (i32.const {kind})))\n(drop (call $note (local.get $fd)))\n"
-    made = f"(call $new (i32.const {K_POLLABLE}) (local.get $fd) (i64.const 0) {mode})"
+    made = (
+        f"(call $new (i32.const {K_POLLABLE}) (local.get $fd) (i64.const 0)"
+        f" (select (i32.const {how}) (i32.const {READY}) {waits}))"
+    )
     return Body(name, text + made, ("$fd i32",))
 
 
@@ -254,10 +286,10 @@ BODIES = (
     Body("poll.poll", f"(call $poll_all {p(0)} {p(1)} (local.get $to))"),
     Body("input-stream.drop", f"(call $drop {p(0)} (i32.const {K_INPUT}))"),
     Body("output-stream.drop", f"(call $drop {p(0)} (i32.const {K_OUTPUT}))"),
-    Body("input-stream.read", f"(call $read_into {p(0)} {p(1)} (local.get $to))"),
-    Body("input-stream.blocking-read", f"(call $read_into {p(0)} {p(1)} (local.get $to))"),
-    Body("input-stream.skip", f"(call $skip {p(0)} {p(1)} (local.get $to))"),
-    Body("input-stream.blocking-skip", f"(call $skip {p(0)} {p(1)} (local.get $to))"),
+    Body("input-stream.read", f"(call $read_into {p(0)} {p(1)} (i32.const 0) (local.get $to))"),
+    Body("input-stream.blocking-read", f"(call $read_into {p(0)} {p(1)} (i32.const 1) (local.get $to))"),
+    Body("input-stream.skip", f"(call $skip {p(0)} {p(1)} (i32.const 0) (local.get $to))"),
+    Body("input-stream.blocking-skip", f"(call $skip {p(0)} {p(1)} (i32.const 1) (local.get $to))"),
     _subscribed("input-stream.subscribe", K_INPUT),
     Body("output-stream.check-write", _CHECK),
     _written("output-stream.write", MOST),
@@ -267,8 +299,10 @@ BODIES = (
     _subscribed("output-stream.subscribe", K_OUTPUT),
     _zeroed("output-stream.write-zeroes", MOST),
     _zeroed("output-stream.blocking-write-zeroes-and-flush", _AT_ONCE),
-    Body("output-stream.splice", f"(call $splice {p(0)} {p(1)} {p(2)} (local.get $to))"),
-    Body("output-stream.blocking-splice", f"(call $splice {p(0)} {p(1)} {p(2)} (local.get $to))"),
+    Body("output-stream.splice", f"(call $splice {p(0)} {p(1)} {p(2)} (i32.const 0) (local.get $to))"),
+    Body(
+        "output-stream.blocking-splice", f"(call $splice {p(0)} {p(1)} {p(2)} (i32.const 1) (local.get $to))"
+    ),
 )
 
 assert BY_POSITION == 0

@@ -102,17 +102,34 @@ class _Writer:
         text, at = "", 0
         for param in self.function.params:
             if isinstance(param, Sequence):
-                if has_pointers(param.of):
-                    raise TypeError(f"{self.name} takes lists inside a list")
                 text += (
                     f"(call $aligned (local.get {at}) (i32.const {param.of.align}))\n"
                     f"(local.set {at} (call $take (local.get {at})"
                     f" (call $bytes (local.get {at + 1}) (i32.const {param.of.size}))))\n"
                 )
+                if has_pointers(param.of):
+                    text += self._take_inside(param.of, at)
             elif has_pointers(param):
                 raise TypeError(f"{self.name} takes a list inside another value")
             at += len(flat(param))
         return text
+
+    def _take_inside(self, of: Type, list_at: int) -> str:
+        """Copy the lists that the elements of a list begin with, and put their addresses in their place."""
+        if not isinstance(of, Record) or not isinstance(of.fields[0], Sequence):
+            raise TypeError(f"{self.name} takes a list that is no first field")
+        if has_pointers(of.fields[0].of) or any(map(has_pointers, of.fields[1:])):
+            raise TypeError(f"{self.name} takes lists inside lists inside a list")
+        element, count = self._new(), self._new()
+        return (
+            f"(local.set {element} (local.get {list_at}))\n(local.set {count} (local.get {list_at + 1}))\n"
+            f"(block (loop (br_if 1 (i32.eqz (local.get {count})))\n"
+            f"(i32.store $bridge (local.get {element}) (call $take (i32.load $bridge (local.get {element}))"
+            f" (call $bytes (i32.load $bridge offset=4 (local.get {element}))"
+            f" (i32.const {of.fields[0].of.size}))))\n"
+            f"(local.set {element} (i32.add (local.get {element}) (i32.const {of.size})))\n"
+            f"(local.set {count} (i32.sub (local.get {count}) (i32.const 1)))\n(br 0)))\n"
+        )
 
     def _give(self, of: Type, source: str, to: str, at: int) -> str:
         """Give the guest what a value points to; the value itself was copied before, `at` bytes from both."""

@@ -6,12 +6,18 @@ Both are functions of the table of calls alone, never of a plan or a guest, so t
 from __future__ import annotations
 
 from policy.component_calls import COMPONENT_CALLS
-from sandbox.bridge import calls_files, calls_small, calls_streams, kernel
+from sandbox.bridge import calls_files, calls_lookup, calls_small, calls_sockets, calls_streams, kernel
 from sandbox.bridge.edge import RESULT, edge
 
 __all__ = ["bridge", "edge"]
 
-BODIES = (*calls_streams.BODIES, *calls_small.BODIES, *calls_files.BODIES)
+BODIES = (
+    *calls_streams.BODIES,
+    *calls_small.BODIES,
+    *calls_files.BODIES,
+    *calls_sockets.BODIES,
+    *calls_lookup.BODIES,
+)
 
 assert sorted(body.name for body in BODIES) == sorted(call.name for call in COMPONENT_CALLS)
 assert RESULT == kernel.RESULT
@@ -20,7 +26,13 @@ assert RESULT == kernel.RESULT
 def bridge() -> str:
     """What a component's calls are carried out by: WASI 0.2 on the monitor's gate."""
     text = ["(module", kernel.imports(), kernel.KERNEL]
-    text += [calls_small.SUPPORT, calls_streams.SUPPORT, calls_files.SUPPORT]
+    text += [
+        calls_small.SUPPORT,
+        calls_streams.SUPPORT,
+        calls_files.SUPPORT,
+        calls_sockets.SUPPORT,
+        calls_lookup.SUPPORT,
+    ]
     text += [body.function() for body in BODIES]
     text.append(")")
     return "\n".join(text)

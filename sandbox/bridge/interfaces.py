@@ -17,6 +17,10 @@ _DATETIME = Record((_U64, _U32))
 _FILE_TYPE = enumeration(8)
 _MAYBE_TIME = Variant((None, _DATETIME))
 
+_V4 = Record((Plain(2), Record((_U8,) * 4)))
+_V6 = Record((Plain(2), _U32, Record((Plain(2),) * 8), _U32))
+_PLACE = Variant((_V4, _V6))
+
 TYPES: Final[dict[str, Type]] = {
     "error": _HANDLE,  # handles, where a text says `own<error>`
     "input-stream": _HANDLE,
@@ -38,10 +42,97 @@ TYPES: Final[dict[str, Type]] = {
     "new-timestamp": Variant((None, None, _DATETIME)),
     "directory-entry": Record((_FILE_TYPE, _STRING)),
     "hash": Record((_U64, _U64)),
+    "network": _HANDLE,
+    "tcp-socket": _HANDLE,
+    "udp-socket": _HANDLE,
+    "resolve-address-stream": _HANDLE,
+    "incoming-datagram-stream": _HANDLE,
+    "outgoing-datagram-stream": _HANDLE,
+    "net-code": enumeration(21),
+    "ip-address-family": enumeration(2),
+    "ip-address": Variant((Record((_U8,) * 4), Record((Plain(2),) * 8))),
+    "ip-socket-address": _PLACE,
+    "shutdown-type": enumeration(3),
+    "incoming-datagram": Record((Sequence(_U8), _PLACE)),
+    "outgoing-datagram": Record((Sequence(_U8), Variant((None, _PLACE)))),
 }
 
 _DROP = "(u32) -> _"
 _AT = "borrow<descriptor>, path-flags, string"
+_TCP, _UDP = "borrow<tcp-socket>", "borrow<udp-socket>"
+_IN, _OUT = "borrow<incoming-datagram-stream>", "borrow<outgoing-datagram-stream>"
+_BY = "borrow<network>, ip-socket-address"
+_SOCKETS: Final = {
+    "network.drop": _DROP,
+    "instance-network.instance-network": "() -> own<network>",
+    "ip-name-lookup.resolve-addresses": (
+        "(borrow<network>, string) -> result<own<resolve-address-stream>, net-code>"
+    ),
+    "resolve-address-stream.drop": _DROP,
+    "resolve-address-stream.resolve-next-address": (
+        "(borrow<resolve-address-stream>) -> result<option<ip-address>, net-code>"
+    ),
+    "resolve-address-stream.subscribe": "(borrow<resolve-address-stream>) -> own<pollable>",
+    "tcp-create-socket.create-tcp-socket": "(ip-address-family) -> result<own<tcp-socket>, net-code>",
+    "udp-create-socket.create-udp-socket": "(ip-address-family) -> result<own<udp-socket>, net-code>",
+    "tcp-socket.drop": _DROP,
+    "tcp-socket.start-bind": f"({_TCP}, {_BY}) -> result<_, net-code>",
+    "tcp-socket.finish-bind": f"({_TCP}) -> result<_, net-code>",
+    "tcp-socket.start-connect": f"({_TCP}, {_BY}) -> result<_, net-code>",
+    "tcp-socket.finish-connect": (
+        f"({_TCP}) -> result<tuple<own<input-stream>, own<output-stream>>, net-code>"
+    ),
+    "tcp-socket.start-listen": f"({_TCP}) -> result<_, net-code>",
+    "tcp-socket.finish-listen": f"({_TCP}) -> result<_, net-code>",
+    "tcp-socket.accept": (
+        f"({_TCP}) -> result<tuple<own<tcp-socket>, own<input-stream>, own<output-stream>>, net-code>"
+    ),
+    "tcp-socket.local-address": f"({_TCP}) -> result<ip-socket-address, net-code>",
+    "tcp-socket.remote-address": f"({_TCP}) -> result<ip-socket-address, net-code>",
+    "tcp-socket.is-listening": f"({_TCP}) -> bool",
+    "tcp-socket.address-family": f"({_TCP}) -> ip-address-family",
+    "tcp-socket.set-listen-backlog-size": f"({_TCP}, u64) -> result<_, net-code>",
+    "tcp-socket.keep-alive-enabled": f"({_TCP}) -> result<bool, net-code>",
+    "tcp-socket.set-keep-alive-enabled": f"({_TCP}, bool) -> result<_, net-code>",
+    "tcp-socket.keep-alive-idle-time": f"({_TCP}) -> result<u64, net-code>",
+    "tcp-socket.set-keep-alive-idle-time": f"({_TCP}, u64) -> result<_, net-code>",
+    "tcp-socket.keep-alive-interval": f"({_TCP}) -> result<u64, net-code>",
+    "tcp-socket.set-keep-alive-interval": f"({_TCP}, u64) -> result<_, net-code>",
+    "tcp-socket.keep-alive-count": f"({_TCP}) -> result<u32, net-code>",
+    "tcp-socket.set-keep-alive-count": f"({_TCP}, u32) -> result<_, net-code>",
+    "tcp-socket.hop-limit": f"({_TCP}) -> result<u8, net-code>",
+    "tcp-socket.set-hop-limit": f"({_TCP}, u8) -> result<_, net-code>",
+    "tcp-socket.receive-buffer-size": f"({_TCP}) -> result<u64, net-code>",
+    "tcp-socket.set-receive-buffer-size": f"({_TCP}, u64) -> result<_, net-code>",
+    "tcp-socket.send-buffer-size": f"({_TCP}) -> result<u64, net-code>",
+    "tcp-socket.set-send-buffer-size": f"({_TCP}, u64) -> result<_, net-code>",
+    "tcp-socket.subscribe": f"({_TCP}) -> own<pollable>",
+    "tcp-socket.shutdown": f"({_TCP}, shutdown-type) -> result<_, net-code>",
+    "udp-socket.drop": _DROP,
+    "udp-socket.start-bind": f"({_UDP}, {_BY}) -> result<_, net-code>",
+    "udp-socket.finish-bind": f"({_UDP}) -> result<_, net-code>",
+    "udp-socket.stream": (
+        f"({_UDP}, option<ip-socket-address>)"
+        " -> result<tuple<own<incoming-datagram-stream>, own<outgoing-datagram-stream>>, net-code>"
+    ),
+    "udp-socket.local-address": f"({_UDP}) -> result<ip-socket-address, net-code>",
+    "udp-socket.remote-address": f"({_UDP}) -> result<ip-socket-address, net-code>",
+    "udp-socket.address-family": f"({_UDP}) -> ip-address-family",
+    "udp-socket.unicast-hop-limit": f"({_UDP}) -> result<u8, net-code>",
+    "udp-socket.set-unicast-hop-limit": f"({_UDP}, u8) -> result<_, net-code>",
+    "udp-socket.receive-buffer-size": f"({_UDP}) -> result<u64, net-code>",
+    "udp-socket.set-receive-buffer-size": f"({_UDP}, u64) -> result<_, net-code>",
+    "udp-socket.send-buffer-size": f"({_UDP}) -> result<u64, net-code>",
+    "udp-socket.set-send-buffer-size": f"({_UDP}, u64) -> result<_, net-code>",
+    "udp-socket.subscribe": f"({_UDP}) -> own<pollable>",
+    "incoming-datagram-stream.drop": _DROP,
+    "incoming-datagram-stream.receive": f"({_IN}, u64) -> result<list<incoming-datagram>, net-code>",
+    "incoming-datagram-stream.subscribe": f"({_IN}) -> own<pollable>",
+    "outgoing-datagram-stream.drop": _DROP,
+    "outgoing-datagram-stream.check-send": f"({_OUT}) -> result<u64, net-code>",
+    "outgoing-datagram-stream.send": f"({_OUT}, list<outgoing-datagram>) -> result<u64, net-code>",
+    "outgoing-datagram-stream.subscribe": f"({_OUT}) -> own<pollable>",
+}
 _TEXTS: Final = {
     "environment.get-environment": "() -> list<tuple<string, string>>",
     "environment.get-arguments": "() -> list<string>",
@@ -132,7 +223,7 @@ _TEXTS: Final = {
     "insecure.get-insecure-random-bytes": "(u64) -> list<u8>",
     "insecure.get-insecure-random-u64": "() -> u64",
     "insecure-seed.insecure-seed": "() -> tuple<u64, u64>",
-}
+} | _SOCKETS
 
 FUNCTIONS: Final[dict[str, Function]] = {name: function(text, TYPES) for name, text in _TEXTS.items()}
 """The type of each call, by its recorded name."""

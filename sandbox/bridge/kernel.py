@@ -24,8 +24,8 @@ PAGES = 3
 KIND, FD, AT, MODE, NEXT = 0, 4, 8, 16, 20
 HANDLE_BYTES = 32
 K_NONE, K_DESCRIPTOR, K_INPUT, K_OUTPUT, K_POLLABLE, K_ENTRIES, K_ERROR = range(7)
-BY_POSITION, IN_TURN = 0, 1  # modes of a stream: each read or write says where, or the descriptor knows
-READY, AT_TIME, TO_READ = 0, 1, 2  # modes of a pollable
+BY_POSITION, IN_TURN, ON_SOCKET = 0, 1, 2  # modes of a stream: each call says where, or the descriptor knows
+READY, AT_TIME, TO_READ, TO_WRITE = 0, 1, 2, 3  # modes of a pollable
 MAX_HANDLES = 1 << 20
 
 # SPEC: wasi:filesystem/types, error-code: by the errno of WASI 0.1 that says the same; others are `io`.
