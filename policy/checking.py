@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from policy.answer import NETWORK_OPERATIONS
 from policy.bundle import ALONE, Bundle
-from policy.calls import CALL_CODES
 from policy.checks import not_enforceable_yet
 from policy.compiler import check_policy
+from policy.component_calls import BASE_CODES
 from policy.document import BoundaryDocument, PolicyDocument, PolicyTestDocument
 from policy.errors import Finding, PolicyError, Severity, capped, closest, quoted
 from policy.subject import ANYONE, Subject
@@ -67,7 +67,7 @@ def check_document(
 
 def _tests(document: AnyDocument) -> Iterator[Finding]:
     """Tests of calls that there are not: they can't pass, and a typo is the reason."""
-    known = (*CALL_CODES, *sorted(NETWORK_OPERATIONS))
+    known = (*BASE_CODES, *sorted(NETWORK_OPERATIONS))
     for index, case in enumerate(document.model.tests):
         call = case.given.call
         if call not in known:

@@ -222,15 +222,18 @@ BASES: Final = (
 )
 """The code of the call of WASI 0.1 that decides each call, by its code; MAX_CODES where there is none."""
 
-BASE_CODES: Final = {name: base for name, base in zip(NAMES, BASES, strict=True) if base != MAX_CODES}
-"""The same by name, without those that nothing decides."""
+_IDLE: Final = "sched_yield"
+"""Stands for calls that nothing decides where records are judged anew: nothing refuses it either."""
 
-_BASE_NAMES: Final = {call.name: call.base for call in COMPONENT_CALLS}
+_BASE_NAMES: Final = {call.name: call.base or _IDLE for call in COMPONENT_CALLS}
+
+BASE_CODES: Final = {name: CALL_CODES[_BASE_NAMES.get(name, name)] for name in NAMES}
+"""The code of the call of WASI 0.1 as which a recorded call is judged, by its name."""
 
 
 def base_name(name: str) -> str:
-    """Give the call of WASI 0.1 that decides a call, by its recorded name; other names stay as they are."""
-    return _BASE_NAMES.get(name) or name
+    """Give the call of WASI 0.1 as which a recorded call is judged; other names stay as they are."""
+    return _BASE_NAMES.get(name, name)
 
 
 assert len(NAMES) == len(set(NAMES)) <= MAX_CODES

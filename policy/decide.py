@@ -17,7 +17,8 @@ from typing import cast
 from policy import fixed
 from policy.aliases import CONTENT, rights_elsewhere
 from policy.automaton import automaton_state, is_live, path_class
-from policy.calls import CALL_CODES, CALLS, PLACED_CALLS, HostCall
+from policy.calls import CALLS, PLACED_CALLS, HostCall
+from policy.component_calls import BASE_CODES
 from policy.decisions import (
     NOTHING_DECIDES,
     Allow,
@@ -81,7 +82,7 @@ def decide(
     wants: Right | None = None,
     started: frozenset[int] = NO_RULE_STARTED,
 ) -> Decision:
-    """The decision on `call` with these arguments.
+    """The decision on `call` with these arguments; one of a component is decided as the one behind it.
 
     `target` is a guest path, a `fs:///…` or `tmp://…` URI, `stdin`, `stdout`, `stderr` for calls on
     descriptors, or `wall` and `monotonic` for clocks; `target2` is where a rename or link leads. `wants`
@@ -91,10 +92,11 @@ def decide(
     Raises:
         UnknownCallError: for a call that does not exist, or one whose path is missing.
     """
-    if call not in CALL_CODES:
+    code = BASE_CODES.get(call)
+    if code is None:
         raise UnknownCallError(f"no host call is named {quoted(call)}")
     state = _State(plan, tuple(plan.temporal[index] for index in sorted(started)))
-    return in_mode(plan, _decide(state, CALLS[CALL_CODES[call]], (target, target2), wants))
+    return in_mode(plan, _decide(state, CALLS[code], (target, target2), wants))
 
 
 def decide_module(plan: Plan, *, digest: str, name: str, tenant: str | None = None) -> Allow | Deny:

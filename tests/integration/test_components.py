@@ -13,7 +13,15 @@ import pytest
 import wasmtime
 from wasmtime import component as wasmtime_component
 
+from api.evidence import columns_of
+from audit.filters import RecordFilter
+from audit.query import AuditReader
 from audit.receipt import OutcomeKind
+from policy.decide import decide
+from policy.decisions import Deny, UnknownCallError
+from policy.plan import Right
+from policy.simulate import simulate
+from sandbox.monitor.decode import decode
 from sandbox.runner import Execution
 from tests.component_scripts import RESULT, ComponentScript
 from tests.components import engine, real_components
@@ -459,3 +467,28 @@ def reentrant() -> bytes:
   (instance $exported (export "run" (func $lifted)))
   (export "wasi:cli/run@0.2.0" (instance $exported)))""")
     )
+
+
+def test_a_call_of_a_component_is_explained_and_replayed_as_the_one_behind_it(
+    shared: Log, tmp_path: Path
+) -> None:
+    folder = emptied(tmp_path / "ours")
+    plan = policy(picture_policy(folder))
+    for target, wants in (("/d/p.svg", Right.READ), ("/d/p.png", Right.WRITE), ("/d/p.png", Right.DELETE)):
+        found = decide(plan, "descriptor.open-at", target=target, wants=wants)
+        assert found == decide(plan, "path_open", target=target, wants=wants)
+    assert isinstance(decide(plan, "descriptor.unlink-file-at", target="/d/p.png"), Deny)
+    with pytest.raises(UnknownCallError):
+        decide(plan, "descriptor.open", target="/d/p.png")
+    execution = drawing(shared, folder, picture_policy(folder))
+    shared.check(execution)
+    reader = AuditReader(shared.root, decode)
+    try:
+        columns = columns_of(reader, RecordFilter(execution=execution.receipt.execution_id))
+    finally:
+        reader.close()
+    same = simulate(plan, columns)
+    assert (same.records, same.newly_refused, same.unknown) == (execution.receipt.records, 0, 0)
+    narrower = simulate(policy(picture_policy(folder, access="read, list")), columns)
+    refused = {change.call for change in narrower.changes if change.is_refusal}
+    assert refused == {"path_open", "fd_write"}
