@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from audit.store import make_directory
-from sandbox.admission import check_shape, digest_of, read_shape
+from sandbox.admission import check_any_plan, digest_of
 from sandbox.cache import ArtifactCache
 from sandbox.compiler import CompileLimits, prepare
 from sandbox.engine_config import EngineConfig, engine_key
@@ -35,7 +35,7 @@ class Compiled:
 
 def compile_and_keep(module: bytes, settings: Settings, plan: Plan | None) -> Compiled:
     """Compile for the plan's engine; raises AdmissionRefused, CacheError and OSError."""
-    check_shape(read_shape(module))
+    check_any_plan(module)
     config = EngineConfig() if plan is None else EngineConfig.of(plan)
     limits = CompileLimits(wall_ms=_COMPILE_MS if plan is None else plan.limits.compile_ms)
     make_directory(settings.home)

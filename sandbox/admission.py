@@ -16,11 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from policy.calls import MODULE
 from policy.plan import UNLIMITED, Limits, Plan
-from sandbox.component_admission import (
-    check_calls,
-    check_instances,
-    parts_of,
-)
+from sandbox.component_admission import check_calls, check_instances, parts_of
 from sandbox.component_admission import read as read_component
 from sandbox.imports import Provision, host_call, provision, signature
 from sandbox.refusal import AdmissionRefused, Refusal, listed, quoted
@@ -34,8 +30,6 @@ if TYPE_CHECKING:
 
     from sandbox.parts import Parts
 
-RUN = "run"
-"""What `wasi:cli/run` has."""
 START = "_start"
 INITIALIZE = "_initialize"
 _NUMBERS: Final = {"i32", "i64", "f32", "f64"}
@@ -135,15 +129,24 @@ def _admit_component(module: bytes, admitting: _Admitting) -> Admitted:
     check_calls(component)
     check_limits(component.shape, limits)
     check_instances(component, limits)
+    parts = parts_of(component, admitting.invoke)
     return Admitted(
         name=admitting.name,
         digest=admitting.digest,
         shape=component.shape,
-        entry=RUN,
+        entry=parts.entry[1],
         has_initializer=False,
         has_memory=True,
-        parts=parts_of(component, admitting.invoke),
+        parts=parts,
     )
+
+
+def check_any_plan(module: bytes) -> None:
+    """Refuse what no plan can make run here, whatever its entry; a component too."""
+    if is_component(module):
+        check_calls(read_component(module))
+    else:
+        check_shape(read_shape(module))
 
 
 def check_size(size_bytes: int, limits: Limits) -> None:
@@ -168,8 +171,7 @@ def read_shape(module: bytes) -> ModuleShape:
         reason = _UNREADABLE[err.fault]
         subject = "the module is " if err.fault in {Fault.TEXT, Fault.COMPONENT} else "not a valid module, "
         place = "" if err.fault in {Fault.TEXT, Fault.COMPONENT} else f"byte {err.offset}: "
-        problem = err.problem
-        raise AdmissionRefused(reason, f"{subject}{place}{problem}{_ADVICE.get(err.fault, '')}") from err
+        raise AdmissionRefused(reason, f"{subject}{place}{err.problem}{_ADVICE.get(err.fault, '')}") from err
 
 
 def check_shape(shape: ModuleShape) -> None:

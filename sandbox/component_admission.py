@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from policy.plan import Limits
 
 _T = TypeVar("_T")
+# 8 = pairs of a memory and an allocator that its calls use; what componentize-py makes has four.
+MAX_EDGES: Final = 8
 _EMPTY: Final = ModuleShape(
     size_bytes=0,
     types=0,
@@ -187,6 +189,11 @@ class _Joints:
             raise AdmissionRefused(Refusal.COMPONENT, f"the component calls {quoted(name)} without a memory")
         made = Edge(_place(edge.memory), None if edge.realloc is None else _place(edge.realloc))
         if made not in self.edges:
+            if len(self.edges) == MAX_EDGES:
+                raise AdmissionRefused(
+                    Refusal.TOO_MANY,
+                    f"the component uses more than {MAX_EDGES} pairs of a memory and an allocator",
+                )
             self.edges.append(made)
         return self.edges.index(made)
 

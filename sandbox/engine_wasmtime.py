@@ -62,7 +62,7 @@ __all__ = [
 
 WASI = "wasi_snapshot_preview1"
 _PAGE = 65_536
-_OF_BRIDGE = 12  # instances and memories of the bridge, and of some edges
+_OF_BRIDGE = 1 + 8  # instances and memories of the bridge, and of `component_admission.MAX_EDGES`
 OWN_STREAMS = ("/proc/self/fd/1", "/proc/self/fd/2")
 _NO_WORLD = World(("",), (), (), has_stdin=False)
 _OWN_FUEL = 1 << 40  # for gate and monitor to come up, which takes a few hundred
@@ -281,8 +281,6 @@ class Machine:
     def run(self, entry: str) -> End:
         """Call an exported function without parameters, to its end whatever that is."""
         guest = _expect(self._guest, wasmtime.Instance)
-        if self._component is not None:
-            entry = self._component.entry
         function = exported(self._store, guest, entry)
         if not isinstance(function, wasmtime.Func):
             return End(EndKind.REFUSED, f"no function is exported as `{entry}`")

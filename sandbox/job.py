@@ -102,7 +102,7 @@ class Job:
     required: tuple[str, ...] = ()  # walls without which no guest may start
     has_network: bool = False  # a broker is there for it
     outer: tuple[str, ...] = ()  # those that its supervisor put up around the cell
-    parts: Parts | None = None  # of a component; its entry is theirs
+    parts: Parts | None = None  # of a component
 
     def to_json(self) -> bytes:
         """The text that goes to the cell."""

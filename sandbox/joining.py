@@ -57,11 +57,6 @@ class Joined(Generic[M, I, E]):
         return self._engine.find(self._bridge, "memory")
 
     @property
-    def entry(self) -> str:
-        """Name of what is called, in the instance that `join` gave."""
-        return "" if self._parts is None else self._parts.entry[1]
-
-    @property
     def memories(self) -> tuple[E, ...]:
         """The memories that the component's calls are about, as far as they are there."""
         edges = () if self._parts is None else self._parts.edges

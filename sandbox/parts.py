@@ -46,7 +46,7 @@ class Parts:
 
     steps: tuple[Step, ...]
     edges: tuple[Edge, ...]
-    entry: Place
+    entry: Place  # the name is that of the job's entry, too
 
     @staticmethod
     def of(raw: Any) -> Parts:  # noqa: ANN401  # JSON, as the supervisor wrote it

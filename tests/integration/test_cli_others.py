@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from api.cli import wasmgate
+from tests import wasi2
 from tests.commands import FUNCTIONS, Shell, exiting
 from tests.programs import program
 
@@ -105,6 +106,15 @@ def test_inspecting_and_compiling_a_module(shell: Shell):
     compiled = shell.ask("module", "compile", "m.wasm", "--output", "json").json
     assert compiled["digest"] == found["digest"]
     assert shell.ask("module", "compile", "m.wasm", "--output", "json").json["is_cached"]
+
+
+def test_a_component_is_compiled_before_it_is_run(shell: Shell):
+    (shell.folder / "c.wasm").write_bytes(wasi2.command("(i32.const 0)", uses="random.get-random-u64"))
+    assert not shell.ask("module", "compile", "c.wasm", "--output", "json").json["is_cached"]
+    assert shell.ask("module", "compile", "c.wasm", "--output", "json").json["is_cached"]
+    assert shell("run", "--policy", shell.policy(), "c.wasm").status == 0
+    (shell.folder / "torn.wasm").write_bytes(b"\0asm\x0d\0\1\0\7")
+    assert shell.ask("module", "compile", "torn.wasm").status != 0
 
 
 def test_a_misspelt_setting_is_told(shell: Shell):

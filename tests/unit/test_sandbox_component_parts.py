@@ -22,7 +22,7 @@ from policy.component_calls import (
 from sandbox.bridge.abi import Function, Plain, Record, Sequence, Variant, flat, function
 from sandbox.bridge.interfaces import FUNCTIONS, TYPES
 from sandbox.bundle import is_bundle, pack, unpack
-from sandbox.component_admission import check_calls, parts_of, read
+from sandbox.component_admission import MAX_EDGES, check_calls, parts_of, read
 from sandbox.parts import Parts
 from sandbox.refusal import AdmissionRefused, Refusal
 from sandbox.wasm.component.assembly import core_modules
@@ -192,3 +192,46 @@ def test_core_modules_are_those_of_the_component() -> None:
     assert [module[:8] for module in core_modules(data)] == [b"\0asm\1\0\0\0"] * 2
     with pytest.raises(ValueError, match="a core module, not a component"):
         core_modules(b"\0asm\1\0\0\0")
+
+
+def allocating(allocators: int) -> bytes:
+    """A component that gets its arguments through so many allocators."""
+    each = range(allocators)
+    text = " ".join(
+        [
+            '(import "wasi:cli/environment@0.2.0" (instance $e',
+            '(export "get-arguments" (func (result (list string))))))',
+            '(alias export $e "get-arguments" (func $get))',
+            '(core module $Libc (memory (export "memory") 1)',
+            *(
+                f'(func (export "r{nth}") (param i32 i32 i32 i32) (result i32) (i32.const 64))'
+                for nth in each
+            ),
+            ") (core instance $libc (instantiate $Libc))",
+            '(alias core export $libc "memory" (core memory $memory))',
+            *(f'(alias core export $libc "r{nth}" (core func $r{nth}))' for nth in each),
+            *(
+                f"(core func $f{nth} (canon lower (func $get) (memory (core memory $memory))"
+                f" (realloc (core func $r{nth}))))"
+                for nth in each
+            ),
+            "(core instance $w",
+            *(f'(export "f{nth}" (func $f{nth}))' for nth in each),
+            ") (core module $Main",
+            *(f'(import "w" "f{nth}" (func (param i32)))' for nth in each),
+            '(func (export "run") (result i32) (i32.const 0)))',
+            '(core instance $main (instantiate $Main (with "w" (instance $w))))',
+            '(alias core export $main "run" (core func $run))',
+            "(func $lifted (result (result)) (canon lift (core func $run)))",
+            '(instance $exported (export "run" (func $lifted)))',
+            '(export "wasi:cli/run@0.2.0" (instance $exported))',
+        ]
+    )
+    return component(text)
+
+
+def test_only_so_many_edges_are_taken() -> None:
+    assert len(admit(allocating(MAX_EDGES)).edges) == MAX_EDGES
+    reason, message = refused(allocating(MAX_EDGES + 1))
+    assert reason is Refusal.TOO_MANY
+    assert "more than 8 pairs" in message

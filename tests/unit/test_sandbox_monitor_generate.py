@@ -123,9 +123,9 @@ def reached(name: str) -> set[str]:
 
 
 @cache
-def bodies() -> dict[str, list[Node]]:
+def bodies(*, for_components: bool = False) -> dict[str, list[Node]]:
     text = (
-        kernel(for_components=False)
+        kernel(for_components=for_components)
         + OVER_TIME
         + RIGHTS_TEXT
         + paths.PATHS
@@ -191,6 +191,19 @@ def test_nothing_reaches_the_host_before_the_call_is_on_record(name):
     reader.run(bodies()[f"$m.{name}"], is_published=False)
     assert reader.early == LOOKS_FIRST.get(name, set())
     assert any(map(acts, reached(f"$m.{name}")))
+
+
+def test_the_monitor_of_components_differs_in_the_name_it_records_and_in_one_call_that_reaches_nothing():
+    plain, named = bodies(), bodies(for_components=True)
+    assert set(named) - set(plain) == {"$m.note"}
+    assert {name for name in plain if plain[name] != named[name]} == {"$publish", "$publish_refusal"}
+    for name in ("$publish", "$publish_refusal"):
+        # the two stores come first, and what is left is the same
+        assert [each for each in named[name] if each not in plain[name]] == named[name][:2]
+        assert [each for each in named[name] if each in plain[name]] == plain[name]
+    reader = Reader()
+    reader.run(named["$m.note"], is_published=False)
+    assert reader.early == LOOKS_FIRST.get("sched_yield", set())
 
 
 def test_the_reader_of_this_file_sees_an_act_that_comes_too_early():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sandbox.wasm.component.definitions import COMPONENT, PREAMBLE
+from sandbox.wasm.component.definitions import COMPONENT, LOWER, PREAMBLE
 from sandbox.wasm.component.grammar import Node, Section, choice, shape
 from sandbox.wasm.component.read import MAX_ENTRIES, MAX_LEVELS, MAX_PARTS, read_component
 from sandbox.wasm.component.write import unsigned, write_component
@@ -273,3 +273,18 @@ def test_two_cases_that_begin_alike_are_refused() -> None:
     assert choice("two", shape("a", "00"), shape("b", "0100")).cases
     with pytest.raises(ValueError, match="begin alike"):
         choice("two", shape("a", "01"), shape("b", "0100"))
+
+
+def test_a_field_is_read_as_what_it_is() -> None:
+    call = Node(LOWER, (0, ()))
+    assert (call.number("func"), call.nodes("options")) == (0, ())
+    for wrong in (
+        lambda: call.number("options"),
+        lambda: call.text("func"),
+        lambda: call.node("func"),
+        lambda: call.nodes("func"),
+    ):
+        with pytest.raises(TypeError, match="lower"):
+            wrong()
+    with pytest.raises(KeyError, match="lower has no name"):
+        call.text()

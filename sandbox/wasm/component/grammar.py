@@ -1,7 +1,7 @@
 """How a construct of the component binary format is described, and the node that is read by a description.
 
 The descriptions themselves live in `core_types.py`, `types.py` and `definitions.py`.
-Reading, writing and renumbering all go by the same description, so they cannot disagree about a construct.
+Reading and writing go by the same description, so they cannot disagree about a construct.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Index:
-    """The index of a definition in `space`; an `int`, or a `Fresh` before it is renumbered."""
+    """The index of a definition in `space`."""
 
     space: Space
     is_signed: bool = False  # an index that shares its place with negative codes is a signed number
@@ -171,18 +171,11 @@ def choice(name: str, *shapes: Shape, otherwise: Shape | None = None) -> Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Fresh:
-    """Stands for the index of a definition that is being inserted, and has no number yet."""
-
-    label: str
-
-
-@dataclass(frozen=True, slots=True)
 class OuterIndex:
     """A definition of an enclosing level; `levels` counts outwards, 0 is the level of the reference."""
 
     levels: int
-    index: int | Fresh
+    index: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,9 +186,7 @@ class Section:
     items: tuple[Node, ...]
 
 
-Value: TypeAlias = (
-    "int | str | bytes | memoryview | Fresh | OuterIndex | Node | Section | tuple[Value, ...] | None"
-)
+Value: TypeAlias = "int | str | bytes | memoryview | OuterIndex | Node | Section | tuple[Value, ...] | None"
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,7 +135,7 @@ class Resolver:
         match node.shape.name:
             case "outer alias":
                 target = node["target"]
-                if isinstance(target, OuterIndex) and isinstance(target.index, int):
+                if isinstance(target, OuterIndex):
                     return Item(frame.outwards(target.levels), item.space, target.index)
             case "alias":
                 instance = self._origin(Item(frame, Space.INSTANCE, node.number("instance")))

@@ -93,7 +93,7 @@ def _leaf(kind: Kind, value: Value) -> bytes | memoryview:
         case Name(), str():
             text = value.encode()
             return unsigned(len(text)) + text
-        case Outer(), OuterIndex(levels, int(index)):
+        case Outer(), OuterIndex(levels, index):
             return unsigned(levels) + unsigned(index)
         case Literal(), None:
             return kind.code
