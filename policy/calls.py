@@ -28,6 +28,7 @@ class HostCall:
     rights2: Right = _NONE  # needed on the second path
     does_io: bool = False  # may block or touch a file: worth a clock read
     is_extension: bool = False  # not of WASI 0.1 itself, but of hosts that have sockets
+    is_inner: bool = False  # what calls of components are carried out by: no module imports it
 
 
 _STORAGE = "storage"
@@ -98,9 +99,19 @@ CALLS: tuple[HostCall, ...] = (
             ("sock_getaddrinfo", "iiiiiiii"),
         )
     ),
+    *(
+        HostCall(name, "network", parameters, does_io=True, is_extension=True, is_inner=True)
+        for name, parameters in (
+            ("http_request", "iiiii"),
+            ("http_response", "iiii"),
+            ("http_finish", "ii"),
+        )
+    ),
 )
 
-PLACED_CALLS = frozenset({"sock_bind", "sock_connect", "sock_getaddrinfo", "sock_listen", "sock_send_to"})
+PLACED_CALLS = frozenset(
+    {"sock_bind", "sock_connect", "sock_getaddrinfo", "sock_listen", "sock_send_to", "http_request"}
+)
 """Calls on the network that a place or a name decides; the others are on what these let through."""
 
 CALL_CODES: dict[str, int] = {call.name: code for code, call in enumerate(CALLS)}

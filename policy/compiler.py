@@ -26,7 +26,7 @@ from policy.network.compile import NetworkCompiled, compile_network
 from policy.nfa import TooManyNodesError
 from policy.path_rules import compile_paths
 from policy.plan import UNIFORM, Mode, Mount, Plan, Right, Rule, RuleKind
-from policy.plan_network import opens_sockets
+from policy.plan_network import NetworkPlan, makes_requests, opens_sockets
 from policy.preparation import Circumstances, Prepared, prepare, tenants_of
 from policy.storage import Grant, GuestMount, Refusal, Storage, resolve_storage
 from policy.subject import ANYONE, Subject
@@ -256,7 +256,7 @@ def _plan(
         match_tenants=model.match.tenant if model.match else (),
         match_signers=model.match.signer if model.match else (),
         rules=rules,
-        denied_calls=_denied_calls(rules, is_open=opens_sockets(parts.network.plan)),
+        denied_calls=_denied_calls(rules, parts.network.plan),
         mounts=tuple(_mount(each, paths, number, mode) for number, each in enumerate(mounts)),
         automaton=paths.automaton,
         temporal=parts.later.compiled(parts.first_later),
@@ -293,8 +293,10 @@ def _mount(mount: GuestMount, paths: Determinised, number: int, mode: Mode) -> M
     )
 
 
-def _denied_calls(rules: tuple[Rule, ...], *, is_open: bool) -> tuple[tuple[str, int], ...]:
+def _denied_calls(rules: tuple[Rule, ...], network: NetworkPlan) -> tuple[tuple[str, int], ...]:
     index = {rule.id: number for number, rule in enumerate(rules)}
     random = (("random_get", index[fixed.RANDOM_NONE]),) if fixed.RANDOM_NONE in index else ()
-    sockets = () if is_open else fixed.SOCKET_CALLS  # where some are granted, what is reached decides
-    return (*random, *((call, index[fixed.NETWORK_NONE]) for call in sockets))
+    # where some are granted, what is reached decides
+    sockets = () if opens_sockets(network) else fixed.SOCKET_CALLS
+    requests = () if makes_requests(network) else fixed.REQUEST_CALLS
+    return (*random, *((call, index[fixed.NETWORK_NONE]) for call in (*sockets, *requests)))

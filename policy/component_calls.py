@@ -2,7 +2,8 @@
 
 A component's call is carried out, decided and recorded as a call of WASI 0.1, its base: what `calls.py` says
 of the base holds for it. Names and interfaces are those of the specification. The order is part of the
-record layout: codes follow those of `calls.py`, and new calls go to the end.
+record layout: codes follow those of `calls.py`, and new calls go to the end. It is longer than most: it is one
+table.
 """
 
 from __future__ import annotations
@@ -198,7 +199,85 @@ COMPONENT_CALLS: Final = (
         "[method]outgoing-datagram-stream.send = sock_send_to",
         "[method]outgoing-datagram-stream.subscribe",
     ),
+    *_of(
+        "wasi:http/types",
+        "http-error-code",
+        "[constructor]fields",
+        "[static]fields.from-list",
+        "[method]fields.get",
+        "[method]fields.has",
+        "[method]fields.set",
+        "[method]fields.delete",
+        "[method]fields.append",
+        "[method]fields.entries",
+        "[method]fields.clone",
+        "[resource-drop]fields",
+        "[constructor]outgoing-request",
+        "[method]outgoing-request.body",
+        "[method]outgoing-request.method",
+        "[method]outgoing-request.set-method",
+        "[method]outgoing-request.path-with-query",
+        "[method]outgoing-request.set-path-with-query",
+        "[method]outgoing-request.scheme",
+        "[method]outgoing-request.set-scheme",
+        "[method]outgoing-request.authority",
+        "[method]outgoing-request.set-authority",
+        "[method]outgoing-request.headers",
+        "[resource-drop]outgoing-request",
+        "[constructor]request-options",
+        "[method]request-options.connect-timeout",
+        "[method]request-options.set-connect-timeout",
+        "[method]request-options.first-byte-timeout",
+        "[method]request-options.set-first-byte-timeout",
+        "[method]request-options.between-bytes-timeout",
+        "[method]request-options.set-between-bytes-timeout",
+        "[resource-drop]request-options",
+        "[method]outgoing-body.write",
+        "[static]outgoing-body.finish = http_finish",
+        "[resource-drop]outgoing-body = http_finish",
+        "[method]future-incoming-response.subscribe",
+        "[method]future-incoming-response.get = http_response",
+        "[resource-drop]future-incoming-response = fd_close",
+        "[method]incoming-response.status",
+        "[method]incoming-response.headers",
+        "[method]incoming-response.consume",
+        "[resource-drop]incoming-response = fd_close",
+        "[method]incoming-body.stream",
+        "[static]incoming-body.finish = fd_close",
+        "[resource-drop]incoming-body = fd_close",
+        "[method]future-trailers.subscribe",
+        "[method]future-trailers.get",
+        "[resource-drop]future-trailers",
+    ),
+    *_of("wasi:http/outgoing-handler", "handle = http_request"),
 )
+
+UNSERVED: Final = {
+    ("wasi:http/types", function): "(" + params + ") -> " + result
+    for function, params, result in (
+        ("[method]incoming-request.method", "borrow<incoming-request>", "method"),
+        ("[method]incoming-request.path-with-query", "borrow<incoming-request>", "option<string>"),
+        ("[method]incoming-request.scheme", "borrow<incoming-request>", "option<scheme>"),
+        ("[method]incoming-request.authority", "borrow<incoming-request>", "option<string>"),
+        ("[method]incoming-request.headers", "borrow<incoming-request>", "own<fields>"),
+        ("[method]incoming-request.consume", "borrow<incoming-request>", "result<own<incoming-body>>"),
+        ("[resource-drop]incoming-request", "own<incoming-request>", "_"),
+        ("[constructor]outgoing-response", "own<fields>", "own<outgoing-response>"),
+        ("[method]outgoing-response.status-code", "borrow<outgoing-response>", "u16"),
+        ("[method]outgoing-response.set-status-code", "borrow<outgoing-response>, u16", "result"),
+        ("[method]outgoing-response.headers", "borrow<outgoing-response>", "own<fields>"),
+        ("[method]outgoing-response.body", "borrow<outgoing-response>", "result<own<outgoing-body>>"),
+        ("[resource-drop]outgoing-response", "own<outgoing-response>", "_"),
+        (
+            "[static]response-outparam.set",
+            "own<response-outparam>, result<own<outgoing-response>, http-code>",
+            "_",
+        ),
+        ("[resource-drop]response-outparam", "own<response-outparam>", "_"),
+    )
+}
+"""What answers requests from outside, which no component here is ever given: it may be imported, and a call
+ends the guest. A type for each; they have no code, as nothing that could be recorded happens."""
 
 FIRST_CODE: Final = len(CALLS)
 """The code of the first call of a component; those before it are of WASI 0.1."""

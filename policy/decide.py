@@ -136,7 +136,7 @@ def _decide(
             return Allow(NOTHING_DECIDES, "decided when the descriptor was opened")
         case "network" if call.name in PLACED_CALLS:
             raise UnknownCallError(
-                f"{call.name} is decided by what it reaches: ask about connect, listen or resolve"
+                f"{call.name} is decided by what it reaches: ask about connect, listen, resolve or http"
             )
         case other:
             is_network = other == "network"

@@ -56,7 +56,10 @@ _SOMETIMES: Final = frozenset(
     {RANDOM_NONE, CLOCKS_WALL, CLOCKS_MONOTONIC, STDIO_STDIN, STDIO_STDOUT, STDIO_STDERR, MATCH}
 )
 
-SOCKET_CALLS: Final = tuple(call.name for call in CALLS if call.capability == "network")
+REQUEST_CALLS: Final = tuple(call.name for call in CALLS if call.name.startswith("http_"))
+SOCKET_CALLS: Final = tuple(
+    call.name for call in CALLS if call.capability == "network" and call.name not in REQUEST_CALLS
+)
 
 
 def _built_in(rule: RuleId, summary: str, hint: str) -> Rule:

@@ -188,6 +188,11 @@ def opens_sockets(network: NetworkPlan) -> bool:
     return bool(network.listeners) or any(granted)
 
 
+def makes_requests(network: NetworkPlan) -> bool:
+    """Whether some rule grants requests: without one, each call that is about requests is refused."""
+    return bool(network.requests)
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
     """A model that the guest may load."""

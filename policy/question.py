@@ -19,7 +19,7 @@ class Question:
 
     `call` is a host call of WASI 0.1 (see `policy.calls`), or one of the operations `connect` (host or
     address, port, protocol), `bind` and `listen` (address, port, protocol), `resolve` (host), `http`
-    (method, url, perhaps address), `load_model` (digest).
+    (method, url, perhaps address and headers), `load_model` (digest).
     """
 
     call: str
@@ -32,5 +32,6 @@ class Question:
     port: int | None = None
     method: str | None = None
     url: str | None = None
+    headers: tuple[str, ...] = ()  # names of those that a request sends, in lower case
     digest: str | None = None
     after: tuple[str, ...] = ()  # ids of rules over time that have started

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from policy.component_calls import NAMES
 from policy.plan import UNLIMITED
 from sandbox.bridge.interfaces import FUNCTIONS
-from sandbox.imports import Provision, call_code, provision, wanted
+from sandbox.bridge.shape import unserved_name
+from sandbox.imports import Provision, call_code, provision, unserved, wanted
 from sandbox.parts import Edge, Parts, Place, Step, Target
 from sandbox.refusal import AdmissionRefused, Refusal, listed, quoted
 from sandbox.wasm.component import assembly as taken
@@ -119,9 +120,8 @@ def check_calls(component: Component) -> None:
             f"the component calls what no host function here provides: {listed(foreign)}",
         )
     for one in found:
-        code = call_code(one.module, one.name)
-        if code is None or provision(one) is not Provision.PROVIDED:
-            expected = "none" if code is None else quoted(str(wanted(code)))
+        if provision(one) is not Provision.PROVIDED:
+            expected = quoted(str(wanted(one.module, one.name)))
             raise AdmissionRefused(
                 Refusal.IMPORT_SIGNATURE,
                 f"the component calls {quoted(f'{one.module} {one.name}')} with another type: "
@@ -174,7 +174,12 @@ class _Joints:
         crossing = self.assembly.crossings[target.crossing]
         code = call_code(crossing.source, crossing.function.text)
         if code is None:
-            raise AdmissionRefused(Refusal.FOREIGN_IMPORT, "the component calls what is not provided here")
+            place = unserved(crossing.source, crossing.function.text)
+            if place is None:
+                raise AdmissionRefused(
+                    Refusal.FOREIGN_IMPORT, "the component calls what is not provided here"
+                )
+            return -1, unserved_name(place), -1
         name = NAMES[code]
         return -1, name, self._edge(name, target.edge)
 

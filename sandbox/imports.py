@@ -11,9 +11,9 @@ from enum import StrEnum
 from typing import Final
 
 from policy.calls import CALL_CODES, CALLS, MODULE, HostCall
-from policy.component_calls import BASES, COMPONENT_CODES, MAX_CODES, MODULES, NAMES
+from policy.component_calls import BASES, COMPONENT_CODES, MAX_CODES, MODULES, NAMES, UNSERVED
 from policy.plan import Plan, Right
-from sandbox.bridge.interfaces import FUNCTIONS
+from sandbox.bridge.interfaces import FUNCTIONS, UNSERVED_FUNCTIONS
 from sandbox.wasm.component.interfaces import InterfaceName
 from sandbox.wasm.shape import ExternKind, FuncType, Import
 
@@ -67,24 +67,41 @@ def host_call(item: Import) -> HostCall | None:
 def call_code(module: str, name: str) -> int | None:
     """Return the code of the call that an import names, if it names one."""
     if module == MODULE:
-        return CALL_CODES.get(name)
+        code = CALL_CODES.get(name)
+        return None if code is None or CALLS[code].is_inner else code
+    return COMPONENT_CODES.get((_interface(module), name))
+
+
+def unserved(module: str, name: str) -> tuple[str, str] | None:
+    """Return interface and function of what may be imported and never called, if an import names that."""
+    place = (_interface(module), name)
+    return place if place in UNSERVED else None
+
+
+def _interface(module: str) -> str:
+    """Give an interface of WASI 0.2 without its version; empty for anything else."""
     interface = InterfaceName.parse(module)
     if interface is None or not (interface.version or "").startswith("0.2."):
-        return None
-    return COMPONENT_CODES.get((f"{interface.namespace}:{interface.package}/{interface.interface}", name))
+        return ""
+    return f"{interface.namespace}:{interface.package}/{interface.interface}"
 
 
 def provider(item: Import) -> str:
     """Name the interface that has what an import names, without its version; empty when none has."""
     code = call_code(item.module, item.name)
-    return "" if code is None else MODULES[code]
+    if code is None:
+        return _interface(item.module) if unserved(item.module, item.name) else ""
+    return MODULES[code]
 
 
-def wanted(code: int) -> FuncType:
-    """Return the signature that a call has to be imported with, by its code."""
-    if code < len(CALLS):
+def wanted(module: str, name: str) -> FuncType | None:
+    """Return the signature that an import has to have; None where nothing provides it."""
+    code, place = call_code(module, name), unserved(module, name)
+    if code is None and place is None:
+        return None
+    if code is not None and code < len(CALLS):
         return signature(CALLS[code])
-    function = FUNCTIONS[NAMES[code]]
+    function = UNSERVED_FUNCTIONS[place] if code is None and place else FUNCTIONS[NAMES[code or 0]]
     return FuncType(function.core_params, function.core_results)
 
 
@@ -94,10 +111,10 @@ def provision(item: Import) -> Provision:
         return Provision.KIND
     if item.module == PREVIEW0:
         return Provision.PREVIEW0
-    code = call_code(item.module, item.name)
-    if code is None:
+    expected = wanted(item.module, item.name)
+    if expected is None:
         return Provision.FOREIGN
-    return Provision.PROVIDED if item.type == wanted(code) else Provision.SIGNATURE
+    return Provision.PROVIDED if item.type == expected else Provision.SIGNATURE
 
 
 def grant(call: HostCall, plan: Plan) -> Grant:

@@ -21,6 +21,7 @@ from sandbox.determinism import Told, settled, story_of
 from sandbox.device_free import device_free
 from sandbox.executor import Ended, Supervision, Watch
 from sandbox.monitor import tables
+from sandbox.network.brief import Supplies
 from sandbox.network.brokers import BrokerHandle
 from sandbox.outcome import judge
 from sandbox.outlet import Outlet
@@ -103,6 +104,7 @@ class Stage:
     spares: Spares
     writer: AuditWriter
     in_process: InProcess | None = None  # where this process may run guests itself
+    supplies: Supplies | None = None  # for the brokers of runs with a network
 
     def play(self, order: Order, job: Job, code: Code) -> Played:
         """Run a job to its end; raises CellError or OSError when it could not be started.
@@ -154,7 +156,7 @@ class Stage:
             }
             broker = None
             if job.has_network:
-                broker = stack.enter_context(BrokerHandle(order.plan))
+                broker = stack.enter_context(BrokerHandle(order.plan, self.supplies))
                 fds |= {"channel": broker.channel.fileno(), "exchange": broker.exchange}
             cell = start(Kind(job.config, code.digest), code.fds)
             stack.callback(cell.close)

@@ -138,4 +138,4 @@ class ComponentScript:
 def _text(name: str) -> str:
     from sandbox.bridge import interfaces
 
-    return interfaces._TEXTS[name].partition("->")[2]
+    return interfaces.TEXTS[name].partition("->")[2]

@@ -52,7 +52,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     "look-alike": (allow('uri: "fs:///srv/\u0440\u0430y/**", access: [read]'), allow('uri: "fs:///srv/pay/**", access: [read]')),
     "plain-secret": ("permissions: {environment: {allow: [{key: DB_PASSWORD, value: hunter2x}]}}\n", "permissions: {environment: {allow: [{key: DB_HOST, value: db.example}]}}\n"),
     "expired": ("metadata: {name: p, expires: 2020-01-01T00:00:00Z}\n", "metadata: {name: p, expires: 2200-01-01T00:00:00Z}\n"),
-    "not-enforceable-yet": (network('http: [{url: "https://api.example.com"}]'), network()),
+    "not-enforceable-yet": (network("dns: {names: [a.example.com], pin: false}"), network()),
     "syntax": ("mode: [\n", "mode: enforce\n"),
     "tag": ("mode: !!str enforce\n", "mode: enforce\n"),
     "duplicate-key": ("mode: enforce\nmode: audit\n", "mode: enforce\n"),

@@ -7,7 +7,7 @@ right, and so the types of `sandbox/bridge/interfaces.py`, from which the functi
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import wasmtime
 
@@ -64,6 +64,10 @@ def _enum(names: Sequence[str]) -> str:
     return "(enum " + " ".join(f'"{name}"' for name in names) + ")"
 
 
+def _variant(cases: Mapping[str, str]) -> str:
+    return "(variant " + " ".join(f'(case "{name}" {of})' for name, of in cases.items()) + ")"
+
+
 def _flags(names: str) -> str:
     return "(flags " + " ".join(f'"{name}"' for name in names.split()) + ")"
 
@@ -91,11 +95,54 @@ _NET_CODES = [
     "temporary-resolver-failure",
     "permanent-resolver-failure",
 ]
+_HTTP_CODES: dict[str, str] = {
+    "DNS-timeout": "",
+    "DNS-error": "$DNS-error-payload",
+    "destination-not-found": "",
+    "destination-unavailable": "",
+    "destination-IP-prohibited": "",
+    "destination-IP-unroutable": "",
+    "connection-refused": "",
+    "connection-terminated": "",
+    "connection-timeout": "",
+    "connection-read-timeout": "",
+    "connection-write-timeout": "",
+    "connection-limit-reached": "",
+    "TLS-protocol-error": "",
+    "TLS-certificate-error": "",
+    "TLS-alert-received": "$TLS-alert-received-payload",
+    "HTTP-request-denied": "",
+    "HTTP-request-length-required": "",
+    "HTTP-request-body-size": "(option u64)",
+    "HTTP-request-method-invalid": "",
+    "HTTP-request-URI-invalid": "",
+    "HTTP-request-URI-too-long": "",
+    "HTTP-request-header-section-size": "(option u32)",
+    "HTTP-request-header-size": "(option $field-size-payload)",
+    "HTTP-request-trailer-section-size": "(option u32)",
+    "HTTP-request-trailer-size": "$field-size-payload",
+    "HTTP-response-incomplete": "",
+    "HTTP-response-header-section-size": "(option u32)",
+    "HTTP-response-header-size": "$field-size-payload",
+    "HTTP-response-body-size": "(option u64)",
+    "HTTP-response-trailer-section-size": "(option u32)",
+    "HTTP-response-trailer-size": "$field-size-payload",
+    "HTTP-response-transfer-coding": "(option string)",
+    "HTTP-response-content-coding": "(option string)",
+    "HTTP-response-timeout": "",
+    "HTTP-upgrade-failed": "",
+    "HTTP-protocol-error": "",
+    "loop-detected": "",
+    "configuration-error": "",
+    "internal-error": "(option string)",
+}
+HTTP_CODES = tuple(_HTTP_CODES)
+_METHODS = "get head post put delete connect options trace patch"
 _OF_NETWORK = tuple(
     ("use", name, "wasi:sockets/network")
     for name in ("network", "net-code", "ip-address-family", "ip-socket-address")
 )
-_EXPORTED = {"net-code": "error-code"}
+_EXPORTED = {"net-code": "error-code", "http-code": "error-code"}
 """What is called otherwise here than there, as two interfaces have it."""
 _TIMES = ("data-access-timestamp", "data-modification-timestamp", "status-change-timestamp")
 _NAMED: dict[str, tuple[tuple[str, str, str], ...]] = {
@@ -241,6 +288,56 @@ _NAMED: dict[str, tuple[tuple[str, str, str], ...]] = {
         *_OF_NETWORK,
         ("use", "udp-socket", "wasi:sockets/udp"),
     ),
+    "wasi:http/types": (
+        ("use", "pollable", "wasi:io/poll"),
+        ("use", "input-stream", "wasi:io/streams"),
+        ("use", "output-stream", "wasi:io/streams"),
+        ("use", "error", "wasi:io/error"),
+        *(
+            ("resource", name, "")
+            for name in (
+                "fields",
+                "outgoing-request",
+                "request-options",
+                "outgoing-body",
+                "future-incoming-response",
+                "incoming-response",
+                "incoming-body",
+                "future-trailers",
+            )
+        ),
+        (
+            "type",
+            "DNS-error-payload",
+            '(record (field "rcode" (option string)) (field "info-code" (option u16)))',
+        ),
+        (
+            "type",
+            "TLS-alert-received-payload",
+            '(record (field "alert-id" (option u8)) (field "alert-message" (option string)))',
+        ),
+        (
+            "type",
+            "field-size-payload",
+            '(record (field "field-name" (option string)) (field "field-size" (option u32)))',
+        ),
+        (
+            "type",
+            "http-code",
+            _variant(_HTTP_CODES),
+        ),
+        (
+            "type",
+            "method",
+            _variant(dict.fromkeys(_METHODS.split(), "") | {"other": "string"}),
+        ),
+        ("type", "scheme", '(variant (case "HTTP") (case "HTTPS") (case "other" string))'),
+        ("type", "header-error", _variant(dict.fromkeys(["invalid-syntax", "forbidden", "immutable"], ""))),
+    ),
+    "wasi:http/outgoing-handler": tuple(
+        ("use", name, "wasi:http/types")
+        for name in ("outgoing-request", "request-options", "future-incoming-response", "http-code")
+    ),
     "wasi:filesystem/preopens": (("use", "descriptor", "wasi:filesystem/types"),),
 }
 
@@ -302,7 +399,7 @@ def _interface(name: str, used: set[str]) -> str:
     for call in COMPONENT_CALLS:
         if call.interface == name and call.name in used and not call.function.startswith("[resource-drop]"):
             is_method = call.function.startswith("[method]")
-            kind = _function(interfaces._TEXTS[call.name], is_method=is_method)
+            kind = _function(interfaces.TEXTS[call.name], is_method=is_method)
             fields.append(f'(export "{call.function}" {kind})')
     aliases = [
         f'(alias export $i-{name} "{_EXPORTED.get(label, label)}" (type ${label}))'

@@ -64,8 +64,6 @@ def _top(document: PolicyDocument) -> Iterator[tuple[Path, str]]:
 def _permissions(document: PolicyDocument) -> Iterator[tuple[Path, str]]:
     permissions = document.model.permissions
     network = permissions.network
-    if network.http:
-        yield ("permissions", "network", "http"), "network.http"
     if network.dns is not None and not network.dns.pin:
         yield ("permissions", "network", "dns", "pin"), "connecting by name without a lookup"
     if permissions.nn.model_fields_set:

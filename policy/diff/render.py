@@ -142,8 +142,8 @@ def question_as_json(question: Question) -> dict[str, Json]:
         value = getattr(question, each.name)
         if each.name == "wants":
             found |= {"access": [*rights_of(value)]} if value else {}
-        elif each.name == "after":
-            found |= {"after": [*value]} if value else {}
+        elif each.name in {"after", "headers"}:
+            found |= {each.name: [*value]} if value else {}
         elif value is not None and (
             each.name != "protocol" or question.call in {"connect", "bind", "listen"}
         ):

@@ -46,6 +46,7 @@ class _Case:
     reach: Reach | None  # None: a model
     hint: str  # how to allow it where nothing does
     after: tuple[str, ...]
+    headers: tuple[str, ...] = ()
 
     def refused(self, rule: int, because: str = "") -> Deny:
         """The refusal by the rule with this index."""
@@ -190,7 +191,7 @@ def _request(plan: Plan, question: Question) -> Allow | Deny:
     method, url = question.method, question.url
     if method is None or url is None:
         raise _missing(question, "a method and a URL")
-    case = _Case(plan, f"{method} {url}", Reach.HTTP, _HINTS["http"], question.after)
+    case = _Case(plan, f"{method} {url}", Reach.HTTP, _HINTS["http"], question.after, question.headers)
     if not is_method(method) or method in TUNNELS:
         return case.builtin(Builtin.METHOD, f"{quoted(method)} is no method that can be granted")
     try:
@@ -236,7 +237,19 @@ def _requests(
             grant = rules[bit] if is_host else grant
         elif bit < len(rules):
             refuse = _first(refuse, rules[bit])
-    return case.refused(refuse) if refuse else case.granted(grant)
+    if refuse:
+        return case.refused(refuse)
+    found = case.granted(grant)
+    denied = _denied_header(case.plan, grant, case.headers) if isinstance(found, Allow) else ""
+    return case.refused(grant, f"the rule denies the header {denied}") if denied else found
+
+
+def _denied_header(plan: Plan, rule: int, headers: tuple[str, ...]) -> str:
+    """The first of these headers that the rule which grants a request does not let it have."""
+    requests = plan.network.requests
+    index = bisect_left(requests, rule, key=lambda each: each.rule)
+    terms = requests[index : index + 1]
+    return next((name for name in headers if terms and name in terms[0].denied_headers), "")
 
 
 def _resolve(plan: Plan, question: Question) -> Allow | Deny:

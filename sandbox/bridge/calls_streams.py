@@ -16,6 +16,7 @@ from sandbox.bridge.kernel import (
     BY_POSITION,
     COUNT,
     FD,
+    IN_BODY,
     IN_TURN,
     IOVEC,
     K_ERROR,
@@ -94,6 +95,9 @@ SUPPORT = f"""
   (local $errno i32) (local $done i32)
   ;; all of it, in as many steps as it takes, and in one if it is nothing; gives an errno
   (local.set $at (call $get (local.get $stream) (i32.const {K_OUTPUT})))
+  (if (i32.eq (i32.load $handles offset={MODE} (local.get $at)) (i32.const {IN_BODY})) (then
+    (return (call $write_body (i32.load $handles offset={FD} (local.get $at)) (local.get $source)
+      (local.get $n)))))
   (block $end (loop $more
     (call $vector (local.get $source) (local.get $n))
     (if (i32.load $handles offset={MODE} (local.get $at))
@@ -135,6 +139,24 @@ SUPPORT = f"""
   (if (local.get $errno) (then (call $fails (local.get $to) (i32.const 8) (local.get $errno)))))
 (func $fd_of (param $stream i32) (param $kind i32) (result i32)
   (i32.load $handles offset={FD} (call $get (local.get $stream) (local.get $kind))))
+(func $out_fd (param $stream i32) (result i32) (local $at i32)
+  ;; the descriptor that an output stream writes to; -1 where it leads into a request that is not made yet
+  (local.set $at (call $get (local.get $stream) (i32.const {K_OUTPUT})))
+  (if (i32.ne (i32.load $handles offset={MODE} (local.get $at)) (i32.const {IN_BODY}))
+    (then (return (i32.load $handles offset={FD} (local.get $at)))))
+  (call $body_fd (i32.load $handles offset={FD} (local.get $at))))
+(func $may_write (param $stream i32) (result i64) (local $at i32)
+  (local.set $at (call $get (local.get $stream) (i32.const {K_OUTPUT})))
+  (if (i32.ne (i32.load $handles offset={MODE} (local.get $at)) (i32.const {IN_BODY}))
+    (then (return (i64.const {MOST}))))
+  (call $body_room (i32.load $handles offset={FD} (local.get $at)) (i64.const {MOST})))
+(func $drop_output (param $stream i32) (local $at i32)
+  (local.set $at (call $get (local.get $stream) (i32.const {K_OUTPUT})))
+  (if (i32.ne (i32.load $handles offset={MODE} (local.get $at)) (i32.const {IN_BODY}))
+    (then (call $drop (local.get $stream) (i32.const {K_OUTPUT})) (return)))
+  (drop (call $note (call $out_fd (local.get $stream))))
+  (call $release (local.get $stream))
+  (call $let_body_go (i32.load $handles offset={FD} (local.get $at))))
 (func $wait (param $list i32) (param $n i32) (param $is_waiting i32) (result i32)
   (local $marks i32) (local $subs i32) (local $events i32) (local $count i32) (local $i i32)
   (local $at i32) (local $sub i32)
@@ -233,7 +255,13 @@ def _subscribed(name: str, kind: int) -> Body:
     if kind == K_INPUT:
         waits = f"(i32.ne {mode} (i32.const {BY_POSITION}))"
     how = TO_READ if kind == K_INPUT else TO_WRITE
-    text = f"(local.set $fd (call $fd_of {p(0)} (i32.const {kind})))\n(drop (call $note (local.get $fd)))\n"
+    fd = f"(call $fd_of {p(0)} (i32.const {kind}))"
+    if kind == K_OUTPUT:
+        fd = f"(call $out_fd {p(0)})"
+        waits = (
+            f"(i32.and (i32.ge_s (local.get $fd) (i32.const 0)) (i32.ge_u {mode} (i32.const {ON_SOCKET})))"
+        )
+    text = f"(local.set $fd {fd})\n(drop (call $note (local.get $fd)))\n"
     made = (
         f"(call $new (i32.const {K_POLLABLE}) (local.get $fd) (i64.const 0)"
         f" (select (i32.const {how}) (i32.const {READY}) {waits}))"
@@ -242,7 +270,7 @@ def _subscribed(name: str, kind: int) -> Body:
 
 
 def _noted(name: str) -> Body:
-    text = f"(drop (call $note (call $fd_of {p(0)} (i32.const {K_OUTPUT}))))"
+    text = f"(drop (call $note (call $out_fd {p(0)})))"
     return Body(name, f"{text}(i32.store8 $b (local.get $to) (i32.const 0))")
 
 
@@ -269,9 +297,9 @@ _DEBUG = f"""
 (i32.store $b offset=4 (local.get $to) (i32.const 8))"""
 
 _CHECK = (
-    f"(drop (call $note (call $fd_of {p(0)} (i32.const {K_OUTPUT}))))"
+    f"(drop (call $note (call $out_fd {p(0)})))"
     "(i32.store8 $b (local.get $to) (i32.const 0))"
-    f"(i64.store $b offset=8 (local.get $to) (i64.const {MOST}))"
+    f"(i64.store $b offset=8 (local.get $to) (call $may_write {p(0)}))"
 )
 
 BODIES = (
@@ -285,7 +313,7 @@ BODIES = (
     Body("pollable.block", f"(drop (call $wait_one {p(0)} (i32.const 1)))"),
     Body("poll.poll", f"(call $poll_all {p(0)} {p(1)} (local.get $to))"),
     Body("input-stream.drop", f"(call $drop {p(0)} (i32.const {K_INPUT}))"),
-    Body("output-stream.drop", f"(call $drop {p(0)} (i32.const {K_OUTPUT}))"),
+    Body("output-stream.drop", f"(call $drop_output {p(0)})"),
     Body("input-stream.read", f"(call $read_into {p(0)} {p(1)} (i32.const 0) (local.get $to))"),
     Body("input-stream.blocking-read", f"(call $read_into {p(0)} {p(1)} (i32.const 1) (local.get $to))"),
     Body("input-stream.skip", f"(call $skip {p(0)} {p(1)} (i32.const 0) (local.get $to))"),

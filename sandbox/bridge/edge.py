@@ -101,32 +101,47 @@ class _Writer:
         """Copy the lists among the parameters, and put the addresses of the copies in their place."""
         text, at = "", 0
         for param in self.function.params:
-            if isinstance(param, Sequence):
-                text += (
-                    f"(call $aligned (local.get {at}) (i32.const {param.of.align}))\n"
-                    f"(local.set {at} (call $take (local.get {at})"
-                    f" (call $bytes (local.get {at + 1}) (i32.const {param.of.size}))))\n"
-                )
-                if has_pointers(param.of):
-                    text += self._take_inside(param.of, at)
-            elif has_pointers(param):
-                raise TypeError(f"{self.name} takes a list inside another value")
+            text += self._take(param, at)
             at += len(flat(param))
         return text
 
+    def _take(self, of: Type, at: int) -> str:
+        """Copy the lists of a value that is passed as the parameters from `at` on."""
+        if isinstance(of, Sequence):
+            text = (
+                f"(call $aligned (local.get {at}) (i32.const {of.of.align}))\n"
+                f"(local.set {at} (call $take (local.get {at})"
+                f" (call $bytes (local.get {at + 1}) (i32.const {of.of.size}))))\n"
+            )
+            return text + (self._take_inside(of.of, at) if has_pointers(of.of) else "")
+        if isinstance(of, Variant) and set(flat(of)) == {"i32"}:
+            return "".join(
+                f"(if (i32.eq (local.get {at}) (i32.const {nth})) (then\n{self._take(one, at + 1)}))\n"
+                for nth, one in enumerate(of.cases)
+                if one is not None and has_pointers(one)
+            )
+        if has_pointers(of):
+            raise TypeError(f"{self.name} takes a list inside another value")
+        return ""
+
     def _take_inside(self, of: Type, list_at: int) -> str:
-        """Copy the lists that the elements of a list begin with, and put their addresses in their place."""
-        if not isinstance(of, Record) or not isinstance(of.fields[0], Sequence):
-            raise TypeError(f"{self.name} takes a list that is no first field")
-        if has_pointers(of.fields[0].of) or any(map(has_pointers, of.fields[1:])):
+        """Copy the lists that the elements of a list hold, and put their addresses in their place."""
+        fields = of if isinstance(of, Record) else Record((of,))
+        inner = list(zip(fields.offsets, fields.fields, strict=True))
+        if any(has_pointers(one.of if isinstance(one, Sequence) else one) for _, one in inner):
             raise TypeError(f"{self.name} takes lists inside lists inside a list")
         element, count = self._new(), self._new()
+        taken = "".join(
+            f"(i32.store $bridge offset={at} (local.get {element})"
+            f" (call $take (i32.load $bridge offset={at} (local.get {element}))"
+            f" (call $bytes (i32.load $bridge offset={at + 4} (local.get {element}))"
+            f" (i32.const {one.of.size}))))\n"
+            for at, one in inner
+            if isinstance(one, Sequence)
+        )
         return (
             f"(local.set {element} (local.get {list_at}))\n(local.set {count} (local.get {list_at + 1}))\n"
-            f"(block (loop (br_if 1 (i32.eqz (local.get {count})))\n"
-            f"(i32.store $bridge (local.get {element}) (call $take (i32.load $bridge (local.get {element}))"
-            f" (call $bytes (i32.load $bridge offset=4 (local.get {element}))"
-            f" (i32.const {of.fields[0].of.size}))))\n"
+            f"(block (loop (br_if 1 (i32.eqz (local.get {count})))\n{taken}"
             f"(local.set {element} (i32.add (local.get {element}) (i32.const {of.size})))\n"
             f"(local.set {count} (i32.sub (local.get {count}) (i32.const 1)))\n(br 0)))\n"
         )

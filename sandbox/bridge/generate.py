@@ -6,8 +6,20 @@ Both are functions of the table of calls alone, never of a plan or a guest, so t
 from __future__ import annotations
 
 from policy.component_calls import COMPONENT_CALLS
-from sandbox.bridge import calls_files, calls_lookup, calls_small, calls_sockets, calls_streams, kernel
-from sandbox.bridge.edge import RESULT, edge
+from sandbox.bridge import (
+    calls_fields,
+    calls_files,
+    calls_http,
+    calls_lookup,
+    calls_request,
+    calls_small,
+    calls_sockets,
+    calls_streams,
+    kernel,
+)
+from sandbox.bridge.edge import RESULT, core_type, edge
+from sandbox.bridge.interfaces import UNSERVED_FUNCTIONS
+from sandbox.bridge.shape import unserved_name
 
 __all__ = ["bridge", "edge"]
 
@@ -17,6 +29,9 @@ BODIES = (
     *calls_files.BODIES,
     *calls_sockets.BODIES,
     *calls_lookup.BODIES,
+    *calls_fields.BODIES,
+    *calls_request.BODIES,
+    *calls_http.BODIES,
 )
 
 assert sorted(body.name for body in BODIES) == sorted(call.name for call in COMPONENT_CALLS)
@@ -32,7 +47,14 @@ def bridge() -> str:
         calls_files.SUPPORT,
         calls_sockets.SUPPORT,
         calls_lookup.SUPPORT,
+        calls_fields.SUPPORT,
+        calls_request.SUPPORT,
+        calls_http.SUPPORT,
     ]
     text += [body.function() for body in BODIES]
+    text += [
+        f'(func (export "{unserved_name(place)}") {core_type(kind)} (unreachable))'
+        for place, kind in UNSERVED_FUNCTIONS.items()
+    ]
     text.append(")")
     return "\n".join(text)

@@ -1,13 +1,14 @@
 """The types of the calls of WASI 0.2 that the bridge has, one for each of `policy.component_calls`.
 
-The order of cases and fields is that of the specification. What each of them does is in `calls_*.py`.
+The order of cases and fields is that of the specification. What each of them does is in `calls_*.py`. It is
+longer than most: there are many calls, a line each.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from policy.component_calls import COMPONENT_CALLS
+from policy.component_calls import COMPONENT_CALLS, UNSERVED
 from sandbox.bridge.abi import Function, Plain, Record, Sequence, Type, Variant, enumeration, function
 
 _U8, _U32, _U64 = Plain(1), Plain(4), Plain(8, "i64")
@@ -20,6 +21,29 @@ _MAYBE_TIME = Variant((None, _DATETIME))
 _V4 = Record((Plain(2), Record((_U8,) * 4)))
 _V6 = Record((Plain(2), _U32, Record((Plain(2),) * 8), _U32))
 _PLACE = Variant((_V4, _V6))
+
+_MAYBE_STRING = Variant((None, _STRING))
+_MAYBE_U32 = Variant((None, _U32))
+_MAYBE_U64 = Variant((None, _U64))
+_FIELD_SIZE = Record((_MAYBE_STRING, _MAYBE_U32))
+# SPEC: wasi:http/types, error-code: what a case holds, by its number; the others hold nothing
+_HTTP_CASES: Final[dict[int, Type]] = {
+    1: Record((_MAYBE_STRING, Variant((None, Plain(2))))),
+    14: Record((Variant((None, _U8)), _MAYBE_STRING)),
+    17: _MAYBE_U64,
+    21: _MAYBE_U32,
+    22: Variant((None, _FIELD_SIZE)),
+    23: _MAYBE_U32,
+    24: _FIELD_SIZE,
+    26: _MAYBE_U32,
+    27: _FIELD_SIZE,
+    28: _MAYBE_U64,
+    29: _MAYBE_U32,
+    30: _FIELD_SIZE,
+    31: _MAYBE_STRING,
+    32: _MAYBE_STRING,
+    38: _MAYBE_STRING,
+}
 
 TYPES: Final[dict[str, Type]] = {
     "error": _HANDLE,  # handles, where a text says `own<error>`
@@ -55,6 +79,21 @@ TYPES: Final[dict[str, Type]] = {
     "shutdown-type": enumeration(3),
     "incoming-datagram": Record((Sequence(_U8), _PLACE)),
     "outgoing-datagram": Record((Sequence(_U8), Variant((None, _PLACE)))),
+    "fields": _HANDLE,
+    "outgoing-request": _HANDLE,
+    "request-options": _HANDLE,
+    "outgoing-body": _HANDLE,
+    "future-incoming-response": _HANDLE,
+    "incoming-response": _HANDLE,
+    "incoming-body": _HANDLE,
+    "future-trailers": _HANDLE,
+    "incoming-request": _HANDLE,
+    "outgoing-response": _HANDLE,
+    "response-outparam": _HANDLE,
+    "method": Variant((*(None,) * 9, _STRING)),
+    "scheme": Variant((None, None, _STRING)),
+    "header-error": enumeration(3),
+    "http-code": Variant(tuple(_HTTP_CASES.get(case) for case in range(39))),
 }
 
 _DROP = "(u32) -> _"
@@ -133,7 +172,66 @@ _SOCKETS: Final = {
     "outgoing-datagram-stream.send": f"({_OUT}, list<outgoing-datagram>) -> result<u64, net-code>",
     "outgoing-datagram-stream.subscribe": f"({_OUT}) -> own<pollable>",
 }
-_TEXTS: Final = {
+_FIELDS, _REQUEST, _OPTIONS = "borrow<fields>", "borrow<outgoing-request>", "borrow<request-options>"
+_BAD_HEADER = "result<_, header-error>"
+_TIME = "option<u64>"
+_ARRIVED = "option<result<result<{}, http-code>>>"
+_HTTP: Final = {
+    "types.http-error-code": "(borrow<error>) -> option<http-code>",
+    "fields.new": "() -> own<fields>",
+    "fields.from-list": "(list<tuple<string, list<u8>>>) -> result<own<fields>, header-error>",
+    "fields.get": f"({_FIELDS}, string) -> list<list<u8>>",
+    "fields.has": f"({_FIELDS}, string) -> bool",
+    "fields.set": f"({_FIELDS}, string, list<list<u8>>) -> {_BAD_HEADER}",
+    "fields.delete": f"({_FIELDS}, string) -> {_BAD_HEADER}",
+    "fields.append": f"({_FIELDS}, string, list<u8>) -> {_BAD_HEADER}",
+    "fields.entries": f"({_FIELDS}) -> list<tuple<string, list<u8>>>",
+    "fields.clone": f"({_FIELDS}) -> own<fields>",
+    "fields.drop": _DROP,
+    "outgoing-request.new": "(own<fields>) -> own<outgoing-request>",
+    "outgoing-request.body": f"({_REQUEST}) -> result<own<outgoing-body>>",
+    "outgoing-request.method": f"({_REQUEST}) -> method",
+    "outgoing-request.set-method": f"({_REQUEST}, method) -> result",
+    "outgoing-request.path-with-query": f"({_REQUEST}) -> option<string>",
+    "outgoing-request.set-path-with-query": f"({_REQUEST}, option<string>) -> result",
+    "outgoing-request.scheme": f"({_REQUEST}) -> option<scheme>",
+    "outgoing-request.set-scheme": f"({_REQUEST}, option<scheme>) -> result",
+    "outgoing-request.authority": f"({_REQUEST}) -> option<string>",
+    "outgoing-request.set-authority": f"({_REQUEST}, option<string>) -> result",
+    "outgoing-request.headers": f"({_REQUEST}) -> own<fields>",
+    "outgoing-request.drop": _DROP,
+    "request-options.new": "() -> own<request-options>",
+    "request-options.connect-timeout": f"({_OPTIONS}) -> {_TIME}",
+    "request-options.set-connect-timeout": f"({_OPTIONS}, {_TIME}) -> result",
+    "request-options.first-byte-timeout": f"({_OPTIONS}) -> {_TIME}",
+    "request-options.set-first-byte-timeout": f"({_OPTIONS}, {_TIME}) -> result",
+    "request-options.between-bytes-timeout": f"({_OPTIONS}) -> {_TIME}",
+    "request-options.set-between-bytes-timeout": f"({_OPTIONS}, {_TIME}) -> result",
+    "request-options.drop": _DROP,
+    "outgoing-body.write": "(borrow<outgoing-body>) -> result<own<output-stream>>",
+    "outgoing-body.finish": "(own<outgoing-body>, option<own<fields>>) -> result<_, http-code>",
+    "outgoing-body.drop": _DROP,
+    "future-incoming-response.subscribe": "(borrow<future-incoming-response>) -> own<pollable>",
+    "future-incoming-response.get": (
+        f"(borrow<future-incoming-response>) -> {_ARRIVED.format('own<incoming-response>')}"
+    ),
+    "future-incoming-response.drop": _DROP,
+    "incoming-response.status": "(borrow<incoming-response>) -> u16",
+    "incoming-response.headers": "(borrow<incoming-response>) -> own<fields>",
+    "incoming-response.consume": "(borrow<incoming-response>) -> result<own<incoming-body>>",
+    "incoming-response.drop": _DROP,
+    "incoming-body.stream": "(borrow<incoming-body>) -> result<own<input-stream>>",
+    "incoming-body.finish": "(own<incoming-body>) -> own<future-trailers>",
+    "incoming-body.drop": _DROP,
+    "future-trailers.subscribe": "(borrow<future-trailers>) -> own<pollable>",
+    "future-trailers.get": f"(borrow<future-trailers>) -> {_ARRIVED.format('option<own<fields>>')}",
+    "future-trailers.drop": _DROP,
+    "outgoing-handler.handle": (
+        "(own<outgoing-request>, option<own<request-options>>)"
+        " -> result<own<future-incoming-response>, http-code>"
+    ),
+}
+_REST: Final = {
     "environment.get-environment": "() -> list<tuple<string, string>>",
     "environment.get-arguments": "() -> list<string>",
     "environment.initial-cwd": "() -> option<string>",
@@ -223,9 +321,16 @@ _TEXTS: Final = {
     "insecure.get-insecure-random-bytes": "(u64) -> list<u8>",
     "insecure.get-insecure-random-u64": "() -> u64",
     "insecure-seed.insecure-seed": "() -> tuple<u64, u64>",
-} | _SOCKETS
+}
+TEXTS: Final = _REST | _SOCKETS | _HTTP
+"""The types, by the recorded name of each call."""
 
-FUNCTIONS: Final[dict[str, Function]] = {name: function(text, TYPES) for name, text in _TEXTS.items()}
+FUNCTIONS: Final[dict[str, Function]] = {name: function(text, TYPES) for name, text in TEXTS.items()}
 """The type of each call, by its recorded name."""
+
+UNSERVED_FUNCTIONS: Final[dict[tuple[str, str], Function]] = {
+    place: function(text, TYPES) for place, text in UNSERVED.items()
+}
+"""The types of what may be imported and never called."""
 
 assert list(FUNCTIONS) == [call.name for call in COMPONENT_CALLS]

@@ -24,7 +24,9 @@ PAGES = 3
 KIND, FD, AT, MODE, NEXT = 0, 4, 8, 16, 20
 HANDLE_BYTES = 32
 K_NONE, K_DESCRIPTOR, K_INPUT, K_OUTPUT, K_POLLABLE, K_ENTRIES, K_ERROR = range(7)
-BY_POSITION, IN_TURN, ON_SOCKET = 0, 1, 2  # modes of a stream: each call says where, or the descriptor knows
+# Modes of a stream: each call says where, or the descriptor knows; or it leads into a request, and `FD` is
+# the page of the request's body.
+BY_POSITION, IN_TURN, ON_SOCKET, IN_BODY = range(4)
 READY, AT_TIME, TO_READ, TO_WRITE = 0, 1, 2, 3  # modes of a pollable
 MAX_HANDLES = 1 << 20
 
@@ -125,15 +127,17 @@ HANDLES = f"""
 (func $new_use (param $kind i32) (param $fd i32) (param $at i64) (param $mode i32) (result i32)
   (call $use (local.get $fd))
   (call $new (local.get $kind) (local.get $fd) (local.get $at) (local.get $mode)))
-(func $drop (param $handle i32) (param $kind i32) (local $fd i32) (local $at i32)
+(func $drop (param $handle i32) (param $kind i32) (local $fd i32)
   ;; the last use of a descriptor closes it; SPEC: what a drop fails with is told to nobody
   (local.set $fd (i32.load $handles offset={FD} (call $get (local.get $handle) (local.get $kind))))
   (call $release (local.get $handle))
+  (if (call $unuse (local.get $fd)) (then (drop (call $note (local.get $fd))))))
+(func $unuse (param $fd i32) (result i32) (local $at i32)
+  ;; one use less; gives how many there are, and closes the descriptor when there are none
   (local.set $at (i32.shl (local.get $fd) (i32.const 2)))
   (i32.store $uses (local.get $at) (i32.sub (i32.load $uses (local.get $at)) (i32.const 1)))
-  (if (i32.load $uses (local.get $at))
-    (then (drop (call $note (local.get $fd))))
-    (else (drop (call $fd_close (local.get $fd))))))
+  (if (i32.eqz (i32.load $uses (local.get $at))) (then (drop (call $fd_close (local.get $fd)))))
+  (i32.load $uses (local.get $at)))
 """
 
 ERRORS = f"""

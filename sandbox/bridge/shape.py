@@ -34,6 +34,11 @@ class Body:
         )
 
 
+def unserved_name(place: tuple[str, str]) -> str:
+    """The bridge's export for what may be imported and never called."""
+    return f"unserved.{'/'.join(place)}"
+
+
 def p(nth: int) -> str:
     """A parameter."""
     return f"(local.get $p{nth})"

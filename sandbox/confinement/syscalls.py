@@ -27,8 +27,9 @@ set_robust_list 273 99|rseq 334 293|membarrier 324 283|clone 56 220|clone3 435 4
 exit_group 231 94
 prctl 157 167|poll 7 0|ppoll 271 73|epoll_create1 291 20|epoll_ctl 233 21|epoll_wait 232 0|epoll_pwait 281 22
 epoll_pwait2 441 441|eventfd2 290 19|dup 32 23|sendto 44 206|recvfrom 45 207|pipe2 293 59
-socket 41 198|connect 42 203|accept4 288 242|bind 49 200|listen 50 201|shutdown 48 210|getsockname 51 204
-getpeername 52 205|setsockopt 54 208|getsockopt 55 209|recvmsg 47 212|sendmsg 46 211|sendmmsg 307 269
+socket 41 198|socketpair 53 199|connect 42 203|accept4 288 242|bind 49 200|listen 50 201|shutdown 48 210
+getsockname 51 204|getpeername 52 205|setsockopt 54 208|getsockopt 55 209|recvmsg 47 212|sendmsg 46 211
+sendmmsg 307 269
 open 2 0|stat 4 0|lstat 6 0|access 21 0|faccessat 269 48|faccessat2 439 439|readlink 89 0|prlimit64 302 261
 """
 

@@ -37,8 +37,8 @@ _DECISIONS = {
     Decision.WOULD_DENY: (columns.Decision.OBSERVE, Disposition.LOGGED),
     Decision.LIMIT: (columns.Decision.LIMIT, Disposition.BLOCKED),
 }
-_INWARDS = ("fd_read", "fd_pread", "fd_readdir", "random_get", "sock_recv", "sock_recv_from")
-_OUTWARDS = ("fd_write", "fd_pwrite", "sock_send", "sock_send_to")
+_INWARDS = ("fd_read", "fd_pread", "fd_readdir", "random_get", "sock_recv", "sock_recv_from", "http_response")
+_OUTWARDS = ("fd_write", "fd_pwrite", "sock_send", "sock_send_to", "http_request")
 _KINDS = {"args": TargetKind.ARGUMENT, "environment": TargetKind.ARGUMENT, "clocks": TargetKind.CLOCK}
 
 OPEN_CREATES = 1

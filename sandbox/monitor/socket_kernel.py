@@ -10,7 +10,7 @@ from __future__ import annotations
 from policy.plan_temporal import Reach
 from sandbox.monitor import layout as ring
 from sandbox.monitor import tables as plan
-from sandbox.monitor.kernel import AT, ERRNO_DQUOT
+from sandbox.monitor.kernel import AT, ERRNO_DQUOT, ERRNO_NOTCAPABLE
 from sandbox.monitor.layout import Decision, Reason
 from sandbox.network.protocol import (
     ASKS,
@@ -18,13 +18,16 @@ from sandbox.network.protocol import (
     DATA_ROOM,
     FOREVER,
     TEXT_AT,
+    Budget,
     Op,
     Option,
     Verdict,
 )
 
 INVAL, AFNOSUPPORT, NOTSOCK, NOPROTOOPT, NOTSUP = 28, 5, 57, 50, 58
-TCP, UDP, DNS, LISTEN = (list(Reach).index(each) for each in (Reach.TCP, Reach.UDP, Reach.DNS, Reach.LISTEN))
+TCP, UDP, HTTP, DNS, LISTEN = (
+    list(Reach).index(Reach[each]) for each in ("TCP", "UDP", "HTTP", "DNS", "LISTEN")
+)
 """Kinds of network use, as rules over time take them away."""
 
 TYPE = 1
@@ -91,8 +94,10 @@ DECISIONS = f"""
   (select (i64.const 0) (i64.const {FOREVER})
     (i32.and (i32.load $plan offset={plan.FLAGS} (local.get $at)) (i32.const {plan.F_NONBLOCK}))))
 (func $reach_of (param $at i32) (result i32)
-  (select (i32.const {TCP}) (i32.const {UDP})
-    (i32.eq (i32.load $plan offset={plan.KIND} (local.get $at)) (i32.const {plan.K_TCP}))))
+  (local $kind i32)
+  (local.set $kind (i32.load $plan offset={plan.KIND} (local.get $at)))
+  (if (i32.eq (local.get $kind) (i32.const {plan.K_HTTP})) (then (return (i32.const {HTTP}))))
+  (select (i32.const {TCP}) (i32.const {UDP}) (i32.eq (local.get $kind) (i32.const {plan.K_TCP}))))
 (func $taken_net (param $reach i32) (result i32)
   ;; 1: a rule over time has taken this use of the network away, and the call is refused
   (local $rule i32)
@@ -100,12 +105,14 @@ DECISIONS = f"""
   (if (i32.eqz (local.get $rule)) (then (return (i32.const 0))))
   (call $deny (i32.sub (local.get $rule) (i32.const 1)) (i32.const {int(Reason.RULE)}) (i32.const 0)
     (i32.const 0)))
-(func $forbids_net (param $reach i32) (result i32) (local $verdict i32) (local $rule i32)
+(func $forbids_net (param $reach i32) (result i32)
+  (call $name_place {result32(4)})
+  (call $forbids_net_as_named (local.get $reach)))
+(func $forbids_net_as_named (param $reach i32) (result i32) (local $verdict i32) (local $rule i32)
   ;; what the broker said when it was asked: 1 to refuse. A rule over time comes before what grants and before
   ;; the default, and behind what refuses by name
   (local.set $verdict {result32(0)})
   (local.set $rule (i32.load $exchange (i32.const 0)))
-  (call $name_place {result32(4)})
   (if (i32.or (i32.eq (local.get $verdict) (i32.const {int(Verdict.ALLOW)}))
               (i32.eqz (local.get $rule))) (then
     (if (call $taken_net (local.get $reach)) (then (return (i32.const 1))))
@@ -275,13 +282,26 @@ BUFFERS = f"""
   ;; the end of a call that the broker did, or did not do for want of a budget
   (if (i32.ne (local.get $errno) (i32.const {ERRNO_DQUOT}))
     (then (return (call $complete (local.get $errno)))))
+  (if (i32.eq {result32(0)} (i32.const {int(Budget.OF_RULE)})) (then
+    (call $mark (i32.const {int(Decision.LIMIT)}) (i32.load $exchange (i32.const 0))
+      (i32.const {int(Reason.BUDGET)}) (i32.const 0))
+    (return (call $revoke (local.get $errno)))))
   (call $mark (i32.const {int(Decision.LIMIT)})
     (i32.load $plan offset={plan.FIXED_RULES + 4 * (plan.FIXED_RULE_IDS.index("limit.connections") - 1)}
       (i32.shl (i32.and {result32(0)} (i32.const 7)) (i32.const 2)))
     (i32.const {int(Reason.BUDGET)}) (i32.const 0))
   (call $revoke (local.get $errno)))
+(func $found_forbidden (result i32)
+  ;; what was granted by its name led to where nothing is granted: nothing was sent there
+  (call $mark (i32.const {int(Decision.DENY)}) (i32.load $exchange (i32.const 0))
+    (i32.const {int(Reason.RULE)}) (i32.const 0))
+  (call $revoke (i32.const {ERRNO_NOTCAPABLE})))
 (func $drop_socket (param $at i32) (result i32) (local $errno i32)
   (local.set $errno {request(Op.CLOSE, HANDLE)})
+  ;; of a request: its status, and from bit 16 on how many bytes of its answer were read
+  (if (i32.eq (i32.load $plan offset={plan.KIND} (local.get $at)) (i32.const {plan.K_HTTP})) (then
+    (i64.store $ring offset={AT["flags"]} (global.get $rec)
+      (i64.or {result(0)} (i64.shl {result(2)} (i64.const 16))))))
   (if (i32.eqz (local.get $errno)) (then (call $forget (local.get $at))))
   (local.get $errno))
 (func $option (param $level i32) (param $name i32) (result i32)

@@ -1,7 +1,8 @@
-"""What a broker saw, kept where the cell can't reach it: refusals and totals, one line of JSON each.
+"""What a broker saw, kept where the cell can't reach it: refusals, requests, totals.
 
-It lies in pages that the supervisor holds, so that it outlives the broker. INVARIANT: it has room for
-`MAX_REFUSALS`; more are counted. Where it can't be written, the broker does nothing any more.
+It is one line of JSON each, in pages that the supervisor holds, so that it outlives the broker. INVARIANT: it
+has room for `MAX_REFUSALS` refusals and as many requests; more are counted. Where it can't be written, the
+broker does nothing any more.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 MAX_REFUSALS: Final = 1_000
-MAX_BYTES: Final = 4 << 20
+MAX_BYTES: Final = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +28,23 @@ class Refused:
     is_forged: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A request that was made, and what became of it."""
+
+    request: str  # `GET https://api.example.com/v1`
+    rule: str
+    status: int  # 0: there was no answer
+    bytes_out: int  # of its body
+    bytes_in: int
+
+
 @dataclass(slots=True)
 class Account:
     """What the broker saw, as its supervisor reads it."""
 
     refused: tuple[Refused, ...] = ()
+    made: tuple[Made, ...] = ()
     counts: Counter[str] = field(default_factory=Counter)  # by kind
     walls: tuple[str, ...] = ()  # that stood around the broker
     is_complete: bool = False  # the broker came to its end
@@ -43,7 +56,7 @@ class Ledger:
     def __init__(self, fd: int) -> None:
         """Write to `fd`, a file of its own."""
         self._fd = fd
-        self._kept = 0
+        self._kept = self._kept_made = 0
         self.counts: Counter[str] = Counter()
 
     def refused(self, found: Refused) -> None:
@@ -52,6 +65,12 @@ class Ledger:
         if self._kept < MAX_REFUSALS:
             self._kept += 1
             self._write(asdict(found))
+
+    def made(self, found: Made) -> None:
+        """Put on record what became of a request; raises OSError."""
+        if self._kept_made < MAX_REFUSALS:
+            self._kept_made += 1
+            self._write({"made": asdict(found)})
 
     def walls(self, stood: tuple[str, ...]) -> None:
         """Say which walls stand around the broker; raises OSError."""
@@ -71,19 +90,22 @@ def read_account(fd: int) -> Account:
     """Read what was written, as far as it can be read."""
     found = Account()
     refused: list[Refused] = []
+    made: list[Made] = []
     for line in os.pread(fd, MAX_BYTES, 0).splitlines():
         try:
             raw = json.loads(line)
             if "totals" in raw:
                 found.counts = Counter({str(name): int(count) for name, count in raw["totals"].items()})
                 found.is_complete = True
+            elif "made" in raw:
+                made.append(Made(**raw["made"]))
             elif "walls" in raw:
                 found.walls = tuple(str(name) for name in raw["walls"])
             else:
                 refused.append(Refused(**raw))
         except (ValueError, TypeError, AttributeError):  # cut off: the broker was ended while it wrote
             break
-    found.refused = tuple(refused)
+    found.refused, found.made = tuple(refused), tuple(made)
     if not found.is_complete:
         found.counts.update("forged" if each.is_forged else "refused" for each in refused)
     return found

@@ -7,9 +7,9 @@ it is written field by field because nothing that can name code is used for it.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from policy.plan import (
     Clocks,
@@ -25,7 +25,19 @@ from policy.plan import (
     Stdio,
 )
 from policy.plan_audit import Audit
-from policy.plan_network import NetworkPlan, NnPlan
+from policy.plan_network import NetworkPlan, NnPlan, Scheme
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Supplies:
+    """What an operator gives brokers beside plans: no cell ever has any of it."""
+
+    secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    """By `secret://` and their names."""
+    authorities: str = ""  # certificates, as PEM, that servers' are checked by; empty: those of the machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +51,14 @@ class Brief:
     net_in_bytes: int
     net_out_bytes: int
     open_sockets: int
+    secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # those that the plan names
+    authorities: str = ""
 
     @staticmethod
-    def of(plan: Plan) -> Brief:
-        """Take what is needed from a plan."""
-        limits = plan.limits
+    def of(plan: Plan, supplies: Supplies | None = None) -> Brief:
+        """Take what is needed from a plan, and from what the operator supplies."""
+        limits, given = plan.limits, supplies or Supplies()
+        named = {each.credential for each in plan.network.requests if each.credential in given.secrets}
         return Brief(
             mode=plan.mode,
             rules=plan.rules,
@@ -52,6 +67,17 @@ class Brief:
             net_in_bytes=limits.net_in_bytes,
             net_out_bytes=limits.net_out_bytes,
             open_sockets=limits.open_files,
+            secrets=tuple((name, given.secrets[name]) for name in sorted(named)),
+            authorities=given.authorities,
+        )
+
+    @property
+    def needs_tls(self) -> bool:
+        """Whether some request may go over TLS."""
+        if self.mode is Mode.AUDIT:
+            return bool(self.network.requests)
+        return any(
+            row.start and row.high >= Scheme.HTTPS.slot(0) for rows in self.network.http.rows for row in rows
         )
 
     def to_json(self) -> bytes:

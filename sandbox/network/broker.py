@@ -1,9 +1,9 @@
 """Answers one cell: decides on each request by the plan, does what is granted, and keeps its own account.
 
-What is asked is `protocol.py`, how it is decided `decider.py`, what is done `sockets.py`, and what nobody has
-to decide is `moving.py`. It decides again on what the monitor in the cell has asked about already, since
-whoever asks may have taken that over. INVARIANT: a refusal is in the account before it is answered. It is
-longer than most: each request is a few lines.
+What is asked is `protocol.py`, how it is decided `decider.py`, what is done `sockets.py`, what nobody has to
+decide is `moving.py`, and what is about HTTP `requests.py`. It decides again on what the monitor in the cell
+has asked about already, since whoever asks may have taken that over. INVARIANT: a refusal is in the account
+before it is answered. It is longer than most: each request is a few lines.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from policy.plan import UNLIMITED
 from sandbox.network.account import Refused
 from sandbox.network.brief import study
 from sandbox.network.decider import Decided, Decider
+from sandbox.network.exchange import ForbiddenError, RuleSpentError
 from sandbox.network.lookup import Lookup
 from sandbox.network.means import BrokerEnd, SpentError
 from sandbox.network.moving import Moving
@@ -28,6 +29,7 @@ from sandbox.network.protocol import (
     EXCHANGE_BYTES,
     MAX_HANDLES,
     REQUEST,
+    Budget,
     Op,
     Protocol,
     Reply,
@@ -35,6 +37,7 @@ from sandbox.network.protocol import (
     halves,
     whole,
 )
+from sandbox.network.requests import Requests
 from sandbox.network.sockets import Sock, SocketError, Sockets, number_of, shown, status_of
 
 if TYPE_CHECKING:
@@ -63,7 +66,9 @@ class Broker:
         self._sockets = Sockets(MAX_HANDLES if brief.open_sockets == UNLIMITED else brief.open_sockets)
         self._asked: OrderedDict[tuple[Op, int, int, int | str], None] = OrderedDict()
         self._lookups: list[Lookup] = []
-        moving = Moving(means, self._sockets, ledger.counts)
+        self.requests = Requests(means, brief, ledger, self._decider)
+        exchanges = self.requests.exchanges
+        moving = Moving(means, self._sockets, ledger.counts, exchanges.going)
         self._does: dict[Op, Callable[[int, Arguments], Reply]] = {
             Op.OPEN: self._open,
             Op.CLOSE: self._close,
@@ -88,6 +93,10 @@ class Broker:
             Op.ASK_LOOKUP: self._ask_lookup,
             Op.LOOKUP: self._lookup,
             Op.POLL: moving.poll,
+            Op.ASK_HTTP: self.requests.ask,
+            Op.HTTP: lambda _, args: self.requests.make(self._sockets, args),
+            Op.HTTP_RESPONSE: self.requests.response,
+            Op.HTTP_FINISH: self.requests.finish,
         }
 
     def serve(self) -> None:
@@ -98,6 +107,7 @@ class Broker:
         except (BrokerEnd, ConnectionError):
             return
         finally:
+            self.requests.exchanges.end_all()
             self._sockets.close_all()
             counts = self._ledger.counts
             counts["sockets"], counts["queries"] = self._sockets.made, self._means.queries
@@ -114,13 +124,23 @@ class Broker:
             return Reply(Status.PROTO)
         try:
             return does(handle, tuple(args))
-        except SocketError as err:
-            return Reply(err.status)
-        except SpentError as err:
-            self._ledger.counts[f"spent_{err.budget.name.lower()}"] += 1
-            return Reply(Status.DQUOT, 0, (int(err.budget),))
-        except OSError as err:
-            return Reply(status_of(err))
+        except (SocketError, SpentError, RuleSpentError, ForbiddenError, OSError) as err:
+            return self._failed(err)
+
+    def _failed(self, err: Exception) -> Reply:
+        match err:
+            case SocketError():
+                return Reply(err.status)
+            case RuleSpentError():
+                self._ledger.counts["spent_of_rule"] += 1
+                return Reply(Status.DQUOT, err.rule, (int(Budget.OF_RULE),))
+            case ForbiddenError():
+                return Reply(Status.NOTCAPABLE, err.rule)
+            case SpentError():
+                self._ledger.counts[f"spent_{err.budget.name.lower()}"] += 1
+                return Reply(Status.DQUOT, 0, (int(err.budget),))
+            case _:
+                return Reply(status_of(err) if isinstance(err, OSError) else Status.IO)
 
     # --- decisions ----------------------------------------------------------------------------
 
@@ -195,7 +215,10 @@ class Broker:
     def _close(self, handle: int, args: Arguments) -> Reply:
         del args
         self._sockets.close(handle)
-        return Reply(Status.OK)
+        if handle not in self.requests.exchanges.going:
+            return Reply(Status.OK)
+        totals = self.requests.exchanges.end(handle)
+        return Reply(Status.OK, 0, (totals.status, totals.sent, totals.received))
 
     def _connect(self, handle: int, args: Arguments) -> Reply:
         sock, address, port = self._sockets.get(handle), whole(*args[:2]), args[2]

@@ -10,6 +10,7 @@ import json
 import mmap
 import os
 import socket
+import ssl
 import sys
 from typing import TypedDict
 
@@ -48,9 +49,15 @@ def main(order_json: str) -> int:
     low = any(0 < each.port <= _LAST_LOW_PORT for each in brief.network.listeners)
     channel = socket.socket(fileno=order["channel"])
     exchange = mmap.mmap(order["exchange"], EXCHANGE_BYTES)
-    walls = confine_broker(order["leash"], sockets=sockets, has_low_ports=low)
+    broker = Broker(Means(channel, exchange, brief), brief, ledger)
+    if brief.needs_tls:
+        broker.requests.tls = ssl.create_default_context(cadata=brief.authorities or None)
+    # a request has an end of a pair of its own, and a connection beside it
+    walls = confine_broker(
+        order["leash"], sockets=sockets * (3 if brief.network.requests else 1), has_low_ports=low
+    )
     ledger.walls(walls)
-    Broker(Means(channel, exchange, brief), brief, ledger).serve()
+    broker.serve()
     ledger.close()
     return 0
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from policy.plan import Plan
+    from sandbox.network.brief import Supplies
 
 _END_S: Final = 2.0
 
@@ -33,7 +34,7 @@ _END_S: Final = 2.0
 class BrokerHandle:
     """A broker, as its supervisor holds it; owns the descriptors until closed."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, supplies: Supplies | None = None) -> None:
         """Start it; returns before it is ready. Raises OSError."""
         with contextlib.ExitStack() as stack:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -42,7 +43,7 @@ class BrokerHandle:
             stack.callback(os.close, leash_end)
             self.exchange = make_shared("wasmgate-exchange", EXCHANGE_BYTES)
             self._account = os.memfd_create("wasmgate-account", os.MFD_CLOEXEC)
-            brief = make_readable("wasmgate-brief", Brief.of(plan).to_json())
+            brief = make_readable("wasmgate-brief", Brief.of(plan, supplies).to_json())
             stack.callback(os.close, brief)
             order = {
                 "channel": theirs.fileno(),

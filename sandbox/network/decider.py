@@ -18,6 +18,7 @@ from sandbox.network.protocol import Protocol, Verdict
 
 if TYPE_CHECKING:
     from policy.plan import Plan
+    from sandbox.network.http_head import RequestHead
 
 MAX_PINS: Final = 4_096  # addresses that names were found to have; further ones are not remembered
 _REFUSING: Final = frozenset({RuleKind.DENY, RuleKind.BOUNDARY, RuleKind.TEMPORAL})
@@ -87,6 +88,20 @@ class Decider:
     def lookup(self, name: str) -> Decided:
         """Whether this name may be looked up."""
         return self._told(self._ask(Question(call="resolve", host=name)))
+
+    def request(self, head: RequestHead, address: int | None) -> Decided:
+        """Whether this request may be made, to this address; None: where its host is has still to be seen."""
+        return self._told(
+            self._ask(
+                Question(
+                    call="http",
+                    method=head.method,
+                    url=head.url,
+                    address=None if address is None else format_address(address),
+                    headers=tuple(sorted({name for name, _ in head.fields})),
+                )
+            )
+        )
 
     @property
     def has_any(self) -> bool:

@@ -41,16 +41,24 @@ class Lookup:
 
     def _ask(self, name: str) -> None:
         try:
-            rows = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
-            found = dict.fromkeys(_number(row[0], str(row[4][0])) for row in rows)
-            self._found = tuple(found)[:MAX_FOUND]
-        except socket.gaierror as err:
-            self._status = Status.AGAIN if err.errno in _TEMPORARY else Status.NOENT
-        except (OSError, ValueError):
-            self._status = Status.NOENT
+            self._found = addresses_of(name)
+        except SocketError as err:
+            self._status = err.status
         finally:
             with contextlib.suppress(OSError):
                 os.close(self._end)
+
+
+def addresses_of(name: str) -> tuple[int, ...]:
+    """The addresses of a name, in the resolver's order; waits for them. Raises SocketError."""
+    try:
+        rows = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+        found = dict.fromkeys(_number(row[0], str(row[4][0])) for row in rows)
+    except socket.gaierror as err:
+        raise SocketError(Status.AGAIN if err.errno in _TEMPORARY else Status.NOENT) from None
+    except (OSError, ValueError):
+        raise SocketError(Status.NOENT) from None
+    return tuple(found)[:MAX_FOUND]
 
 
 def _number(family: int, text: str) -> int:

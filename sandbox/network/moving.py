@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Mapping
 
+    from sandbox.network.exchange import Exchange
     from sandbox.network.means import Arguments, Means
 
 _HANGUP: Final = select.POLLHUP | select.POLLERR | select.POLLNVAL
@@ -35,20 +36,27 @@ _HANGUP: Final = select.POLLHUP | select.POLLERR | select.POLLNVAL
 class Moving:
     """Answers the requests that move bytes, or ask about sockets."""
 
-    def __init__(self, means: Means, sockets: Sockets, counts: Counter[str]) -> None:
-        """Work on `sockets`; what is dropped is counted in `counts`."""
+    def __init__(
+        self, means: Means, sockets: Sockets, counts: Counter[str], going: Mapping[int, Exchange]
+    ) -> None:
+        """Work on `sockets`, some of them of requests that are `going`; what is dropped is counted."""
         self._means = means
         self._sockets = sockets
         self._counts = counts
+        self._going = going
 
     def send(self, handle: int, args: Arguments) -> Reply:
         """Send on a connected socket."""
         sock = self._sockets.get(handle)
         data = self._means.outgoing(args[0], args[1])
+        if (exchange := self._going.get(handle)) is not None:
+            exchange.check_body(len(data))
         sent = self._means.attempt(
             sock, select.POLLOUT, args[2], lambda: sock.socket.send(data, socket.MSG_NOSIGNAL)
         )
         self._means.sent += sent
+        if exchange is not None:
+            exchange.totals.sent += sent
         return Reply(Status.OK, 0, (sent,))
 
     def recv(self, handle: int, args: Arguments) -> Reply:
@@ -60,6 +68,8 @@ class Moving:
             socket.MSG_WAITALL if flags & Receive.WAIT_ALL else 0
         )
         data, peer = self._means.attempt(sock, select.POLLIN, ns, lambda: self._take(sock, most, how))
+        if most and not data and (exchange := self._going.get(handle)) is not None:
+            exchange.check_end()
         self._means.exchange[at : at + len(data)] = data
         if not flags & Receive.PEEK:
             self._means.received += len(data)
@@ -70,8 +80,8 @@ class Moving:
         """Receive once; raises BlockingIOError. A datagram that nobody asked for is dropped."""
         while True:
             data, place = sock.socket.recvfrom(most, how)
-            peer = number_of(place) if place else (0, 0)
-            if sock.protocol is Protocol.TCP or sock.is_connected or sock.knows(peer):
+            peer = number_of(place) if place and sock.protocol is not Protocol.HTTP else (0, 0)
+            if sock.protocol is not Protocol.UDP or sock.is_connected or sock.knows(peer):
                 return data, peer
             self._counts["dropped"] += 1
             if how & socket.MSG_PEEK:
@@ -81,7 +91,7 @@ class Moving:
         """Close one direction, or both."""
         hows = {1: socket.SHUT_RD, 2: socket.SHUT_WR, 3: socket.SHUT_RDWR}
         sock = self._sockets.get(handle)
-        if args[0] not in hows:
+        if args[0] not in hows or sock.protocol is Protocol.HTTP:  # a request ends by a call of its own
             return Reply(Status.INVAL)
         sock.socket.shutdown(hows[args[0]])
         return Reply(Status.OK)
@@ -90,6 +100,8 @@ class Moving:
         """Give the place that a socket has here."""
         del args
         sock = self._sockets.get(handle)
+        if sock.protocol is Protocol.HTTP:
+            return Reply(Status.NOTSUP)
         address, port = number_of(sock.socket.getsockname())
         return Reply(Status.OK, 0, (*halves(address), port, sock.family))
 
@@ -97,6 +109,8 @@ class Moving:
         """Give the place at its other end."""
         del args
         sock = self._sockets.get(handle)
+        if sock.protocol is Protocol.HTTP:
+            return Reply(Status.NOTSUP)
         address, port = number_of(sock.socket.getpeername())
         return Reply(Status.OK, 0, (*halves(address), port, sock.family))
 

@@ -37,7 +37,7 @@ class Op(IntEnum):
     """What is asked; arguments and results in order. An address is two numbers: its high and low 64 bits."""
 
     OPEN = 1  # family (4, 6), `Protocol` -> handle
-    CLOSE = 2
+    CLOSE = 2  # of a request -> status, bytes sent, bytes received
     ASK_CONNECT = 3  # address, port -> `Verdict`; the fifth result of each question: bytes at `TEXT_AT`
     CONNECT = 4  # address, port, nanoseconds to wait
     FINISH_CONNECT = 5  # nanoseconds to wait
@@ -59,9 +59,15 @@ class Op(IntEnum):
     ASK_LOOKUP = 21  # offset and length of a name -> `Verdict`
     LOOKUP = 22  # offset and length of a name, offset for addresses, room for so many, ns to wait -> how many
     POLL = 23  # offset of `POLLED`s, how many, nanoseconds to wait -> how many are ready
+    ASK_HTTP = 24  # offset of a head (`http_head.py`), bytes of its line, of the rest -> `Verdict`
+    HTTP = 25  # as ASK_HTTP -> handle
+    HTTP_RESPONSE = 26  # offset, room, nanoseconds to wait -> status, bytes of the header fields
+    HTTP_FINISH = 27  # 0: all of the body was sent; 1: it is given up
 
 
-ASKS: Final = frozenset({Op.ASK_CONNECT, Op.ASK_BIND, Op.ASK_LISTEN, Op.ASK_SEND_TO, Op.ASK_LOOKUP})
+ASKS: Final = frozenset(
+    {Op.ASK_CONNECT, Op.ASK_BIND, Op.ASK_LISTEN, Op.ASK_SEND_TO, Op.ASK_LOOKUP, Op.ASK_HTTP}
+)
 """Questions: nothing is done for them."""
 
 
@@ -70,6 +76,7 @@ class Protocol(IntEnum):
 
     TCP = 1
     UDP = 2
+    HTTP = 3  # never opened: a request makes its own
 
 
 class Verdict(IntEnum):
@@ -122,11 +129,13 @@ class Status(IntEnum):
     AGAIN = 6
     ALREADY = 7
     BADF = 8
+    CANCELED = 11  # of a request: the answer did not come in time
     CONNABORTED = 13
     CONNREFUSED = 14
     CONNRESET = 15
     DESTADDRREQ = 17
     DQUOT = 19  # a budget is spent: the first result is a `Budget`
+    FBIG = 22  # of a request: its body has another length than was said
     HOSTUNREACH = 23
     INPROGRESS = 26
     INVAL = 28
@@ -138,8 +147,11 @@ class Status(IntEnum):
     NOENT = 44  # no such name
     NOTCONN = 53
     NOTSUP = 58
+    OVERFLOW = 61  # of a request: the header of its answer is too long
+    PERM = 63  # of a request: the server's certificate is not good
     PIPE = 64
-    PROTO = 65  # the request makes no sense
+    PROTO = 65  # the request makes no sense, or the answer to it
+    PROTONOSUPPORT = 66  # of a request: no TLS with that server
     TIMEDOUT = 73
     NOTCAPABLE = 76  # refused; the reply names the rule
 
@@ -151,6 +163,7 @@ class Budget(IntEnum):
     NET_IN = 2
     NET_OUT = 3
     QUERIES = 4
+    OF_RULE = 5  # what the rule allows that the reply names
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,8 @@ class Sock:
         if option is Option.ERROR:
             number = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             return int(status_of(OSError(number, ""))) if number else 0
+        if self.protocol is Protocol.HTTP:
+            raise SocketError(Status.NOTSUP)
         level, name, _, _ = self._option(option)
         value = self.socket.getsockopt(level, name)
         # SPEC: socket(7): the kernel doubles what it is told, and gives the double
@@ -127,6 +129,8 @@ class Sock:
 
     def set(self, option: Option, value: int) -> None:
         """Say what an option is to be; raises SocketError and OSError."""
+        if self.protocol is Protocol.HTTP:
+            raise SocketError(Status.NOTSUP)
         level, name, least, most = self._option(option)
         if value < least:
             raise SocketError(Status.INVAL)
@@ -172,6 +176,8 @@ class Sockets:
         """Make a socket; raises SocketError and OSError."""
         if family not in {4, 6}:
             raise SocketError(Status.AFNOSUPPORT)
+        if protocol not in _NUMBER:
+            raise SocketError(Status.NOTSUP)
         made = socket.socket(socket.AF_INET if family == 4 else socket.AF_INET6, _NUMBER[protocol])
         try:
             if family == 6:

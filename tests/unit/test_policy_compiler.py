@@ -91,7 +91,8 @@ def test_the_first_rule_is_the_default_and_every_plan_has_the_fixed_ones():
 
 def test_sockets_are_refused_by_name():
     plan = compiled()
-    assert dict(plan.denied_calls) == dict.fromkeys(fixed.SOCKET_CALLS, rule_index(plan, fixed.NETWORK_NONE))
+    calls = (*fixed.SOCKET_CALLS, *fixed.REQUEST_CALLS)
+    assert dict(plan.denied_calls) == dict.fromkeys(calls, rule_index(plan, fixed.NETWORK_NONE))
     assert all(call in CALL_CODES for call, _ in plan.denied_calls)
 
 

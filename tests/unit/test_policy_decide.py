@@ -105,13 +105,14 @@ def test_what_is_refused(call, target, wants, rule):
 def test_a_call_that_a_place_decides_is_asked_about_as_what_it_does(call):
     open_plan = compile_policy(
         load_document(
-            b"version: 1\nmetadata: {name: n}\npermissions: {network: {tcp: [{to: 192.0.2.1, ports: [1]}]}}\n",
+            b"version: 1\nmetadata: {name: n}\npermissions: {network: {tcp: [{to: 192.0.2.1, ports: [1]}],"
+            b" http: [{url: 'https://a.example', access: full}]}}\n",
             file="n",
         ),
         base_dir="/",
         now_ns=None,
     )
-    with pytest.raises(UnknownCallError, match="ask about connect, listen or resolve"):
+    with pytest.raises(UnknownCallError, match="ask about connect, listen, resolve or http"):
         decide(open_plan, call, target="192.0.2.1:1")
     assert isinstance(decide(open_plan, "sock_send"), Allow)
     assert isinstance(decide(PLAN, call), Deny)

@@ -249,7 +249,7 @@ CHANGES: dict[str, Any] = {
     "permissions.network.udp": [{"to": "x", "ports": ["1"]}],
     "permissions.network.deny": [{"to": "x"}],
     "permissions.network.dns": {"names": ["x"]},
-    "permissions.network.http": [{"url": "https://x"}],
+    "permissions.network.http": [{"url": "https://x", "methods": ["GET"]}],
     "permissions.network.listen": ["tcp://127.0.0.1:1"],
     "permissions.network.private": "allow",
     "permissions.environment.allow.id": None,

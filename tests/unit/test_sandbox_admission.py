@@ -146,10 +146,11 @@ def test_a_wrong_signature_is_refused_with_both() -> None:
 
 def test_every_host_call_is_admitted_with_its_signature() -> None:
     fields = ""
-    for call in CALLS:
+    offered = [call for call in CALLS if not call.is_inner]
+    for call in offered:
         kind = signature(call)
         fields += imported(call.name, f"(param {' '.join(kind.params)}) (result {' '.join(kind.results)})")
-    assert len(admitted(module(fields + START)).host_calls) == len(CALLS)
+    assert len(admitted(module(fields + START)).host_calls) == len(offered)
 
 
 @pytest.mark.parametrize(

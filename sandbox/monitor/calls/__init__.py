@@ -12,6 +12,7 @@ from sandbox.monitor.calls import (
     descriptors,
     environment,
     filesystem,
+    http,
     moving,
     opening,
     poll,
@@ -31,6 +32,7 @@ FUNCTIONS = (
     *process.FUNCTIONS,
     *random.FUNCTIONS,
     *sockets.FUNCTIONS,
+    *http.FUNCTIONS,
 )
 
 SUPPORT = descriptors.SUPPORT + filesystem.SUPPORT + random.BLOCK + poll.SUPPORT + sockets.SUPPORT

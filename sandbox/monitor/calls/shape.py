@@ -45,15 +45,18 @@ class Lowering:
         return f"(func $m.{self.name} {self.signature()} {names}\n{self.body})\n"
 
 
-def enter(name: str, fd: str = "(i32.const -1)") -> str:
-    """Begin the record of a call, refuse it when its plan refuses it whatever its arguments."""
+def enter(name: str, fd: str = "(i32.const -1)", before_denied: str = "") -> str:
+    """Begin the record of a call, refuse it when its plan refuses it whatever its arguments.
+
+    `before_denied` is what goes on record before that.
+    """
     code, call = CALL_CODES[name], CALLS[CALL_CODES[name]]
     rule = f"(i32.load $plan (i32.const {tables.DENIED_CALLS + 4 * code}))"
     end = "(return (call $refuse (i32.const 76)))"
     if not call.has_result:
         end = "(drop (call $refuse (i32.const 76))) (unreachable)"
     denied = f"(if {rule} (then (if (call $denied {rule}) (then {end}))))"
-    return f"{kernel.enter(code, fd, is_io=call.does_io)}{denied}\n"
+    return f"{kernel.enter(code, fd, is_io=call.does_io)}{before_denied}{denied}\n"
 
 
 def real(name: str, params: tuple[str, ...]) -> str:
