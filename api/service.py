@@ -27,6 +27,7 @@ from api.sealing import Sealing, is_much_left, open_reader, seal_left
 from api.secret_file import secret_of
 from api.settings import Settings, is_export_wanted
 from api.signing import open_signer, sign_once
+from api.supplies import Larder
 from api.telemetry import open_telemetry
 from api.version import program_version
 from audit.errors import AuditError
@@ -145,6 +146,7 @@ class Service:
             max_compilers=settings.max_compilers,
             protected=settings.own_dirs,
             in_process=InProcess() if self._is_brief else None,
+            supplier=Larder(settings.http_secrets_dir, settings.http_authorities).of,
         )
         stack.callback(self._runner.close)
 

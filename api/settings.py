@@ -65,6 +65,12 @@ def _backend(text: str) -> str:
     return text
 
 
+def _maybe_file(text: str) -> str:
+    if text:
+        _absolute(Path(text))
+    return text
+
+
 def _cgroups(text: str) -> str:
     for path in filter(None, text.split(":")):
         _absolute(Path(path))
@@ -160,6 +166,15 @@ class Settings(BaseModel):
     max_compilers: int = Field(
         2, ge=1, le=64, description="Modules that are compiled at the same time; each may take 4 GiB."
     )
+    http_secrets_dir: Folder = Field(
+        description="Folder of the secrets that the host puts into requests of guests, one file each, named"
+        " as in `secret://NAME`; the default is `secrets` in the home."
+    )
+    http_authorities: Annotated[str, AfterValidator(_maybe_file)] = Field(
+        "",
+        description="File of certificates, as PEM, by which servers of requests are checked, in the place of"
+        " those of the machine.",
+    )
     spare_cells: int = Field(
         4,
         ge=0,
@@ -225,6 +240,7 @@ class Settings(BaseModel):
             self.audit_dir,
             self.audit_keys_dir,
             self.policies_dir,
+            self.http_secrets_dir,
             self.cache_dir,
             self.modules_dir,
             self.documents_dir,
@@ -265,7 +281,12 @@ def load_settings(
     faults = [_unknown(name) for name in variables if name.startswith(PREFIX) and not _is_known(name)]
     known = {name: value for name, value in given.items() if name in Settings.model_fields}
     root = str(home.absolute()) if home else known.get("home") or str(default_home(variables))
-    folders = {"audit_dir": "audit", "audit_keys_dir": "audit-keys", "policies_dir": "policies"}
+    folders = {
+        "audit_dir": "audit",
+        "audit_keys_dir": "audit-keys",
+        "policies_dir": "policies",
+        "http_secrets_dir": "secrets",
+    }
     values = {name: f"{root}/{folder}" for name, folder in folders.items()} | known | {"home": root}
     if audit_dir:
         values["audit_dir"] = os.path.abspath(audit_dir)  # noqa: PTH100  # resolve() would follow links

@@ -5,7 +5,7 @@ Single calls are in records. INVARIANT: `network_from` gives back what `network_
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,6 +19,17 @@ class Attempt:
     op: str
     place: str
     rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class RequestMade:
+    """A request that the network's broker made; its path is on the records only, as the policy keeps them."""
+
+    request: str  # method and origin: `GET https://api.example.com`
+    rule: str
+    status: int  # 0: there was no answer
+    bytes_out: int  # of its body
+    bytes_in: int
 
 
 COUNTED = (
@@ -42,6 +53,7 @@ class NetworkUse:
     counts: tuple[int, ...] = (0,) * len(COUNTED)  # in the order of `COUNTED`
     walls: tuple[str, ...] = ()  # around the broker
     attempts: tuple[Attempt, ...] = ()  # the first hundred that were forged
+    requests: tuple[RequestMade, ...] = ()  # the first hundred
     is_complete: bool = True  # False: the broker was ended before it could count up
 
 
@@ -50,6 +62,8 @@ def network_json(used: NetworkUse) -> dict[str, Json]:
     told: dict[str, Json] = dict(zip(COUNTED, used.counts, strict=True))
     told["walls"] = used.walls
     told["attempts"] = [{"op": one.op, "place": one.place, "rule": one.rule} for one in used.attempts]
+    if used.requests:
+        told["requests"] = [asdict(one) for one in used.requests]
     told["is_complete"] = used.is_complete
     return told
 
@@ -61,6 +75,16 @@ def network_from(read: Document) -> NetworkUse:
         walls=read.texts("walls"),
         attempts=tuple(
             Attempt(one.text("op"), one.text("place"), one.text("rule")) for one in read.children("attempts")
+        ),
+        requests=tuple(
+            RequestMade(
+                one.text("request"),
+                one.text("rule"),
+                one.integer("status"),
+                one.integer("bytes_out"),
+                one.integer("bytes_in"),
+            )
+            for one in (read.children("requests") if "requests" in read.fields else ())
         ),
         is_complete=read.flag("is_complete"),
     )

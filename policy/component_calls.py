@@ -2,8 +2,8 @@
 
 A component's call is carried out, decided and recorded as a call of WASI 0.1, its base: what `calls.py` says
 of the base holds for it. Names and interfaces are those of the specification. The order is part of the
-record layout: codes follow those of `calls.py`, and new calls go to the end. It is longer than most: it is one
-table.
+record layout: codes follow those of `calls.py`, and new calls go to the end. It is longer than most: it is
+one table.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from sandbox.compiler import Prepared
     from sandbox.in_process import InProcess
     from sandbox.monitor_modules import MonitorModules
-    from sandbox.network.brief import Supplies
+    from sandbox.network.brief import Supplier
 
 __all__ = ["Execution", "Order", "Runner"]
 
@@ -76,14 +76,14 @@ class Runner:
         max_compilers: int = DEFAULT_MOST,
         protected: tuple[Path, ...] = (),
         in_process: InProcess | None = None,
-        supplies: Supplies | None = None,
+        supplier: Supplier | None = None,
     ) -> None:
         """Records go to `writer`, `tmp://` directories are made below `scratch`; `cells` becomes ours.
 
         At most `spare_cells` are kept ready for modules that ran lately, and at most `max_compilers` compile
         at the same time.
 
-        `supplies` is for the brokers of runs that make requests: no cell is given any of it.
+        `supplier` gives what brokers of runs that make requests need: no cell is given any of it.
 
         Guests run in this process itself only with `in_process`, and where their policy says so.
         No guest is given a directory to write to that holds one of `protected`, or lies in one.
@@ -94,7 +94,7 @@ class Runner:
         self._scratch = Scratch(scratch)
         self._cells = cells or Cells()
         self._spares = Spares(self._cells, spare_cells)
-        self._stage = Stage(self._spares, writer, in_process=in_process, supplies=supplies)
+        self._stage = Stage(self._spares, writer, in_process=in_process, supplier=supplier)
         self._compiling = CompileTurns(max_compilers)
         self._lock = threading.Lock()
         self._modules: dict[tuple[str, bool], MonitorModules] = {}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from audit.errors import AuditError
 from audit.events import MAX_TEXT, Gap
+from audit.inert import inert
 from audit.receipt import Outcome, OutcomeKind
 from policy.plan import Isolation, StdinMode, StdoutMode
 from sandbox.cell_handle import CellError, CellGoneError
@@ -21,8 +22,9 @@ from sandbox.determinism import Told, settled, story_of
 from sandbox.device_free import device_free
 from sandbox.executor import Ended, Supervision, Watch
 from sandbox.monitor import tables
-from sandbox.network.brief import Supplies
+from sandbox.network.brief import Supplier, Supplies
 from sandbox.network.brokers import BrokerHandle
+from sandbox.order import OrderRefused
 from sandbox.outcome import judge
 from sandbox.outlet import Outlet
 from sandbox.patience import Patience
@@ -104,7 +106,7 @@ class Stage:
     spares: Spares
     writer: AuditWriter
     in_process: InProcess | None = None  # where this process may run guests itself
-    supplies: Supplies | None = None  # for the brokers of runs with a network
+    supplier: Supplier | None = None  # gives what brokers need beside plans
 
     def play(self, order: Order, job: Job, code: Code) -> Played:
         """Run a job to its end; raises CellError or OSError when it could not be started.
@@ -119,6 +121,15 @@ class Stage:
         if played is None:
             raise CellError("two cells ended before they could begin")
         return played
+
+    def supplies(self, plan: Plan) -> Supplies:
+        """Give what the operator has for a plan; raises OSError, and OrderRefused where it is not all."""
+        found = Supplies() if self.supplier is None else self.supplier(plan)
+        missing = {each.credential for each in plan.network.requests} - {"", *found.secrets}
+        if missing:
+            names = ", ".join(sorted(map(inert, missing)))
+            raise OrderRefused(f"the policy puts {names} into requests, and the operator has no such secret")
+        return found
 
     def _within(self, _kind: Kind, code: Sequence[int]) -> Holder:
         if self.in_process is None:
@@ -156,7 +167,7 @@ class Stage:
             }
             broker = None
             if job.has_network:
-                broker = stack.enter_context(BrokerHandle(order.plan, self.supplies))
+                broker = stack.enter_context(BrokerHandle(order.plan, self.supplies(order.plan)))
                 fds |= {"channel": broker.channel.fileno(), "exchange": broker.exchange}
             cell = start(Kind(job.config, code.digest), code.fds)
             stack.callback(cell.close)

@@ -7,11 +7,12 @@ or say so.
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from audit.network_use import COUNTED, Attempt, NetworkUse
+from audit.network_use import COUNTED, Attempt, NetworkUse, RequestMade
 from audit.receipt import REFUSALS_KEPT, CallCount, Outcome, Receipt, Resources
 from audit.text import from_host
 from policy.component_calls import NAMES
@@ -100,8 +101,19 @@ def _network_of(account: Account) -> NetworkUse:
         counts=tuple(min(max(account.counts[name], 0), MAX_COUNT) for name in COUNTED),
         walls=account.walls,
         attempts=tuple(Attempt(one.op, from_host(one.place), from_host(one.rule)) for one in forged),
+        requests=tuple(
+            RequestMade(_origin(one.request), from_host(one.rule), one.status, one.bytes_out, one.bytes_in)
+            for one in account.made[:REFUSALS_KEPT]
+        ),
         is_complete=account.is_complete,
     )
+
+
+def _origin(request: str) -> str:
+    """Method and origin of `GET https://api.example.com/v1`."""
+    method, _, url = request.partition(" ")
+    scheme, _, rest = url.partition("://")
+    return from_host(f"{method} {scheme}://{re.split('[/?]', rest, maxsplit=1)[0]}")
 
 
 def resources_of(ring: Ring, totals: Totals, ended: Ended, *, wall_ms: int) -> Resources:

@@ -22,6 +22,7 @@ from policy import Plan, compile_policy, load_document
 from policy.calls import CALLS
 from sandbox.cache import ArtifactCache
 from sandbox.monitor.decode import decode
+from sandbox.network.brief import Supplier
 from sandbox.runner import Execution, Order, Runner
 
 P1 = "wasi_snapshot_preview1"
@@ -128,10 +129,17 @@ class Log:
         self.writer.close()
 
 
-def open_log(root: Path, cache: ArtifactCache, *, writer: Callable[[Path], AuditWriter] = AuditWriter) -> Log:
+def open_log(
+    root: Path,
+    cache: ArtifactCache,
+    *,
+    writer: Callable[[Path], AuditWriter] = AuditWriter,
+    supplier: Supplier | None = None,
+) -> Log:
     """A log with a runner, below `root`."""
     made = writer(root / "log")
-    return Log(root / "log", made, Runner(writer=made, cache=cache, scratch=root / "scratch"))
+    runner = Runner(writer=made, cache=cache, scratch=root / "scratch", supplier=supplier)
+    return Log(root / "log", made, runner)
 
 
 def limit(name: str) -> Outcome:

@@ -1,8 +1,8 @@
 """Requests on their way: `wasi:http/outgoing-handler`, and the bodies and answers of `wasi:http/types`.
 
 A request (`calls_request.py`) goes to the monitor as one call, and what comes back is a descriptor, which
-bytes are written to and read from like a socket's. What lies in the page of a body is said below. It is longer
-than most: all of it is for the same few resources.
+bytes are written to and read from like a socket's. What lies in the page of a body is said below. It is
+longer than most: all of it is for the same few resources.
 
 Not as the specification has it: what is written before a request is handled has to fit a page, trailers are
 neither sent nor received, and the answer is read when all of the request is written.

@@ -7,6 +7,7 @@ it is written field by field because nothing that can name code is used for it.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
@@ -38,6 +39,10 @@ class Supplies:
     secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     """By `secret://` and their names."""
     authorities: str = ""  # certificates, as PEM, that servers' are checked by; empty: those of the machine
+
+
+Supplier = Callable[[Plan], Supplies]
+"""Gives what an operator has for a plan; raises OSError."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -222,7 +222,11 @@ class Broker:
 
     def _connect(self, handle: int, args: Arguments) -> Reply:
         sock, address, port = self._sockets.get(handle), whole(*args[:2]), args[2]
-        if sock.is_connecting or sock.is_listening or (sock.is_connected and sock.protocol is Protocol.TCP):
+        if (
+            sock.is_connecting
+            or sock.is_listening
+            or (sock.is_connected and sock.protocol is not Protocol.UDP)
+        ):
             raise SocketError(_not_again(sock))
         self._require(Op.CONNECT, sock, (address, port), self._decider.reach(sock.protocol, address, port))
         place = _destination(sock, address, port)

@@ -4,7 +4,8 @@ The broker treats its end like any socket of the run: the body goes in, one byte
 is there, and the answer's body comes out. What may be asked is decided before (`requests.py`); here each
 address is decided once more before anything is sent to it. HTTP and TLS are the standard library's; nothing
 is followed, kept open or tried again. INVARIANT: what is sent is what was decided: one request, on a
-connection of its own, to the address that was looked at. It is longer than most: it is one thing, seen from two sides.
+connection of its own, to the address that was looked at.
+It is longer than most: it is one thing, seen from two sides.
 """
 
 from __future__ import annotations
