@@ -78,12 +78,13 @@ def script_text(segments: tuple[tuple[int, bytes], ...] = ()) -> str:
         f'(import "{MODULE}" "{call.name}" (func ${call.name} (param {" ".join(_TYPES[p] for p in call.parameters)})'
         f" {'(result i32)' if call.has_result else ''}))"
         for call in CALLS
+        if not call.is_inner
     )
     held = "".join(
         f'(data (i32.const {at}) "{"".join(f"{chr(92)}{byte:02x}" for byte in content)}")'
         for at, content in segments
     )
-    calls = "\n".join(_invocation(code, call) for code, call in enumerate(CALLS))
+    calls = "\n".join(_invocation(code, call) for code, call in enumerate(CALLS) if not call.is_inner)
     report = """
   (i32.store (i32.const 0) (i32.const LOG)) (i32.store (i32.const 4) (i32.sub (global.get $log) (i32.const LOG)))
   (drop (call $fd_write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))""".replace("LOG", str(LOG))

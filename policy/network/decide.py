@@ -2,7 +2,8 @@
 
 Other calls are decided in `policy/decide.py`; the mode of the plan is applied in `policy/answer.py`. A
 decision is a search among addresses and a walk along the labels of a name, never a look at every rule.
-INVARIANT: what is not in its canonical form is refused before any rule is asked.
+INVARIANT: what is not in its canonical form is refused before any rule is asked. It is longer than most: each
+operation is a few lines.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ class Exchange:
     def finish(self, *, is_lost: bool) -> None:
         """No more of the body comes: that was all of it, or it is given up; raises SocketError."""
         is_short = self.head.length is not None and self.totals.sent != self.head.length
-        self._is_lost = is_lost or (is_short and not self._is_finished)
+        self._is_lost = self._is_lost or is_lost or is_short
         self._is_finished = True
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_WR)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from policy.plan import Plan
-from sandbox.network.account import MAX_REFUSALS
+from sandbox.network.account import MAX_BYTES, MAX_REFUSALS
 from sandbox.network.brokers import BrokerHandle
 from sandbox.network.channel import Channel
 from sandbox.network.protocol import EXCHANGE_BYTES, Op, Protocol, Status, halves
@@ -143,8 +143,8 @@ def test_without_room_for_its_account_nothing_is_done():
     with BrokerHandle(granting()) as broker:
         way = way_to(broker)
         made = way.call(Op.OPEN, 0, (4, Protocol.TCP)).results[0]
-        os.ftruncate(broker._account, 5 << 20)
-        os.lseek(broker._account, 5 << 20, os.SEEK_SET)  # where it writes next: beyond what it may
+        os.ftruncate(broker._account, MAX_BYTES + 1)
+        os.lseek(broker._account, MAX_BYTES + 1, os.SEEK_SET)  # where it writes next: beyond what it may
         assert way.call(Op.CONNECT, made, (*halves(LOCAL), 10, 0)).status is Status.IO  # it is gone
         wait_for(lambda: not is_there(broker.pid))
 

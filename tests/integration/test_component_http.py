@@ -5,13 +5,24 @@ What a request is decided by is tried alone in `tests/unit/test_policy_network_*
 
 from __future__ import annotations
 
+import mmap
+import os
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
+import wasmtime
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from audit.query import Row
 from audit.receipt import OutcomeKind
@@ -255,7 +266,7 @@ def test_a_redirect_is_given_or_withheld_and_never_followed(shared: Log, word: s
 
 
 @contextmanager
-def supplied(tmp_path: object, log: Log, supplies: Supplies) -> Iterator[Log]:
+def supplied(tmp_path: Path, log: Log, supplies: Supplies) -> Iterator[Log]:
     """A log whose runner has what an operator supplies."""
     made = open_log(tmp_path / "own", log.runner._cache, supplier=lambda _: supplies)  # type: ignore[operator]
     try:
@@ -289,6 +300,68 @@ def test_a_run_whose_secret_is_not_there_does_not_begin(shared: Log) -> None:
     assert outcome.kind is OutcomeKind.REFUSED
     assert "secret://token" in str(outcome.message)
     assert not server.seen
+
+
+@contextmanager
+def secured(tmp_path: Path, name: str) -> Iterator[tuple[ssl.SSLContext, str]]:
+    """A server's context with a certificate of its own for `name`, and the certificate."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    alternative: x509.GeneralName = x509.DNSName(name)
+    if name[0].isdigit():
+        alternative = x509.IPAddress(ip_address(name))
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = certificate.public_bytes(serialization.Encoding.PEM)
+    both = tmp_path / "both.pem"
+    both.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        + pem
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(both)
+    yield context, pem.decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "is_trusted", "failure"),
+    [
+        ("127.0.0.1", True, ""),
+        ("127.0.0.1", False, "TLS-certificate-error"),
+        ("other.example", True, "TLS-certificate-error"),
+    ],
+)
+def test_a_server_is_who_its_certificate_says(
+    tmp_path: Path, shared: Log, name: str, is_trusted: bool, failure: str
+) -> None:
+    with secured(tmp_path, name) as (context, pem):
+        supplies = Supplies(authorities=pem if is_trusted else "")
+        with supplied(tmp_path, shared, supplies) as log, serving(context) as server:
+            script = here(server.port, scheme=1, method="POST", late=b"quiet")
+            told, rows, _ = run(log, script, rule(server.port, scheme="https"))
+    if failure:
+        assert told["future-incoming-response.get"][0] == failed(failure)
+        assert not server.seen
+        assert of(rows, "get")[0]["errno"] == 63
+    else:
+        assert told["status"] == [b"\xc8\x00"]
+        assert [seen.body for seen in server.seen] == [b"quiet"]
+
+
+def test_plain_http_is_no_tls(shared: Log) -> None:
+    with serving() as server:
+        told, rows, _ = run(shared, here(server.port, scheme=1), rule(server.port, scheme="https"))
+    assert told["future-incoming-response.get"] == [failed("TLS-protocol-error")]
+    assert of(rows, "get")[0]["errno"] == 66
 
 
 def test_a_server_that_is_not_there_or_makes_no_sense_is_told(shared: Log) -> None:
@@ -351,8 +424,6 @@ def test_what_answers_requests_may_be_imported_and_ends_who_calls_it(shared: Log
 
 
 def serving_component() -> bytes:
-    import wasmtime
-
     return bytes(
         wasmtime.wat2wasm("""(component
 (import "wasi:http/types@0.2.6" (instance $http
@@ -379,8 +450,6 @@ def packed(line: bytes, *fields: tuple[bytes, bytes], has_body: bool = False) ->
 
 @contextmanager
 def broker_of(plan: Plan) -> Iterator[tuple[BrokerHandle, Channel]]:
-    import os
-
     with BrokerHandle(plan) as broker:
         way = Channel(os.dup(broker.channel.fileno()))
         try:
@@ -390,8 +459,6 @@ def broker_of(plan: Plan) -> Iterator[tuple[BrokerHandle, Channel]]:
 
 
 def asked_of(broker: BrokerHandle, way: Channel, op: Op, given: tuple[bytes, bytes]) -> Reply:
-    import mmap
-
     with mmap.mmap(broker.exchange, 1 << 20) as pages:
         line, head = given
         pages[DATA_AT : DATA_AT + len(line + head)] = line + head
