@@ -218,7 +218,7 @@ STORE = f"""
     (local.set $r (i32.add (local.get $r) {_SIZE}))
     (br $next)))
   (i32.const 0))
-(func $fields_from (param $list i32) (param $n i32) (param $to i32)
+(func $fields_of_list (param $list i32) (param $n i32) (param $to i32)
   (local $page i32) (local $used i32) (local $wrong i32)
   (local.set $page (call $page))
   (block $end (loop $next
@@ -301,7 +301,7 @@ _CLONED = f"""(local.set $at {_AT})
 
 BODIES = (
     Body("fields.new", f"{NOTED}(call $new_fields (call $page) (i32.const 0) (i32.const 0))"),
-    Body("fields.from-list", f"{NOTED}(call $fields_from {p(0)} {p(1)} {_TO})"),
+    Body("fields.from-list", f"{NOTED}(call $fields_of_list {p(0)} {p(1)} {_TO})"),
     Body(
         "fields.get",
         f"{NOTED}(call $lower {p(1)} {p(2)})(call $found_fields {p(0)} {p(1)} {p(2)} {_TO})",
