@@ -27,6 +27,7 @@ from cryptography.x509.oid import NameOID
 from audit.query import Row
 from audit.receipt import OutcomeKind
 from policy.plan import Plan
+from sandbox.cache import ArtifactCache
 from sandbox.network.brief import Supplies
 from sandbox.network.brokers import BrokerHandle
 from sandbox.network.channel import Channel
@@ -266,9 +267,9 @@ def test_a_redirect_is_given_or_withheld_and_never_followed(shared: Log, word: s
 
 
 @contextmanager
-def supplied(tmp_path: Path, log: Log, supplies: Supplies) -> Iterator[Log]:
+def supplied(tmp_path: Path, cache: ArtifactCache, supplies: Supplies) -> Iterator[Log]:
     """A log whose runner has what an operator supplies."""
-    made = open_log(tmp_path / "own", log.runner._cache, supplier=lambda _: supplies)  # type: ignore[operator]
+    made = open_log(tmp_path / "own", cache, supplier=lambda _: supplies)
     try:
         yield made
     finally:
@@ -278,10 +279,10 @@ def supplied(tmp_path: Path, log: Log, supplies: Supplies) -> Iterator[Log]:
 CREDENTIAL = "access: full, credential: {from: secret://token, as: header:Authorization}"
 
 
-def test_a_credential_goes_to_the_server_and_nowhere_else(tmp_path, shared: Log) -> None:
+def test_a_credential_goes_to_the_server_and_nowhere_else(tmp_path: Path, cache: ArtifactCache) -> None:
     supplies = Supplies({"secret://token": SECRET, "secret://other": "x"})
     assert SECRET not in repr(supplies)
-    with supplied(tmp_path, shared, supplies) as log, serving() as server:
+    with supplied(tmp_path, cache, supplies) as log, serving() as server:
         script = here(server.port, headers=((b"authorization", b"mine"),))
         told, _, execution = run(log, script, rule(server.port, CREDENTIAL))
         _, _, _ = run(log, here(server.port), rule(server.port))
@@ -341,11 +342,11 @@ def secured(tmp_path: Path, name: str) -> Iterator[tuple[ssl.SSLContext, str]]:
     ],
 )
 def test_a_server_is_who_its_certificate_says(
-    tmp_path: Path, shared: Log, name: str, is_trusted: bool, failure: str
+    tmp_path: Path, cache: ArtifactCache, name: str, is_trusted: bool, failure: str
 ) -> None:
     with secured(tmp_path, name) as (context, pem):
         supplies = Supplies(authorities=pem if is_trusted else "")
-        with supplied(tmp_path, shared, supplies) as log, serving(context) as server:
+        with supplied(tmp_path, cache, supplies) as log, serving(context) as server:
             script = here(server.port, scheme=1, method="POST", late=b"quiet")
             told, rows, _ = run(log, script, rule(server.port, scheme="https"))
     if failure:
