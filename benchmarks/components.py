@@ -71,7 +71,7 @@ TASKS = (
         f"{_OPENED % 1}(call $descriptor.drop {_FD})",
     ),
     Task(
-        "stream read, 4 KiB (`input-stream.blocking-read`)",
+        "stream made, 4 KiB read, dropped (`input-stream.blocking-read`)",
         2_000,
         "descriptor.open-at descriptor.read-via-stream input-stream.blocking-read input-stream.drop",
         f"""{_STREAM % "read-via-stream"}
