@@ -199,6 +199,7 @@ def _receive(script: ComponentScript, asked: Asking) -> None:
         f"(if (i32.load (i32.const {RESULT + 4})) (then (call $keep (i32.load (i32.load (i32.const {RESULT})))"
         f"(i32.load offset=4 (i32.load (i32.const {RESULT}))))))"
     )
+    call("fields.has", FIELDS, b"Transfer-Encoding", keep="0:1")
     call("fields.append", FIELDS, b"a", b"b")
     call("fields.drop", FIELDS)
     call("incoming-response.consume", RESPONSE, into="stream")

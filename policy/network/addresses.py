@@ -16,6 +16,8 @@ from policy.errors import shown
 
 MAPPED: Final = 0xFFFF << 32
 """What an IPv4 address is added to: `::ffff:0.0.0.0`."""
+UNSPECIFIED: Final = frozenset({0, MAPPED})
+"""No address at all, which a kernel takes for the machine itself where it is connected to."""
 
 LAST: Final = 2**128 - 1
 LAST_V4: Final = 2**32 - 1

@@ -14,7 +14,7 @@ import struct
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
-from policy.network.addresses import MAPPED, AddressError, looks_like_address, parse_asked
+from policy.network.addresses import MAPPED, UNSPECIFIED, AddressError, looks_like_address, parse_asked
 from policy.network.names import name_text, parse_name
 from policy.plan import UNLIMITED
 from sandbox.network.account import Refused
@@ -51,7 +51,6 @@ _MAX_MALFORMED: Final = 16
 _MAX_ASKED: Final = 64  # of what was decided, and not yet done
 _MAX_LOOKUP_NS: Final = 30 * 10**9
 _MAX_LOOKUPS: Final = 4  # that go on at once, since some were given up
-_UNSPECIFIED: Final = frozenset({0, MAPPED})
 
 
 class Broker:
@@ -181,7 +180,7 @@ class Broker:
 
     def _ask_bind(self, handle: int, args: Arguments) -> Reply:
         sock, address, port = self._sockets.get(handle), whole(*args[:2]), args[2]
-        if address in _UNSPECIFIED and port == 0:
+        if address in UNSPECIFIED and port == 0:
             return Reply(Status.OK, 0, (0, 0, 0, 0, self._means.say(shown(address, port))))
         return self._told(Op.BIND, sock, (address, port), self._decider.bind(sock.protocol, address, port))
 
@@ -262,7 +261,7 @@ class Broker:
         if sock.asked is not None or sock.is_connected or sock.is_connecting:
             return Reply(Status.INVAL)
         place = sock.place(address, port)
-        if address in _UNSPECIFIED and port == 0:
+        if address in UNSPECIFIED and port == 0:
             # what a client does before it connects: nobody can reach it, so nothing is to be decided yet
             sock.asked, sock.is_deferred = (address, port), True
             return Reply(Status.OK)
@@ -363,7 +362,7 @@ def _place_of(sock: Sock) -> tuple[int, int]:
 
 def _destination(sock: Sock, address: int, port: int) -> tuple[object, ...]:
     """What is to be connected or sent to, as the system calls it; raises SocketError."""
-    if address in _UNSPECIFIED:  # the kernel takes it for the machine itself
+    if address in UNSPECIFIED:  # the kernel takes it for the machine itself
         raise SocketError(Status.INVAL)
     return sock.place(address, port)
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from policy.plan import UNLIMITED
-from sandbox.network.http_head import pack_fields
+from sandbox.network.http_head import FORBIDDEN, pack_fields
 from sandbox.network.protocol import Status
 from sandbox.network.sockets import SocketError, shown, status_of
 
@@ -185,7 +185,8 @@ class Exchange:
         response.begin()
         self._check(response)
         self.totals.status = response.status
-        self._answer = Answer(response.status, pack_fields(response.getheaders()))
+        given = [(name, value) for name, value in response.getheaders() if name.lower() not in FORBIDDEN]
+        self._answer = Answer(response.status, pack_fields(given))
         connection.sock.settimeout(_seconds(head.between_bytes_s))
         self._theirs.sendall(b"!", socket.MSG_NOSIGNAL)
         self._pass_on(response)
@@ -214,9 +215,9 @@ class Exchange:
     def _send(self, connection: http.client.HTTPConnection) -> None:
         granted = self._granted
         head = granted.head
-        connection.putrequest(
-            head.method, granted.asked.path or "/", skip_host=True, skip_accept_encoding=True
-        )
+        path = granted.asked.path
+        target = path if path.startswith("/") else f"/{path}"
+        connection.putrequest(head.method, target, skip_host=True, skip_accept_encoding=True)
         connection.putheader("Host", _authority(head.url))
         connection.putheader("Connection", "close")
         hidden = granted.credential

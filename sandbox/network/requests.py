@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Final
 
+from policy.network.addresses import UNSPECIFIED
 from policy.network.names import name_text
 from policy.network.urls import UrlError, parse_asked_url
 from policy.plan import UNLIMITED
@@ -129,7 +130,8 @@ class Requests:
             asked = parse_asked_url(head.url)
         except (HeadError, UrlError):
             raise SocketError(Status.INVAL) from None
-        if "#" in asked.path:  # never sent, so nothing is decided by it
+        # a fragment is never sent, so nothing is decided by it; no address at all means the machine itself
+        if "#" in asked.path or asked.address in UNSPECIFIED:
             raise SocketError(Status.INVAL)
         return head, asked
 

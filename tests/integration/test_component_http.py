@@ -23,6 +23,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from wasmtime import component as wasmtime_component
 
 from audit.query import Row
 from audit.receipt import OutcomeKind
@@ -35,7 +36,7 @@ from sandbox.network.http_head import FIELD, HEAD
 from sandbox.network.protocol import DATA_AT, Op, Protocol, Reply, Status
 from sandbox.runner import Execution
 from tests.component_scripts import RESULT, ComponentScript
-from tests.http_scripts import FIELDS, REQUEST, Asking, asking, serving
+from tests.http_scripts import EXTRA, FIELDS, FUTURE, REQUEST, RESPONSE, Asking, asking, serving
 from tests.runs import Log, open_log, policy
 from tests.wasi2 import HTTP_CODES
 
@@ -249,6 +250,13 @@ def test_a_rule_bounds_bodies(shared: Log, bound: str, asked: dict[str, object],
     read = sum(int(row["bytes_in"] or 0) for row in of(rows, "blocking-read"))
     if "path" in asked:
         assert (read == (100 if "big" in bound + str(asked) else 40)) == is_within
+
+
+def test_how_an_answer_travelled_is_not_told(shared: Log) -> None:
+    with serving() as server:
+        told, _, _ = run(shared, here(server.port, path="/pieces/3"), rule(server.port))
+    assert told["fields.has"] == [b"\x00"]
+    assert told["input-stream.blocking-read"][0][1:].startswith(b"many")
 
 
 @pytest.mark.parametrize("word", ["recheck", "refuse"])
@@ -510,6 +518,8 @@ def wait_for_answer(way: Channel, handle: int) -> None:
         packed(b"GET http://127.0.0.1:80/\r\nX: y"),
         packed(b"GET\thttp://127.0.0.1:80/"),
         packed(b"GET http://127.0.0.1:80/#x"),
+        packed(b"GET http://0.0.0.0:80/"),
+        packed(b"GET http://[::]:80/"),
         packed(b"G ET http://127.0.0.1:80/"),
         packed(b"GET http://127.0.0.1:80/", (b"x", b"a\r\nHost: evil")),
         packed(b"GET http://127.0.0.1:80/", (b"x: y\r\nz", b"a")),
@@ -530,6 +540,99 @@ def test_what_could_be_read_as_another_request_is_none(given: tuple[bytes, bytes
         for op in (Op.ASK_HTTP, Op.HTTP):
             assert asked_of(broker, way, op, given).status is Status.INVAL
         assert asked_of(broker, way, Op.ASK_HTTP, packed(b"GET http://127.0.0.1:80/")).status is Status.OK
+
+
+def put_together() -> ComponentScript:  # noqa: PLR0915  # a list
+    """Calls on headers, requests and options, of which nothing is ever sent."""
+    script = ComponentScript()
+    call = script.call
+    call("fields.new", into="file")
+    for name, value in ((b"Accept", b"a"), (b"accept", b"b"), (b"X-Y", b""), (b"a b", b"x"), (b"host", b"x")):
+        call("fields.append", FIELDS, name, value)
+    for name in (b"ACCEPT", b"x-y", b"none", b"a b"):
+        call("fields.has", FIELDS, name, keep="0:1")
+        call("fields.get", FIELDS, name, keep="4:4")
+    call("fields.get", FIELDS, b"accept")
+    script.do(f"(call $keep (i32.load offset=8 (i32.load (i32.const {RESULT}))) (i32.const 1))")
+    script.do("(i32.store (i32.const 2048) (i32.const 3000)) (i32.store (i32.const 2052) (i32.const 2))")
+    script.do("(i32.store (i32.const 2056) (i32.const 3002)) (i32.store (i32.const 2060) (i32.const 1))")
+    script.do("(i32.store (i32.const 3000) (i32.const 0x7a7978))")
+    for name in (b"accept", b"new", b"connection", b"(x)"):
+        call("fields.set", FIELDS, name, 2_048, 2)
+        call("fields.get", FIELDS, name, keep="4:4")
+    call("fields.delete", FIELDS, b"X-y")
+    call("fields.delete", FIELDS, b"upgrade")
+    call("fields.entries", FIELDS, keep="4:4")
+    call("fields.clone", FIELDS, into="other")
+    call("fields.delete", FUTURE, b"accept")
+    call("fields.entries", FUTURE, keep="4:4")
+    call("fields.entries", FIELDS, keep="4:4")
+    call("outgoing-request.new", FIELDS, into="stream")
+    call("outgoing-request.method", REQUEST, keep="0:1")
+    call("outgoing-request.scheme", REQUEST, keep="0:1")
+    call("outgoing-request.authority", REQUEST, keep="0:1")
+    call("outgoing-request.path-with-query", REQUEST, keep="0:1")
+    call("outgoing-request.set-method", REQUEST, 4, 0, 0, keep="0:1")
+    call("outgoing-request.method", REQUEST, keep="0:1")
+    for method in (b"LIST", b"A B", b""):
+        call("outgoing-request.set-method", REQUEST, 9, method, keep="0:1")
+    call("outgoing-request.method", REQUEST, keep="0:1 list@4")
+    call("outgoing-request.set-scheme", REQUEST, 1, 1, 0, 0, keep="0:1")
+    call("outgoing-request.scheme", REQUEST, keep="0:1 4:1")
+    call("outgoing-request.set-scheme", REQUEST, 0, 0, 0, 0, keep="0:1")
+    call("outgoing-request.scheme", REQUEST, keep="0:1")
+    call("outgoing-request.set-authority", REQUEST, 1, b"example.com:8080", keep="0:1")
+    call("outgoing-request.authority", REQUEST, keep="0:1 list@4")
+    call("outgoing-request.set-path-with-query", REQUEST, 1, b"/a?b=c", keep="0:1")
+    call("outgoing-request.path-with-query", REQUEST, keep="0:1 list@4")
+    call("outgoing-request.headers", REQUEST, into="file")
+    call("fields.append", FIELDS, b"a", b"b")
+    call("fields.drop", FIELDS)
+    call("outgoing-request.body", REQUEST, into="extra")
+    call("outgoing-request.body", REQUEST)
+    call("outgoing-body.write", EXTRA, into="file")
+    call("outgoing-body.write", EXTRA)
+    call("output-stream.drop", FIELDS)
+    call("outgoing-body.drop", EXTRA)
+    call("outgoing-request.drop", REQUEST)
+    call("request-options.new", into="dir")
+    for what in ("connect", "first-byte", "between-bytes"):
+        call(f"request-options.{what}-timeout", RESPONSE, keep="0:1")
+        call(f"request-options.set-{what}-timeout", RESPONSE, 1, "(i64.const 77)", keep="0:1")
+        call(f"request-options.{what}-timeout", RESPONSE, keep="0:1 8:8")
+    call("request-options.drop", RESPONSE)
+    return script
+
+
+def alone(data: bytes, folder: Path) -> bytes:
+    """What a component says under the engine alone: it sends nothing."""
+    engine = wasmtime.Engine()
+    store, linker = wasmtime.Store(engine), wasmtime_component.Linker(engine)
+    config = wasmtime.WasiConfig()
+    config.stdout_file = str(folder / "out")
+    store.set_wasi(config)
+    store.set_wasi_http()
+    linker.add_wasip2()
+    linker.add_wasi_http()
+    instance = linker.instantiate(store, wasmtime_component.Component(engine, data))
+    index = instance.get_export_index(store, "wasi:cli/run@0.2.6")
+    assert index is not None
+    index = instance.get_export_index(store, "run", index)
+    assert index is not None
+    run_it = instance.get_func(store, index)
+    assert run_it is not None
+    assert run_it(store).tag == "ok"
+    return (folder / "out").read_bytes()
+
+
+def test_requests_are_put_together_as_the_engine_does(shared: Log, tmp_path: Path) -> None:
+    script = put_together()
+    data = script.component()
+    execution = shared.run(data, policy())
+    assert execution.receipt.outcome.kind is OutcomeKind.EXITED, execution.receipt.outcome
+    ours, theirs = script.told(execution.stdout), script.told(alone(data, tmp_path))
+    assert len(ours) == len(theirs) == len(script.names)
+    assert [pair for pair in zip(ours, theirs, strict=True) if pair[0] != pair[1]] == []
 
 
 def test_fields_are_checked_where_they_are_set(shared: Log) -> None:
