@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from api.invocation import command
 from audit.inert import inert
 from audit.receipt import OutcomeKind
+from policy.component_calls import base_name
 from policy.fixed import DEFAULT
 from policy.plan import RuleId
 
@@ -26,6 +27,15 @@ if TYPE_CHECKING:
 
 _SHOWN_CALLS = 5  # of one rule; the audit log has them all
 _SHOWN_TEXT = 160  # characters of a target
+_SECTIONS = {
+    "http_request": "permissions.network.http",
+    "sock_bind": "permissions.network.listen",
+    "sock_connect": "permissions.network.tcp",
+    "sock_getaddrinfo": "permissions.network.dns.names",
+    "sock_listen": "permissions.network.listen",
+    "sock_send_to": "permissions.network.udp",
+}
+"""Where a policy grants what calls on the network reach."""
 _PLAIN = re.compile(r"/[A-Za-z0-9._/@+-]*\Z")  # a path that needs no quotes in YAML and is no glob
 
 
@@ -160,6 +170,9 @@ def _advice(rule: Rule | None, calls: list[RefusedCall]) -> str:
             wanted = rights.setdefault(place, [])
             if call.right not in wanted:
                 wanted.append(call.right)
+    sections = dict.fromkeys(section for call in calls if (section := _SECTIONS.get(base_name(call.call))))
+    if sections:
+        return f"add what is named here to {' or '.join(sections)}"
     if not rights:
         return inert(rule.hint)
     (target, mount), access = next(iter(rights.items()))

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from wasmtime import component as wasmtime_component
 
+from api.report import refusal_groups
 from audit.query import Row
 from audit.receipt import OutcomeKind
 from policy.plan import Plan
@@ -148,6 +149,16 @@ def test_another_port_or_scheme_is_another_place(shared: Log, url: str, named: s
     assert not server.seen
     assert told["outgoing-handler.handle"] == [bytes([1, HTTP_CODES.index("HTTP-request-denied")])]
     assert [row["decision"] for row in of(rows, "handle")] == ["deny"]
+
+
+def test_a_report_says_where_a_request_is_granted(shared: Log) -> None:
+    with serving() as server:
+        plan = rule(server.port, 'access: full, paths: ["/b"]')
+        _, _, execution = run(shared, here(server.port), plan)
+    (group,) = refusal_groups(plan, execution.refused)
+    assert group.rule == "default"
+    assert group.allow == "add what is named here to permissions.network.http"
+    assert group.calls == ((f"outgoing-handler.handle GET http://127.0.0.1:{server.port}/a", 1),)
 
 
 def test_without_a_rule_there_is_no_broker_and_the_request_is_named_all_the_same(shared: Log) -> None:
