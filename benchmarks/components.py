@@ -1,14 +1,16 @@
-"""What the monitor costs components of WASI 0.2: their calls, and starting them, beside the bare engine.
+"""What calls and starts of components of WASI 0.2 cost, monitored, beside the bare engine and modules.
 
-Run it with `python benchmarks/components.py [--rounds N]`; it prints the tables of docs/explanation/cost.md. A
-guest takes the time of its own loop, by its own clock, and prints it; both ways take turns, on one machine in one
-run. Bare is the engine's own support of components; it opens no socket for them, so that a connection is compared
-with one that this process makes.
+Run it with `python benchmarks/components.py [--rounds N]`; it prints the tables of docs/explanation/cost.md.
+All ways take turns, on one machine in one run; what guests do, and how they take the time, is in
+`component_guests.py`. Bare is the engine's own support of components; it opens no socket for them, so that a
+connection is compared with one of a module, monitored, and with one that this process makes.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
+import mmap
 import os
 import socket
 import statistics
@@ -16,164 +18,124 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Self
 
 import wasmtime
 from wasmtime import component as wasmtime_component
 
 HERE = Path(__file__).resolve().parent
-# a file beside this one has the name of a package
-sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != HERE]
-sys.path.insert(0, str(HERE.parent))
+# files beside this one have names of packages, which come first
+others = [entry for entry in sys.path if Path(entry).resolve() != HERE]
+sys.path[:] = [str(HERE.parent), *others, str(HERE)]
+
+from component_guests import (  # noqa: E402
+    FILE,
+    FILE_BYTES,
+    SCRATCH,
+    TASKS,
+    Task,
+    component,
+    connecting,
+    module,
+)
 
 from audit.writer import AuditWriter  # noqa: E402  # see above
 from policy.plan import Plan  # noqa: E402
+from sandbox.admission import admit  # noqa: E402
+from sandbox.bridge.generate import bridge, edge  # noqa: E402
+from sandbox.bundle import pack  # noqa: E402
 from sandbox.cache import ArtifactCache  # noqa: E402
-from sandbox.engine_wasmtime import wat_to_wasm  # noqa: E402
+from sandbox.engine_wasmtime import (  # noqa: E402
+    Artifacts,
+    Code,
+    EndKind,
+    EngineConfig,
+    Machine,
+    StoreLimits,
+    World,
+    compile_artifact,
+    wat_to_wasm,
+)
+from sandbox.monitor import generate, layout, tables  # noqa: E402
 from sandbox.runner import Order, Runner  # noqa: E402
-from tests.component_scripts import RESULT  # noqa: E402
-from tests.runs import policy  # noqa: E402
-from tests.wasi2 import command  # noqa: E402
+from sandbox.shared_memory import make_shared  # noqa: E402
+from sandbox.wasm.component.assembly import core_modules, is_component  # noqa: E402
+from tests.runs import guest, policy  # noqa: E402
+from tests.wasi2 import MEMORY_PAGES, command  # noqa: E402
 
-_COMMON = (
-    "monotonic-clock.now stdout.get-stdout output-stream.blocking-write-and-flush preopens.get-directories"
+PAUSE_S = (
+    0.1  # what a run leaves to be done after its end, as the next cell kept ready, is not the next one's
 )
-_NAME = 4_096
-_TO = f"(i32.const {RESULT})"
-_FD = f"(i32.load (i32.const {RESULT + 4}))"
-_DIR = "(local.get $dir)"
-_OPENED = f"""(call $descriptor.open-at {_DIR} (i32.const 0) (i32.const {_NAME}) (i32.const 4)
-  (i32.const 0) (i32.const %d) {_TO})
-(if (i32.load8_u {_TO}) (then (unreachable)))"""
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One thing a component does over and over."""
-
-    name: str
-    times: int
-    uses: str
-    body: str  # WebAssembly text of one repetition
-    before: str = ""
-
-
-_STREAM = f"(call $descriptor.%s (local.get $a) (i64.const 0) {_TO})(local.set $b {_FD})"
-TASKS = (
-    Task("null call (`wall-clock.now`)", 100_000, "wall-clock.now", f"(call $wall-clock.now {_TO})"),
-    Task(
-        "open and drop (`descriptor.open-at`)",
-        2_000,
-        "descriptor.open-at descriptor.drop",
-        f"{_OPENED % 1}(call $descriptor.drop {_FD})",
-    ),
-    Task(
-        "stream made, 4 KiB read, dropped (`input-stream.blocking-read`)",
-        2_000,
-        "descriptor.open-at descriptor.read-via-stream input-stream.blocking-read input-stream.drop",
-        f"""{_STREAM % "read-via-stream"}
-(call $input-stream.blocking-read (local.get $b) (i64.const 4096) {_TO})
-(call $input-stream.drop (local.get $b))""",
-        f"{_OPENED % 1}(local.set $a {_FD})",
-    ),
-    Task(
-        "stream write, 4 KiB (`blocking-write-and-flush`)",
-        2_000,
-        "descriptor.open-at descriptor.write-via-stream output-stream.blocking-write-and-flush",
-        f"""(call $output-stream.blocking-write-and-flush (local.get $b) (i32.const 8192) (i32.const 4096) {_TO})
-(if (i32.load8_u {_TO}) (then (unreachable)))""",
-        f"""{_OPENED % 2}(local.set $a {_FD}){_STREAM % "write-via-stream"}""",
-    ),
-)
-
-
-def made(task: Task, *, has_folder: bool = True) -> bytes:
-    """A component that does a task, and prints how many nanoseconds that took."""
-    folder = ""
-    if has_folder:
-        folder = f"(call $preopens.get-directories {_TO})(local.set $dir (i32.load (i32.load {_TO})))"
-    text = f"""(local $dir i32) (local $a i32) (local $b i32) (local $c i32) (local $n i32) (local $t i64)
-(i32.store (i32.const {_NAME}) (i32.const 0x656c6966))
-{folder}
-{task.before}
-;; the allocator of these components gives nothing back
-(drop (memory.grow (i32.const 256)))
-(local.set $n (i32.const {task.times}))
-(local.set $t (call $monotonic-clock.now))
-(loop $next
-  {task.body}
-  (br_if $next (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))
-(i64.store (i32.const 512) (i64.sub (call $monotonic-clock.now) (local.get $t)))
-(call $output-stream.blocking-write-and-flush (call $stdout.get-stdout) (i32.const 512) (i32.const 8) {_TO})
-(i32.const 0)"""
-    return command(text, uses=" ".join(dict.fromkeys(f"{_COMMON} {task.uses}".split())))
-
-
-CONNECT = Task(
-    "connect, and close (`tcp-socket.start-connect`)",
-    200,
-    "instance-network.instance-network tcp-create-socket.create-tcp-socket tcp-socket.start-connect"
-    " tcp-socket.subscribe pollable.block pollable.drop tcp-socket.finish-connect tcp-socket.drop"
-    " input-stream.drop output-stream.drop",
-    f"""(call $tcp-create-socket.create-tcp-socket (i32.const 0) {_TO})
-(local.set $a {_FD})
-(call $tcp-socket.start-connect (local.get $a) (local.get $b) (i32.const 0) (i32.const PORT)
-  (i32.const 127) (i32.const 0) (i32.const 0) (i32.const 1) {"(i32.const 0) " * 6} {_TO})
-(local.set $c (call $tcp-socket.subscribe (local.get $a)))
-(call $pollable.block (local.get $c))
-(call $pollable.drop (local.get $c))
-(call $tcp-socket.finish-connect (local.get $a) {_TO})
-(if (i32.load8_u {_TO}) (then (unreachable)))
-(call $input-stream.drop {_FD})
-(call $output-stream.drop (i32.load (i32.const {RESULT + 8})))
-(call $tcp-socket.drop (local.get $a))""",
-    "(local.set $b (call $instance-network.instance-network))",
-)
+SPARES = 8  # of four kinds of cells: for modules and components, with their guest loaded and without
+ENTRY = "wasi:cli/run@0.2.6"
+LIMITS = StoreLimits(-1, -1, -1, -1, -1)
 
 
 class Bare:
-    """The engine's own support of components."""
+    """The engine alone, with its own support of components; guests see `folder` as `/d`."""
 
     def __init__(self, folder: Path) -> None:
-        """Compile nothing yet; guests see `folder` as `/d`."""
-        self.engine = wasmtime.Engine()
+        """Compile nothing yet."""
+        settings = wasmtime.Config()
+        settings.epoch_interruption = True  # as an engine of ours has it
+        self.engine = wasmtime.Engine(settings)
         self.folder = folder
-        self.linker = wasmtime_component.Linker(self.engine)
-        self.linker.add_wasip2()
+        self.components = wasmtime_component.Linker(self.engine)
+        self.components.add_wasip2()
+        self.modules = wasmtime.Linker(self.engine)
+        self.modules.define_wasi()
 
-    def compiled(self, data: bytes) -> bytes:
-        """What a later start begins with."""
-        return bytes(wasmtime_component.Component(self.engine, data).serialize())
+    def compiled(self, data: bytes, name: str) -> str:
+        """What a later start begins with: the path of a file."""
+        make = wasmtime_component.Component if is_component(data) else wasmtime.Module
+        path = self.folder.parent / name
+        path.write_bytes(make(self.engine, data).serialize())
+        return str(path)
 
-    def run(self, artifact: bytes) -> bytes:
-        """Run to the end; gives what it printed."""
+    def run(self, artifact: str, *, is_module: bool) -> bytes:
+        """Load and run to the end; gives what it printed."""
         out = self.folder.parent / "out"
         config = wasmtime.WasiConfig()
         config.stdout_file = str(out)
         config.preopen_dir(str(self.folder), "/d")
         store = wasmtime.Store(self.engine)
+        store.set_epoch_deadline(1)
         store.set_wasi(config)
-        loaded = wasmtime_component.Component.deserialize(self.engine, artifact)
-        instance = self.linker.instantiate(store, loaded)
-        interface = instance.get_export_index(store, "wasi:cli/run@0.2.6")
+        (self._module if is_module else self._component)(store, artifact)
+        return out.read_bytes()
+
+    def _module(self, store: wasmtime.Store, artifact: str) -> None:
+        loaded = wasmtime.Module.deserialize_file(self.engine, artifact)
+        start = self.modules.instantiate(store, loaded).exports(store)["_start"]
+        if not isinstance(start, wasmtime.Func):
+            raise TypeError("the module has no start")
+        start(store)
+
+    def _component(self, store: wasmtime.Store, artifact: str) -> None:
+        loaded = wasmtime_component.Component.deserialize_file(self.engine, artifact)
+        instance = self.components.instantiate(store, loaded)
+        interface = instance.get_export_index(store, ENTRY)
         index = instance.get_export_index(store, "run", interface)
         run = None if index is None else instance.get_func(store, index)
         if run is None or run(store).tag != "ok":
             raise RuntimeError("the component did not end well")
-        return out.read_bytes()
 
 
 class Monitored:
     """Ours, with everything that a run has: cell, walls, ring and log."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, spare_cells: int = 0) -> None:
         """Keep the log and what is compiled below `root`."""
+        root.mkdir()
         self.writer = AuditWriter(root / "log")
         self.cache = ArtifactCache(root / "cache")
-        self.runner = Runner(writer=self.writer, cache=self.cache, scratch=root / "scratch", spare_cells=2)
+        self.runner = Runner(
+            writer=self.writer, cache=self.cache, scratch=root / "scratch", spare_cells=spare_cells
+        )
 
     def run(self, data: bytes, plan: Plan) -> bytes:
         """Run to the end; gives what it printed."""
@@ -182,11 +144,90 @@ class Monitored:
             raise RuntimeError(done.receipt.outcome)
         return done.stdout
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        """Give itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """End everything."""
         self.runner.close()
         self.writer.close()
         self.cache.close()
+
+
+@functools.cache
+def own_code(root: Path, *, for_components: bool) -> tuple[Code, EngineConfig]:
+    """An engine with the monitor loaded, and for components the bridge, too."""
+    config = EngineConfig(for_components=for_components)
+    texts = {
+        "gate": [generate.gate(for_components=for_components)],
+        "probe": [generate.probe()],
+        "monitor": [generate.monitor(for_components=for_components)],
+    }
+    if for_components:
+        texts["monitor"] += [bridge(), edge()]
+    paths = {
+        name: compiled(root / f"{name}-{int(for_components)}", list(map(wat_to_wasm, each)), config)
+        for name, each in texts.items()
+    }
+    return Code.load(config, Artifacts(**paths)), config
+
+
+def compiled(path: Path, modules: Sequence[bytes], config: EngineConfig) -> str:
+    """The path of a file that holds one precompiled module, or several."""
+    made = [compile_artifact(module, config) for module in modules]
+    path.write_bytes(made[0] if len(made) == 1 else pack(made))
+    return str(path)
+
+
+class Wired:
+    """What a cell does in a run, done in this process: no walls, and nobody keeps what is in the ring."""
+
+    def __init__(self, root: Path, data: bytes, plan: Plan, folder: Path | None = None) -> None:
+        """Compile a guest, which sees `folder` as `/d`."""
+        self.plan = plan
+        self.mounts = () if folder is None else ((str(folder), "/d", True),)
+        self.admitted = admit(data, name="guest.wasm", plan=plan)
+        self.code, config = own_code(root, for_components=is_component(data))
+        modules = core_modules(data) if is_component(data) else (data,)
+        fd, name = tempfile.mkstemp(dir=root)
+        os.close(fd)
+        self.artifact = compiled(Path(name), modules, config)
+        self.out = root / "printed"
+        self.out.touch()
+
+    def run(self) -> tuple[bytes, float]:
+        """What it printed, and milliseconds from its artifact to its end; the monitor was loaded before."""
+        machine = Machine(self.code)
+        ring = make_shared("ring", layout.RING_BYTES)
+        content = tables.encode(self.plan, plain=frozenset()).content
+        with mmap.mmap(ring, layout.RING_BYTES) as view:
+
+            def drain(_why: int) -> int:
+                for read, written in ((layout.TAIL, layout.DONE), (layout.ARENA_TAIL, layout.ARENA_HEAD)):
+                    view[read : read + 8] = view[written : written + 8]
+                return 0
+
+            begun = time.perf_counter()
+            self.code.load_guest(self.artifact)
+            world = World((), (), self.mounts, has_stdin=False)
+            machine.begin(limits=LIMITS, fuel=None, world=world, streams=(str(self.out), os.devnull))
+            size, parts = layout.RING_BYTES, self.admitted.parts
+            machine.assemble(drain=drain, ring_fd=ring, ring_bytes=size, tables=content, parts=parts)
+            end = machine.run(self.admitted.entry)
+            took = (time.perf_counter() - begun) * 1_000
+        os.close(ring)
+        if end.kind != EndKind.RETURNED:
+            raise RuntimeError(end)
+        return self.out.read_bytes(), took
+
+    def printed(self) -> bytes:
+        """The one."""
+        return self.run()[0]
+
+    def took_ms(self) -> float:
+        """The other."""
+        return self.run()[1]
 
 
 def turns(rounds: int, *ways: Callable[[], float]) -> list[list[float]]:
@@ -195,16 +236,18 @@ def turns(rounds: int, *ways: Callable[[], float]) -> list[list[float]]:
     return [list(column) for column in zip(*found, strict=True)]
 
 
-def shown(name: str, columns: list[list[float]]) -> str:
-    """A row: medians, and the median of the ratios of a round."""
-    first, second = columns
-    ratio = statistics.median(two / one for one, two in zip(first, second, strict=True))
-    return f"| {name} | {statistics.median(first):.2f} | {statistics.median(second):.2f} | {ratio:.2f} |"
+def beside(first: list[float], *others: list[float]) -> str:
+    """The median of the first way; of each other one too, with the median of its ratios to the first."""
+    cells = [f"{statistics.median(first):.2f}"]
+    for other in others:
+        ratio = statistics.median(two / one for one, two in zip(first, other, strict=True))
+        cells += [f"{statistics.median(other):.2f}", f"{ratio:.2f}"]
+    return " | ".join(cells)
 
 
-def elapsed(output: bytes, task: Task) -> float:
-    """Microseconds of one repetition."""
-    return int.from_bytes(output[:8], "little") / 1_000 / task.times
+def elapsed(task: Task, run: Callable[[], bytes]) -> float:
+    """Microseconds of one repetition, as the guest says."""
+    return task.elapsed(run())
 
 
 def timed(run: Callable[[], object]) -> float:
@@ -212,6 +255,12 @@ def timed(run: Callable[[], object]) -> float:
     start = time.perf_counter()
     run()
     return (time.perf_counter() - start) * 1_000
+
+
+def rested(run: Callable[[], object]) -> float:
+    """The same, after a pause."""
+    time.sleep(PAUSE_S)
+    return timed(run)
 
 
 @contextmanager
@@ -239,75 +288,88 @@ def connect_here(port: int, times: int) -> float:
     return (time.perf_counter() - start) * 1e6 / times
 
 
-def calls(rounds: int, root: Path, ours: Monitored) -> None:
-    """Print what calls cost."""
-    folder = root / "files" / "d"
-    folder.mkdir(parents=True)
-    (folder / "file").write_bytes(os.urandom(4_096))
-    bare = Bare(folder)
+def calls(rounds: int, folder: Path, ours: Monitored) -> None:
+    """Print what calls cost, by components and by modules."""
+    bare, root = Bare(folder), folder.parent
     plan = policy(
         "permissions: {storage: {allow: [{uri: 'fs://" + str(folder) + "/**', mount: /d,"
         " access: [read, list, write]}]}}\nresources: {limits: {host_calls: 10M}}\n"
     )
-    print("| call | bare, µs | monitored, µs | times |\n|---|---|---|---|")
+    found: list[list[str]] = [[], []]
     for task in TASKS:
-        data = made(task)
-        artifact = bare.compiled(data)
-        columns = turns(
-            rounds,
-            lambda: elapsed(bare.run(artifact), task),  # noqa: B023  # called before the next one
-            lambda: elapsed(ours.run(data, plan), task),  # noqa: B023
-        )
-        print(shown(task.name, columns))
+        ways: list[Callable[[], bytes]] = []
+        for nth, data in enumerate((component(task), module(task))):
+            artifact = bare.compiled(data, f"guest-{nth}")
+            ways.append(partial(bare.run, artifact, is_module=bool(nth)))
+            ways += [Wired(root, data, plan, folder).printed, partial(ours.run, data, plan)]
+        columns = turns(rounds, *(partial(elapsed, task, way) for way in ways))
+        for nth, (rows, work) in enumerate(zip(found, (task.component, task.module), strict=True)):
+            rows.append(f"| {work.name} | {beside(*columns[3 * nth : 3 * nth + 3])} |")
+    for kind, rows in zip(("component", "module"), found, strict=True):
+        print(f"| calls of a {kind} | bare, µs | monitored, in one process | times | a whole run | times |")
+        print("|---|---|---|---|---|---|", *rows, "", sep="\n", flush=True)
+
+
+def connections(rounds: int, ours: Monitored) -> None:
+    """Print what a connection costs; the engine by itself opens none."""
     with listening() as port:
-        task = Task(
-            CONNECT.name, CONNECT.times, CONNECT.uses, CONNECT.body.replace("PORT", str(port)), CONNECT.before
-        )
-        data = made(task, has_folder=False)
+        task = connecting(port)
+        guests = module(task), component(task, has_folder=False)
         plan = policy(f"permissions: {{network: {{tcp: [{{to: 127.0.0.1, ports: [{port}]}}]}}}}\n")
         columns = turns(
             rounds,
-            lambda: connect_here(port, task.times),
-            lambda: elapsed(ours.run(data, plan), task),
+            partial(connect_here, port, 4 * task.times),
+            *(partial(elapsed, task, partial(ours.run, data, plan)) for data in guests),
         )
-        print(shown(task.name, columns))
+    print("| connect, and close | µs |\n|---|---|")
+    for name, column in zip(
+        ("a Python program", task.module.name, task.component.name), columns, strict=True
+    ):
+        print(f"| {name} | {statistics.median(column):.0f} |")
 
 
-def starts(rounds: int, root: Path, ours: Monitored) -> None:
+def starts(rounds: int, root: Path) -> None:
     """Print what a start costs, with everything compiled before."""
-    nothing = command("(i32.const 0)", uses="monotonic-clock.now")
-    module = wat_to_wasm('(module (memory (export "memory") 1) (func (export "_start")))')
-    bare = Bare(root / "files" / "d")
-    artifact = bare.compiled(nothing)
-    print("\n| start, compiled before | ms |\n|---|---|")
-    columns = turns(
-        rounds * 4,
-        lambda: timed(lambda: bare.run(artifact)),
-        lambda: timed(lambda: ours.run(module, policy())),
-        lambda: timed(lambda: ours.run(nothing, policy())),
+    guests = (
+        command("(i32.const 0)", uses="wall-clock.now"),
+        guest("", uses="clock_time_get", memory=str(MEMORY_PAGES)),
     )
+    bare, plan = Bare(root / "files" / "d"), policy()
+    (root / "files" / "out").touch()
+    ways: list[Callable[[], float]] = []
+    with Monitored(root / "ready", SPARES) as ready, Monitored(root / "not-ready") as not_ready:
+        for nth, data in enumerate(guests):
+            artifact = bare.compiled(data, f"start-{nth}")
+            ways.append(partial(timed, partial(bare.run, artifact, is_module=bool(nth))))
+            ways.append(Wired(root, data, plan).took_ms)
+            ways += [partial(rested, partial(one.run, data, plan)) for one in (ready, not_ready)]
+        medians = list(map(statistics.median, turns(rounds * 2, *ways)))
     names = (
-        "component, bare: loaded and run in this process",
-        "module, a whole run",
-        "component, a whole run",
+        "bare: loaded, made and run in this process",
+        "monitored: the same in this process, the monitor loaded before",
+        "monitored: a whole run, cell kept ready",
+        "monitored: a whole run, no cell kept ready",
     )
-    for name, column in zip(names, columns, strict=True):
-        print(f"| {name} | {statistics.median(column):.2f} |")
+    print("\n| start, compiled before | component, ms | module, ms |\n|---|---|---|")
+    for name, one, other in zip(names, medians[:4], medians[4:], strict=True):
+        print(f"| {name} | {one:.2f} | {other:.2f} |")
 
 
 def main() -> None:
-    """Print both tables."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     rounds = parser.parse_args().rounds
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        ours = Monitored(root)
-        try:
-            calls(rounds, root, ours)
-            starts(rounds, root, ours)
-        finally:
-            ours.close()
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name).resolve()
+        folder = root / "files" / "d"
+        folder.mkdir(parents=True)
+        (folder / FILE).write_bytes(os.urandom(FILE_BYTES))
+        (folder / SCRATCH).touch()
+        with Monitored(root / "calls") as ours:
+            calls(rounds, folder, ours)
+            connections(rounds, ours)
+        starts(rounds, root)
 
 
 if __name__ == "__main__":

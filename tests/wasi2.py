@@ -427,11 +427,13 @@ def _lowered(used: Sequence[str]) -> str:
     return "\n".join(text)
 
 
-_LIBC = f"""
+def _libc(forgets_at: int) -> str:
+    return f"""
 (core module $Libc
   (memory (export "memory") {MEMORY_PAGES})
   (global $top (mut i32) (i32.const {ROOM}))
   (func (export "realloc") (param i32 i32 i32 i32) (result i32) (local $at i32)
+    (if (i32.gt_u (global.get $top) (i32.const {forgets_at})) (then (global.set $top (i32.const {ROOM}))))
     (local.set $at (i32.and (i32.add (global.get $top) (i32.const 7)) (i32.const -8)))
     (global.set $top (i32.add (local.get $at) (local.get 3)))
     (local.get $at)))
@@ -440,10 +442,11 @@ _LIBC = f"""
 (alias core export $libc "realloc" (core func $realloc))"""
 
 
-def command(body: str, *, uses: str, fields: str = "", run: str = "run") -> bytes:
+def command(body: str, *, uses: str, fields: str = "", run: str = "run", forgets_at: int = -1) -> bytes:
     """A component that exports `wasi:cli/run`: `body` leaves 0 or 1 on the stack.
 
-    `uses` names the calls, as they are recorded; each is a core function of the same name.
+    `uses` names the calls, as they are recorded; each is a core function of the same name. The guest's
+    allocator gives nothing back, or with `forgets_at` begins anew behind that address.
     """
     names = uses.split()
     core = [
@@ -456,7 +459,7 @@ def command(body: str, *, uses: str, fields: str = "", run: str = "run") -> byte
     asked = [name for name in _NAMED if _is_asked(name, set(names))]
     text = f"""(component $top
 {chr(10).join(_interface(name, set(names)) for name in asked)}
-{_LIBC}
+{_libc(forgets_at)}
 {_lowered(names)}
 (core instance $w {given})
 (core module $Main
