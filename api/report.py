@@ -163,6 +163,19 @@ def _advice(rule: Rule | None, calls: list[RefusedCall]) -> str:
         return ""
     if rule.id != DEFAULT:
         return inert(rule.hint) or _more(rule)
+    ways = [way for way in (_storage_advice(calls), _network_advice(calls)) if way]
+    return "; ".join(ways) or inert(rule.hint)
+
+
+def _network_advice(calls: list[RefusedCall]) -> str:
+    """Where to grant what calls on the network would have reached."""
+    sections = dict.fromkeys(_SECTIONS.get(base_name(call.call), "") for call in calls)
+    named = " or ".join(filter(None, sections))
+    return f"add what is named here to {named}" if named else ""
+
+
+def _storage_advice(calls: list[RefusedCall]) -> str:
+    """The rule that would grant the first path, where one can be written."""
     rights: dict[tuple[str, str], list[str]] = {}
     for call in calls:
         place = (call.target or "", call.guest_target or "")
@@ -170,11 +183,8 @@ def _advice(rule: Rule | None, calls: list[RefusedCall]) -> str:
             wanted = rights.setdefault(place, [])
             if call.right not in wanted:
                 wanted.append(call.right)
-    sections = dict.fromkeys(section for call in calls if (section := _SECTIONS.get(base_name(call.call))))
-    if sections:
-        return f"add what is named here to {' or '.join(sections)}"
     if not rights:
-        return inert(rule.hint)
+        return ""
     (target, mount), access = next(iter(rights.items()))
     below = "/**" if "list" in access else ""
     line = f'{{uri: "fs://{target}{below}", mount: {mount}, access: [{", ".join(access)}]}}'

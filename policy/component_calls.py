@@ -252,33 +252,6 @@ COMPONENT_CALLS: Final = (
     *_of("wasi:http/outgoing-handler", "handle = http_request"),
 )
 
-UNSERVED: Final = {
-    ("wasi:http/types", function): "(" + params + ") -> " + result
-    for function, params, result in (
-        ("[method]incoming-request.method", "borrow<incoming-request>", "method"),
-        ("[method]incoming-request.path-with-query", "borrow<incoming-request>", "option<string>"),
-        ("[method]incoming-request.scheme", "borrow<incoming-request>", "option<scheme>"),
-        ("[method]incoming-request.authority", "borrow<incoming-request>", "option<string>"),
-        ("[method]incoming-request.headers", "borrow<incoming-request>", "own<fields>"),
-        ("[method]incoming-request.consume", "borrow<incoming-request>", "result<own<incoming-body>>"),
-        ("[resource-drop]incoming-request", "own<incoming-request>", "_"),
-        ("[constructor]outgoing-response", "own<fields>", "own<outgoing-response>"),
-        ("[method]outgoing-response.status-code", "borrow<outgoing-response>", "u16"),
-        ("[method]outgoing-response.set-status-code", "borrow<outgoing-response>, u16", "result"),
-        ("[method]outgoing-response.headers", "borrow<outgoing-response>", "own<fields>"),
-        ("[method]outgoing-response.body", "borrow<outgoing-response>", "result<own<outgoing-body>>"),
-        ("[resource-drop]outgoing-response", "own<outgoing-response>", "_"),
-        (
-            "[static]response-outparam.set",
-            "own<response-outparam>, result<own<outgoing-response>, http-code>",
-            "_",
-        ),
-        ("[resource-drop]response-outparam", "own<response-outparam>", "_"),
-    )
-}
-"""What answers requests from outside, which no component here is ever given: it may be imported, and a call
-ends the guest. A type for each; they have no code, as nothing that could be recorded happens."""
-
 FIRST_CODE: Final = len(CALLS)
 """The code of the first call of a component; those before it are of WASI 0.1."""
 

@@ -14,7 +14,7 @@ from policy.errors import printable
 from policy.explain_audit import explain_audit
 from policy.network.explain import explain_network
 from policy.plan import UNLIMITED, Isolation, Mode, Plan, Rule, RuleKind, SourceKind
-from policy.plan_network import makes_requests, opens_sockets
+from policy.plan_network import has_network
 
 if TYPE_CHECKING:
     from policy.plan import Mount
@@ -187,7 +187,7 @@ def _limits(plan: Plan) -> list[str]:
         "files made": _count(limits.files),
         "open files": _count(limits.open_files),
     }
-    if opens_sockets(plan.network) or makes_requests(plan.network):
+    if has_network(plan.network):
         shown |= {
             "connections": _count(limits.connections),
             "from the network": _size(limits.net_in_bytes),

@@ -193,6 +193,11 @@ def makes_requests(network: NetworkPlan) -> bool:
     return bool(network.requests)
 
 
+def has_network(network: NetworkPlan) -> bool:
+    """Whether some rule grants either: without one, a run has no broker."""
+    return opens_sockets(network) or makes_requests(network)
+
+
 @dataclass(frozen=True, slots=True)
 class Model:
     """A model that the guest may load."""

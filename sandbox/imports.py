@@ -11,9 +11,9 @@ from enum import StrEnum
 from typing import Final
 
 from policy.calls import CALL_CODES, CALLS, MODULE, HostCall
-from policy.component_calls import BASES, COMPONENT_CODES, MAX_CODES, MODULES, NAMES, UNSERVED
+from policy.component_calls import BASES, COMPONENT_CODES, MAX_CODES, MODULES, NAMES
 from policy.plan import Plan, Right
-from sandbox.bridge.interfaces import FUNCTIONS, UNSERVED_FUNCTIONS
+from sandbox.bridge.interfaces import FUNCTIONS, UNSERVED
 from sandbox.wasm.component.interfaces import InterfaceName
 from sandbox.wasm.shape import ExternKind, FuncType, Import
 
@@ -101,7 +101,7 @@ def wanted(module: str, name: str) -> FuncType | None:
         return None
     if code is not None and code < len(CALLS):
         return signature(CALLS[code])
-    function = UNSERVED_FUNCTIONS[place] if code is None and place else FUNCTIONS[NAMES[code or 0]]
+    function = UNSERVED[place] if code is None and place else FUNCTIONS[NAMES[code or 0]]
     return FuncType(function.core_params, function.core_results)
 
 

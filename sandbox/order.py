@@ -18,7 +18,7 @@ from audit.terms import AuditTerms, CallTerms, Level, Mask, Payload, Veil
 from audit.text import from_host
 from policy.calls import MODULE
 from policy.plan import UNLIMITED, Isolation, StdinMode
-from policy.plan_network import makes_requests, opens_sockets
+from policy.plan_network import has_network
 from sandbox.admission import digest_of
 from sandbox.confinement.bounds import bounds_of
 from sandbox.determinism import is_repeatable
@@ -145,7 +145,7 @@ def _check_repeatable(order: Order) -> None:
     """Refuse a deterministic run of what is not the same each time."""
     if not order.plan.runtime.deterministic:
         return
-    if _has_network(order.plan):
+    if has_network(order.plan.network):
         raise OrderRefused("a deterministic run has no network: what comes from it is never the same")
     if not _is_input_repeatable(order):
         # in which pieces a pipe or a terminal gives what it has, is a matter of time
@@ -223,13 +223,9 @@ def job_of(order: Order, admitted: Admitted, preopens: Preopens) -> Job:
         full_ms=plan.audit.on_full_ms,
         ring_bytes=layout.RING_BYTES,
         required=plan.runtime.require_walls,
-        has_network=_has_network(plan) and _uses_network(admitted),
+        has_network=has_network(plan.network) and _uses_network(admitted),
         bounds=bounds_of(plan) if plan.runtime.isolation is Isolation.CONFINED else None,
     )
-
-
-def _has_network(plan: Plan) -> bool:
-    return opens_sockets(plan.network) or makes_requests(plan.network)
 
 
 def _uses_network(admitted: Admitted) -> bool:

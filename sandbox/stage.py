@@ -122,7 +122,7 @@ class Stage:
             raise CellError("two cells ended before they could begin")
         return played
 
-    def supplies(self, plan: Plan) -> Supplies:
+    def _supplies(self, plan: Plan) -> Supplies:
         """Give what the operator has for a plan; raises OSError, and OrderRefused where it is not all."""
         found = Supplies() if self.supplier is None else self.supplier(plan)
         missing = {each.credential for each in plan.network.requests} - {"", *found.secrets}
@@ -167,7 +167,7 @@ class Stage:
             }
             broker = None
             if job.has_network:
-                broker = stack.enter_context(BrokerHandle(order.plan, self.supplies(order.plan)))
+                broker = stack.enter_context(BrokerHandle(order.plan, self._supplies(order.plan)))
                 fds |= {"channel": broker.channel.fileno(), "exchange": broker.exchange}
             cell = start(Kind(job.config, code.digest), code.fds)
             stack.callback(cell.close)

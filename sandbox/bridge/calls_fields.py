@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from sandbox.bridge.kernel import AT, FD, MODE
 from sandbox.bridge.shape import Body, p
-from sandbox.network.http_head import FORBIDDEN, TOKEN
+from sandbox.network.http_head import FORBIDDEN, MAX_FIELDS_BYTES, TOKEN
 
 K_FIELDS = 13
 PAGE_BITS = 16
 MAX_PAGES = 1_024
 MAX_NAME = 256
-_ROOM = (1 << PAGE_BITS) - 64
 _SYNTAX, _FORBIDDEN, _IMMUTABLE = 1, 2, 3  # one more than the case of header-error
 _LIST = 2_048  # in the bridge's memory: the names that no guest sets
 
@@ -129,10 +128,10 @@ STORE = f"""
 (func $put (param $page i32) (param $used i32) (param $name i32) (param $name_len i32) (param $value i32)
   (param $value_len i32) (result i32) (local $at i32)
   ;; one more field; gives how many bytes there are then. More than a page ends the guest
-  (if (i32.or (i32.gt_u (local.get $value_len) (i32.const {_ROOM}))
+  (if (i32.or (i32.gt_u (local.get $value_len) (i32.const {MAX_FIELDS_BYTES}))
               (i32.gt_u (i32.add (i32.add (local.get $used) (i32.const 8))
                                  (i32.add (local.get $name_len) (local.get $value_len)))
-                        (i32.const {_ROOM}))) (then (unreachable)))
+                        (i32.const {MAX_FIELDS_BYTES}))) (then (unreachable)))
   (local.set $at (i32.add (call $base (local.get $page)) (local.get $used)))
   (i32.store $http (local.get $at) (local.get $name_len))
   (i32.store $http offset=4 (local.get $at) (local.get $value_len))

@@ -32,11 +32,11 @@ _TAKEN = 1 << 16
 _HANDLED = SAID + 64
 
 # SPEC: wasi:http/types, error-code: by errno, as `sandbox/network/exchange.py` gives them
-DENIED, PROHIBITED, INTERNAL, CONFIGURATION, URI_INVALID = 15, 4, 38, 37, 19
 _CODES = {
-    5: 5, 11: 33, 13: 25, 14: 6, 15: 7, 19: 28, 22: 17, 23: 5, 28: URI_INVALID, 33: 11, 40: 5, 44: 1,
-    58: CONFIGURATION, 61: 26, 63: 13, 65: 35, 66: 12, 73: 8, 76: PROHIBITED, 2: DENIED,
+    2: 15, 5: 5, 11: 33, 13: 25, 14: 6, 15: 7, 19: 28, 22: 17, 23: 5, 28: 19, 33: 11, 40: 5, 44: 1, 58: 37,
+    61: 26, 63: 13, 65: 35, 66: 12, 73: 8, 76: 4,
 }  # fmt: skip
+_INTERNAL = 38
 _STREAM_CODES = {11: 9, 13: 25, 15: 7, 19: 28, 22: 17, 73: 9}
 _NO_CODE = 255
 
@@ -45,48 +45,30 @@ def _table(codes: dict[int, int], otherwise: int) -> str:
     return "".join(f"\\{codes.get(errno, otherwise):02x}" for errno in range(128))
 
 
-def _inside(of: Type | None, *cases: int) -> tuple[int, Type]:
-    """How far in what these cases of variants inside each other hold lies, and its type."""
+def _inside(of: Type | None, *cases: int) -> int:
+    """How far in that lies which these cases of variants inside each other hold."""
     at = 0
     for case in cases:
         if not isinstance(of, Variant):
             raise TypeError(of)
         at, of = at + of.payload_at, of.cases[case]
-    if of is None:
-        raise TypeError(cases)
-    return at, of
+    return at
 
 
 _FUTURE = FUNCTIONS["future-incoming-response.get"].result
-_WHEN, _ = _inside(_FUTURE, 1)
-_WHICH, _ = _inside(_FUTURE, 1, 0)
-_ANSWER, _ = _inside(_FUTURE, 1, 0, 0)
-_FAILED, _ = _inside(_FUTURE, 1, 0, 1)
-_HANDLE_OK, _ = _inside(FUNCTIONS["outgoing-handler.handle"].result, 0)
-_HANDLE_ERR, _ = _inside(FUNCTIONS["outgoing-handler.handle"].result, 1)
-_FINISH_ERR, _ = _inside(FUNCTIONS["outgoing-body.finish"].result, 1)
-_CODE_AT, _ = _inside(FUNCTIONS["types.http-error-code"].result, 1)
+_WHEN = _inside(_FUTURE, 1)
+_WHICH = _inside(_FUTURE, 1, 0)
+_ANSWER = _inside(_FUTURE, 1, 0, 0)
+_FAILED = _inside(_FUTURE, 1, 0, 1)
+_HANDLE_OK = _inside(FUNCTIONS["outgoing-handler.handle"].result, 0)
+_HANDLE_ERR = _inside(FUNCTIONS["outgoing-handler.handle"].result, 1)
+_FINISH_ERR = _inside(FUNCTIONS["outgoing-body.finish"].result, 1)
+_CODE_AT = _inside(FUNCTIONS["types.http-error-code"].result, 1)
 
 
 BODIES_TEXT = f"""
-(data $http_codes "{_table(_CODES, INTERNAL)}")
+(data $http_codes "{_table(_CODES, _INTERNAL)}")
 (data $stream_codes "{_table(_STREAM_CODES, _NO_CODE)}")
-(func $send_all (param $fd i32) (param $source i32) (param $n i32) (result i32) (local $errno i32)
-  (local $done i32)
-  (block $end (loop $more
-    (call $vector (local.get $source) (local.get $n))
-    (local.set $errno (call $fd_write (local.get $fd) (i32.const 16) (i32.const 1) (i32.const 24)))
-    (if (i32.eq (local.get $errno) (i32.const 6)) (then
-      (drop (call $await (local.get $fd) (i32.const 2) (i32.const 1)))
-      (br $more)))
-    (br_if $end (local.get $errno))
-    (local.set $done (i32.load $b (i32.const 24)))
-    (br_if $end (i32.ge_u (local.get $done) (local.get $n)))
-    (if (i32.eqz (local.get $done)) (then (local.set $errno (i32.const 29)) (br $end)))
-    (local.set $source (i32.add (local.get $source) (local.get $done)))
-    (local.set $n (i32.sub (local.get $n) (local.get $done)))
-    (br $more)))
-  (local.get $errno))
 (func $body_fd (param $page i32) (result i32)
   (i32.sub (i32.load $http offset={BODY_FD} (call $base (local.get $page))) (i32.const 1)))
 (func $body_room (param $page i32) (param $most i64) (result i64) (local $at i32)
@@ -100,7 +82,8 @@ BODIES_TEXT = f"""
   (if (i32.load $http offset={STATE} (local.get $at)) (then
     (drop (call $note (call $body_fd (local.get $page)))) (return (i32.const 64))))
   (if (i32.load $http offset={BODY_FD} (local.get $at)) (then
-    (return (call $send_all (call $body_fd (local.get $page)) (local.get $source) (local.get $n)))))
+    (return (call $pour (call $body_fd (local.get $page)) (i32.const 0) (i32.const 1) (local.get $source)
+      (local.get $n)))))
   (drop (call $note (i32.const -1)))
   (if (i32.gt_u (local.get $n) (i32.sub (i32.const {KEPT_ROOM})
       (i32.load $http offset={KEPT} (local.get $at)))) (then (return (i32.const 51))))
@@ -168,7 +151,7 @@ REQUESTS = f"""
   (if (local.get $n) (then
     (local.set $kept (call $room (local.get $n)))
     (memory.copy $b $http (local.get $kept) (i32.add (local.get $at) (i32.const {KEPT_AT})) (local.get $n))
-    (if (call $send_all (local.get $fd) (local.get $kept) (local.get $n))
+    (if (call $pour (local.get $fd) (i32.const 0) (i32.const 1) (local.get $kept) (local.get $n))
       (then (i32.store $http offset={STATE} (local.get $at) (i32.const {LOST}))))))
   (if (i32.load $http offset={STATE} (local.get $at)) (then
     (drop (call $http_finish (local.get $fd)
@@ -277,7 +260,7 @@ _DROP_RESPONSE = f"""(call $leave (i32.wrap_i64 (i64.load $handles offset={AT}
 (call $drop {p(0)} (i32.const {K_RESPONSE}))"""
 _TRAILERS = f"""{NOTED}{clear("future-trailers.get")}
 (i32.store8 $b {_TO} (i32.const 1))
-(i32.store8 $b offset={_inside(FUNCTIONS["future-trailers.get"].result, 1)[0]} {_TO}
+(i32.store8 $b offset={_inside(FUNCTIONS["future-trailers.get"].result, 1)} {_TO}
   (call $once (call $get {p(0)} (i32.const {K_TRAILERS})) (i32.const 1)))"""
 _ERROR_CODE = f"""{NOTED}{clear("types.http-error-code")}
 (local.set $code (call $stream_code

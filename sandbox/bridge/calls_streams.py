@@ -91,34 +91,39 @@ SUPPORT = f"""
     (call $closed (local.get $to) (i32.const 8)) (return)))
   (i32.store8 $b (local.get $to) (i32.const 0))
   (i64.store $b offset=8 (local.get $to) (i64.load32_u $b (i32.const {COUNT}))))
-(func $write (param $stream i32) (param $source i32) (param $n i32) (result i32) (local $at i32)
-  (local $errno i32) (local $done i32)
-  ;; all of it, in as many steps as it takes, and in one if it is nothing; gives an errno
-  (local.set $at (call $get (local.get $stream) (i32.const {K_OUTPUT})))
-  (if (i32.eq (i32.load $handles offset={MODE} (local.get $at)) (i32.const {IN_BODY})) (then
-    (return (call $write_body (i32.load $handles offset={FD} (local.get $at)) (local.get $source)
-      (local.get $n)))))
+(func $pour (param $fd i32) (param $place i32) (param $is_patient i32) (param $source i32) (param $n i32)
+  (result i32) (local $errno i32) (local $done i32)
+  ;; all of it, in as many steps as it takes, and in one if it is nothing: at the position of a handle's
+  ;; entry, or, where that is 0, in turn; gives an errno
   (block $end (loop $more
     (call $vector (local.get $source) (local.get $n))
-    (if (i32.load $handles offset={MODE} (local.get $at))
-      (then (local.set $errno (call $fd_write (i32.load $handles offset={FD} (local.get $at))
-        (i32.const {IOVEC}) (i32.const 1) (i32.const {COUNT}))))
-      (else (local.set $errno (call $fd_pwrite (i32.load $handles offset={FD} (local.get $at))
-        (i32.const {IOVEC}) (i32.const 1) (i64.load $handles offset={AT} (local.get $at))
+    (if (local.get $place)
+      (then (local.set $errno (call $fd_pwrite (local.get $fd) (i32.const {IOVEC}) (i32.const 1)
+        (i64.load $handles offset={AT} (local.get $place)) (i32.const {COUNT}))))
+      (else (local.set $errno (call $fd_write (local.get $fd) (i32.const {IOVEC}) (i32.const 1)
         (i32.const {COUNT})))))
-    (if (i32.and (i32.eq (local.get $errno) (i32.const {_AGAIN})) (call $is_on_socket (local.get $at))) (then
-      (drop (call $await (i32.load $handles offset={FD} (local.get $at)) (i32.const 2) (i32.const 1)))
+    (if (i32.and (i32.eq (local.get $errno) (i32.const {_AGAIN})) (local.get $is_patient)) (then
+      (drop (call $await (local.get $fd) (i32.const 2) (i32.const 1)))
       (br $more)))
     (br_if $end (local.get $errno))
     (local.set $done (i32.load $b (i32.const {COUNT})))
-    (i64.store $handles offset={AT} (local.get $at) (i64.add (i64.load $handles offset={AT} (local.get $at))
-      (i64.extend_i32_u (local.get $done))))
+    (if (local.get $place) (then
+      (i64.store $handles offset={AT} (local.get $place) (i64.add
+        (i64.load $handles offset={AT} (local.get $place)) (i64.extend_i32_u (local.get $done))))))
     (br_if $end (i32.ge_u (local.get $done) (local.get $n)))
     (if (i32.eqz (local.get $done)) (then (local.set $errno (i32.const 29)) (br $end)))
     (local.set $source (i32.add (local.get $source) (local.get $done)))
     (local.set $n (i32.sub (local.get $n) (local.get $done)))
     (br $more)))
   (local.get $errno))
+(func $write (param $stream i32) (param $source i32) (param $n i32) (result i32) (local $at i32)
+  (local.set $at (call $get (local.get $stream) (i32.const {K_OUTPUT})))
+  (if (i32.eq (i32.load $handles offset={MODE} (local.get $at)) (i32.const {IN_BODY})) (then
+    (return (call $write_body (i32.load $handles offset={FD} (local.get $at)) (local.get $source)
+      (local.get $n)))))
+  (call $pour (i32.load $handles offset={FD} (local.get $at))
+    (select (i32.const 0) (local.get $at) (i32.load $handles offset={MODE} (local.get $at)))
+    (call $is_on_socket (local.get $at)) (local.get $source) (local.get $n)))
 (func $written (param $to i32) (param $errno i32)
   (if (local.get $errno)
     (then (call $fails (local.get $to) (i32.const 4) (local.get $errno)))

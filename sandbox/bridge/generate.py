@@ -18,7 +18,7 @@ from sandbox.bridge import (
     kernel,
 )
 from sandbox.bridge.edge import RESULT, core_type, edge
-from sandbox.bridge.interfaces import UNSERVED_FUNCTIONS
+from sandbox.bridge.interfaces import UNSERVED
 from sandbox.bridge.shape import unserved_name
 
 __all__ = ["bridge", "edge"]
@@ -54,7 +54,7 @@ def bridge() -> str:
     text += [body.function() for body in BODIES]
     text += [
         f'(func (export "{unserved_name(place)}") {core_type(kind)} (unreachable))'
-        for place, kind in UNSERVED_FUNCTIONS.items()
+        for place, kind in UNSERVED.items()
     ]
     text.append(")")
     return "\n".join(text)

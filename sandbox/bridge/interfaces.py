@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from policy.component_calls import COMPONENT_CALLS, UNSERVED
+from policy.component_calls import COMPONENT_CALLS
 from sandbox.bridge.abi import Function, Plain, Record, Sequence, Type, Variant, enumeration, function
 
 _U8, _U32, _U64 = Plain(1), Plain(4), Plain(8, "i64")
@@ -328,9 +328,30 @@ TEXTS: Final = _REST | _SOCKETS | _HTTP
 FUNCTIONS: Final[dict[str, Function]] = {name: function(text, TYPES) for name, text in TEXTS.items()}
 """The type of each call, by its recorded name."""
 
-UNSERVED_FUNCTIONS: Final[dict[tuple[str, str], Function]] = {
-    place: function(text, TYPES) for place, text in UNSERVED.items()
+UNSERVED: Final[dict[tuple[str, str], Function]] = {
+    ("wasi:http/types", name): function(f"({params}) -> {result}", TYPES)
+    for name, params, result in (
+        ("[method]incoming-request.method", "borrow<incoming-request>", "method"),
+        ("[method]incoming-request.path-with-query", "borrow<incoming-request>", "option<string>"),
+        ("[method]incoming-request.scheme", "borrow<incoming-request>", "option<scheme>"),
+        ("[method]incoming-request.authority", "borrow<incoming-request>", "option<string>"),
+        ("[method]incoming-request.headers", "borrow<incoming-request>", "own<fields>"),
+        ("[method]incoming-request.consume", "borrow<incoming-request>", "result<own<incoming-body>>"),
+        ("[resource-drop]incoming-request", "own<incoming-request>", "_"),
+        ("[constructor]outgoing-response", "own<fields>", "own<outgoing-response>"),
+        ("[method]outgoing-response.status-code", "borrow<outgoing-response>", "u16"),
+        ("[method]outgoing-response.set-status-code", "borrow<outgoing-response>, u16", "result"),
+        ("[method]outgoing-response.headers", "borrow<outgoing-response>", "own<fields>"),
+        ("[method]outgoing-response.body", "borrow<outgoing-response>", "result<own<outgoing-body>>"),
+        ("[resource-drop]outgoing-response", "own<outgoing-response>", "_"),
+        (
+            "[static]response-outparam.set",
+            "own<response-outparam>, result<own<outgoing-response>, http-code>",
+            "_",
+        ),
+        ("[resource-drop]response-outparam", "own<response-outparam>", "_"),
+    )
 }
-"""The types of what may be imported and never called."""
-
+"""What answers requests from outside, which no component here is ever given: it may be imported, and a call
+ends the guest. It has no code, as nothing that could be recorded happens."""
 assert list(FUNCTIONS) == [call.name for call in COMPONENT_CALLS]

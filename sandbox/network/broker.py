@@ -28,6 +28,7 @@ from sandbox.network.protocol import (
     ADDRESS_BYTES,
     EXCHANGE_BYTES,
     MAX_HANDLES,
+    OF_SOCKETS,
     REQUEST,
     Budget,
     Op,
@@ -121,6 +122,8 @@ class Broker:
             if self._ledger.counts["malformed"] >= _MAX_MALFORMED:
                 raise BrokerEnd from err
             return Reply(Status.PROTO)
+        if op in OF_SOCKETS and handle in self.requests.exchanges.going:
+            return Reply(Status.NOTSUP)
         try:
             return does(handle, tuple(args))
         except (SocketError, SpentError, RuleSpentError, ForbiddenError, OSError) as err:
@@ -221,11 +224,7 @@ class Broker:
 
     def _connect(self, handle: int, args: Arguments) -> Reply:
         sock, address, port = self._sockets.get(handle), whole(*args[:2]), args[2]
-        if (
-            sock.is_connecting
-            or sock.is_listening
-            or (sock.is_connected and sock.protocol is not Protocol.UDP)
-        ):
+        if sock.is_connecting or sock.is_listening or (sock.is_connected and sock.protocol is Protocol.TCP):
             raise SocketError(_not_again(sock))
         self._require(Op.CONNECT, sock, (address, port), self._decider.reach(sock.protocol, address, port))
         place = _destination(sock, address, port)

@@ -88,7 +88,7 @@ class Exchange:
     """A request on its way."""
 
     def __init__(self, granted: Granted) -> None:
-        """Begin it; raises OSError."""
+        """Begin it; raises OSError, and SocketError where there is no room for one more."""
         self._granted = granted
         self.totals = Totals()
         self._answer: Answer | Exception | None = None
@@ -97,7 +97,12 @@ class Exchange:
         self._is_lost = False
         self.socket, self._theirs = socket.socketpair()
         self._connection: socket.socket | None = None
-        threading.Thread(target=self._run, daemon=True).start()
+        try:
+            threading.Thread(target=self._run, daemon=True).start()
+        except RuntimeError:  # no thread is to be had
+            self.socket.close()
+            self._theirs.close()
+            raise SocketError(Status.MFILE) from None
 
     @property
     def rule(self) -> int:
@@ -193,7 +198,8 @@ class Exchange:
 
     def _connected(self) -> socket.socket:
         """A connection to the first address that takes it, with TLS where the URL says so."""
-        granted, failure = self._granted, OSError()
+        granted = self._granted
+        failure: Exception = SocketError(Status.NOENT)
         until = time.monotonic() + _seconds(granted.head.connect_s)
         for address in granted.addresses():
             family = socket.AF_INET if address >> 32 == 0xFFFF else socket.AF_INET6
@@ -203,7 +209,7 @@ class Exchange:
                 made.connect((_host_text(address), granted.asked.port))
             except OSError as err:
                 made.close()
-                failure = err
+                failure = SocketError(Status.TIMEDOUT) if isinstance(err, TimeoutError) else err
                 continue
             if granted.tls is None:
                 return made

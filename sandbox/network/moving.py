@@ -80,8 +80,8 @@ class Moving:
         """Receive once; raises BlockingIOError. A datagram that nobody asked for is dropped."""
         while True:
             data, place = sock.socket.recvfrom(most, how)
-            peer = number_of(place) if place and sock.protocol is not Protocol.HTTP else (0, 0)
-            if sock.protocol is not Protocol.UDP or sock.is_connected or sock.knows(peer):
+            peer = number_of(place) if place else (0, 0)
+            if sock.protocol is Protocol.TCP or sock.is_connected or sock.knows(peer):
                 return data, peer
             self._counts["dropped"] += 1
             if how & socket.MSG_PEEK:
@@ -91,7 +91,7 @@ class Moving:
         """Close one direction, or both."""
         hows = {1: socket.SHUT_RD, 2: socket.SHUT_WR, 3: socket.SHUT_RDWR}
         sock = self._sockets.get(handle)
-        if args[0] not in hows or sock.protocol is Protocol.HTTP:  # a request ends by a call of its own
+        if args[0] not in hows:
             return Reply(Status.INVAL)
         sock.socket.shutdown(hows[args[0]])
         return Reply(Status.OK)
@@ -100,8 +100,6 @@ class Moving:
         """Give the place that a socket has here."""
         del args
         sock = self._sockets.get(handle)
-        if sock.protocol is Protocol.HTTP:
-            return Reply(Status.NOTSUP)
         address, port = number_of(sock.socket.getsockname())
         return Reply(Status.OK, 0, (*halves(address), port, sock.family))
 
@@ -109,8 +107,6 @@ class Moving:
         """Give the place at its other end."""
         del args
         sock = self._sockets.get(handle)
-        if sock.protocol is Protocol.HTTP:
-            return Reply(Status.NOTSUP)
         address, port = number_of(sock.socket.getpeername())
         return Reply(Status.OK, 0, (*halves(address), port, sock.family))
 

@@ -71,6 +71,22 @@ ASKS: Final = frozenset(
 """Questions: nothing is done for them."""
 
 
+OF_SOCKETS: Final = frozenset(Op) - {
+    Op.OPEN,
+    Op.CLOSE,
+    Op.SEND,
+    Op.RECV,
+    Op.ASK_LOOKUP,
+    Op.LOOKUP,
+    Op.POLL,
+    Op.ASK_HTTP,
+    Op.HTTP,
+    Op.HTTP_RESPONSE,
+    Op.HTTP_FINISH,
+}
+"""What is asked of a socket and of nothing else: never of a request."""
+
+
 class Protocol(IntEnum):
     """What a socket speaks."""
 

@@ -8,6 +8,7 @@ may go to is decided before it is connected to.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from policy.network.addresses import UNSPECIFIED
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from sandbox.network.sockets import Sockets
 
 _MAX_GOING: Final = 64
+_MAX_ASKED: Final = 64
 _MAX_SHOWN: Final = 4_000
 
 
@@ -50,7 +52,7 @@ class Requests:
         self._decider = decider
         self._terms = {terms.rule: terms for terms in brief.network.requests}
         self._secrets = dict(brief.secrets)
-        self._asked = 0  # of what was decided, and not yet done
+        self._asked: deque[str] = deque(maxlen=_MAX_ASKED)  # what was decided, and not yet done
         self.tls: ssl.SSLContext | None = None
         self.exchanges = Exchanges(self._made)
         if self._terms:
@@ -62,7 +64,7 @@ class Requests:
         head, asked = self._head(args)
         decided = self._decider.request(head, asked.address)
         if decided.happens:
-            self._asked += 1
+            self._asked.append(head.line)
         else:
             self._refuse(head, decided, is_forged=False)
         return Reply(Status.OK, decided.rule, (int(decided.verdict),))
@@ -74,9 +76,10 @@ class Requests:
         if not decided.happens:
             self._refuse(head, decided, is_forged=True)
             raise SocketError(Status.NOTCAPABLE)
-        if not self._asked:
+        if head.line in self._asked:
+            self._asked.remove(head.line)
+        else:
             self._ledger.counts["unasked"] += 1
-        self._asked = max(0, self._asked - 1)
         self._means.check_connections(sockets.connections)
         if len(self.exchanges.going) >= _MAX_GOING:
             raise SocketError(Status.MFILE)

@@ -120,8 +120,6 @@ class Sock:
         if option is Option.ERROR:
             number = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             return int(status_of(OSError(number, ""))) if number else 0
-        if self.protocol is Protocol.HTTP:
-            raise SocketError(Status.NOTSUP)
         level, name, _, _ = self._option(option)
         value = self.socket.getsockopt(level, name)
         # SPEC: socket(7): the kernel doubles what it is told, and gives the double
@@ -129,8 +127,6 @@ class Sock:
 
     def set(self, option: Option, value: int) -> None:
         """Say what an option is to be; raises SocketError and OSError."""
-        if self.protocol is Protocol.HTTP:
-            raise SocketError(Status.NOTSUP)
         level, name, least, most = self._option(option)
         if value < least:
             raise SocketError(Status.INVAL)
