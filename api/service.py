@@ -20,6 +20,7 @@ from api.log_watch import watch_log
 from api.modules import ModuleStore
 from api.outputs import OutputStore
 from api.policies import PolicyStore
+from api.request_supplies import RequestSupplies
 from api.retaining import retaining_of
 from api.run_bounds import TurnedAwayError, WaitedOutError, bounds_of
 from api.run_queue import RunQueue
@@ -27,7 +28,6 @@ from api.sealing import Sealing, is_much_left, open_reader, seal_left
 from api.secret_file import secret_of
 from api.settings import Settings, is_export_wanted
 from api.signing import open_signer, sign_once
-from api.supplies import Larder
 from api.telemetry import open_telemetry
 from api.version import program_version
 from audit.errors import AuditError
@@ -146,7 +146,7 @@ class Service:
             max_compilers=settings.max_compilers,
             protected=settings.own_dirs,
             in_process=InProcess() if self._is_brief else None,
-            supplier=Larder(settings.http_secrets_dir, settings.http_authorities).of,
+            supplier=RequestSupplies(settings.http_secrets_dir, settings.http_ca_file).of,
         )
         stack.callback(self._runner.close)
 

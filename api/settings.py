@@ -170,10 +170,10 @@ class Settings(BaseModel):
         description="Folder of the secrets that the host puts into requests of guests, one file each, named"
         " as in `secret://NAME`; the default is `secrets` in the home."
     )
-    http_authorities: Annotated[str, AfterValidator(_maybe_file)] = Field(
+    http_ca_file: Annotated[str, AfterValidator(_maybe_file)] = Field(
         "",
-        description="File of certificates, as PEM, by which servers of requests are checked, in the place of"
-        " those of the machine.",
+        description="File of CA certificates, as PEM, by which servers of requests are checked, in the place"
+        " of those of the machine.",
     )
     spare_cells: int = Field(
         4,

@@ -48,6 +48,24 @@ def engine() -> wasmtime.Engine:
     return wasmtime.Engine()
 
 
+def run_bare(data: bytes, config: wasmtime.WasiConfig, *, has_http: bool = False) -> None:
+    """Run a command under the engine alone, to its good end; `has_http` links the engine's requests."""
+    store, linker = wasmtime.Store(engine()), wasmtime_component.Linker(engine())
+    store.set_wasi(config)
+    linker.add_wasip2()
+    if has_http:
+        store.set_wasi_http()
+        linker.add_wasi_http()
+    instance = linker.instantiate(store, wasmtime_component.Component(engine(), data))
+    interface = instance.get_export_index(store, "wasi:cli/run@0.2.6")
+    assert interface is not None
+    index = instance.get_export_index(store, "run", interface)
+    assert index is not None
+    run = instance.get_func(store, index)
+    assert run is not None
+    assert run(store).tag == "ok"
+
+
 def is_valid(data: bytes) -> bool:
     """Say whether the engine takes a component."""
     try:

@@ -38,7 +38,7 @@ class Supplies:
 
     secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     """By `secret://` and their names."""
-    authorities: str = ""  # certificates, as PEM, that servers' are checked by; empty: those of the machine
+    ca_certificates: str = ""  # as PEM, that servers are checked by; empty: those of the machine
 
 
 Supplier = Callable[[Plan], Supplies]
@@ -57,7 +57,7 @@ class Brief:
     net_out_bytes: int
     open_sockets: int
     secrets: tuple[tuple[str, str], ...] = field(default=(), repr=False)  # those that the plan names
-    authorities: str = ""
+    ca_certificates: str = ""
 
     @staticmethod
     def of(plan: Plan, supplies: Supplies | None = None) -> Brief:
@@ -73,7 +73,7 @@ class Brief:
             net_out_bytes=limits.net_out_bytes,
             open_sockets=limits.open_files,
             secrets=tuple((name, given.secrets[name]) for name in sorted(named)),
-            authorities=given.authorities,
+            ca_certificates=given.ca_certificates,
         )
 
     @property

@@ -51,7 +51,7 @@ def main(order_json: str) -> int:
     exchange = mmap.mmap(order["exchange"], EXCHANGE_BYTES)
     broker = Broker(Means(channel, exchange, brief), brief, ledger)
     if brief.needs_tls:
-        broker.requests.tls = ssl.create_default_context(cadata=brief.authorities or None)
+        broker.requests.tls = ssl.create_default_context(cadata=brief.ca_certificates or None)
     # a request has an end of a pair of its own, and a connection beside it
     walls = confine_broker(
         order["leash"], sockets=sockets * (3 if brief.network.requests else 1), has_low_ports=low

@@ -186,15 +186,15 @@ class Exchange:
         connection.sock = self._connected()
         self._send(connection)
         connection.sock.settimeout(_seconds(head.first_byte_s))
-        response = http.client.HTTPResponse(connection.sock, method=head.method)
-        response.begin()
-        self._check(response)
-        self.totals.status = response.status
-        given = [(name, value) for name, value in response.getheaders() if name.lower() not in FORBIDDEN]
-        self._answer = Answer(response.status, pack_fields(given))
-        connection.sock.settimeout(_seconds(head.between_bytes_s))
-        self._theirs.sendall(b"!", socket.MSG_NOSIGNAL)
-        self._pass_on(response)
+        with http.client.HTTPResponse(connection.sock, method=head.method) as response:
+            response.begin()
+            self._check(response)
+            self.totals.status = response.status
+            given = [(name, value) for name, value in response.getheaders() if name.lower() not in FORBIDDEN]
+            self._answer = Answer(response.status, pack_fields(given))
+            connection.sock.settimeout(_seconds(head.between_bytes_s))
+            self._theirs.sendall(b"!", socket.MSG_NOSIGNAL)
+            self._pass_on(response)
 
     def _connected(self) -> socket.socket:
         """A connection to the first address that takes it, with TLS where the URL says so."""

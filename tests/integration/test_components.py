@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import wasmtime
-from wasmtime import component as wasmtime_component
 
 from api.evidence import columns_of
 from audit.filters import RecordFilter
@@ -25,7 +24,7 @@ from sandbox.component_admission import MAX_EDGES
 from sandbox.monitor.decode import decode
 from sandbox.runner import Execution
 from tests.component_scripts import RESULT, ComponentScript
-from tests.components import engine, real_components
+from tests.components import real_components, run_bare
 from tests.runs import FOREVER, Log, emptied, limit, mount_rule, policy
 from tests.unit.test_sandbox_component_parts import allocating
 from tests.wasi2 import command
@@ -216,18 +215,7 @@ def bare(data: bytes, folder: Path, stdin: Path, *arguments: str) -> bytes:
     config.argv = ["guest.wasm", *arguments]
     config.stdin_file, config.stdout_file = str(stdin), str(out)
     config.preopen_dir(str(folder), "/d")
-    store = wasmtime.Store(engine())
-    store.set_wasi(config)
-    linker = wasmtime_component.Linker(engine())
-    linker.add_wasip2()
-    instance = linker.instantiate(store, wasmtime_component.Component(engine(), data))
-    interface = instance.get_export_index(store, "wasi:cli/run@0.2.6")
-    assert interface is not None
-    index = instance.get_export_index(store, "run", interface)
-    assert index is not None
-    run = instance.get_func(store, index)
-    assert run is not None
-    assert run(store).tag == "ok"
+    run_bare(data, config)
     return out.read_bytes()
 
 

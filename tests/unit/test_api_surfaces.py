@@ -18,11 +18,14 @@ from api import invocation
 from api.exits import exit_status
 from api.logs import configure_logs, logger
 from api.relay import Relay
-from api.report import cut
+from api.report import cut, refusal_groups
 from api.tables import cell, render_table, write_rows
 from api.terminal import Paint, Progress
 from api.timeline import render_timeline, timeline
 from audit.receipt import Outcome, OutcomeKind
+from policy.fixed import DEFAULT
+from sandbox.refused_calls import RefusedCall
+from tests.runs import policy
 
 HOSTILE = "a\nb\x1b[31m\u202ec\udcff</script>"
 
@@ -72,6 +75,33 @@ def test_rows_come_out_in_each_form(capsys):
     assert json.loads(capsys.readouterr().out) == rows
     assert write_rows([], columns=(), output="json") == 0
     assert capsys.readouterr().out == "[]\n"
+
+
+def refused_by_default(call: str, target: str, right: str | None) -> RefusedCall:
+    return RefusedCall(
+        seq=0,
+        call=call,
+        decision="deny",
+        target=target,
+        guest_target=target,
+        rule=DEFAULT,
+        reason="rule",
+        right=right,
+    )
+
+
+def test_a_report_says_how_to_allow_paths_and_places_alike():
+    path = refused_by_default("path_open", "/d/a", "read")
+    places = [
+        refused_by_default("outgoing-handler.handle", "GET https://a.example/", None),
+        refused_by_default("sock_connect", "192.0.2.1:1", None),
+    ]
+    plan = policy()
+    rule = 'add to permissions.storage.allow a rule as {uri: "fs:///d/a", mount: /d/a, access: [read]}'
+    where = "add what is named here to permissions.network.http or permissions.network.tcp"
+    for refused, advice in (([path], rule), (places, where), ([*places, path], f"{rule}; {where}")):
+        (group,) = refusal_groups(plan, refused)
+        assert group.allow == advice
 
 
 def test_a_cell_is_inert_and_cut():
